@@ -1,0 +1,24 @@
+"""The one error a user can cause, and the search for what they meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """The user's input is wrong: one line that says what was given and what is allowed. Exit status 2."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return the choice most like `word`, or "" when nothing is close."""
+    found = difflib.get_close_matches(word, [str(choice) for choice in choices], n=1, cutoff=0.5)
+    return found[0] if found else ""
+
+
+def unknown(kind: str, given: str, choices: Iterable[str]) -> UserError:
+    """Make the error for a name that is not among the allowed ones, with the nearest match."""
+    names = sorted(str(choice) for choice in choices)
+    guess = nearest(given, names)
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    return UserError(f"unknown {kind} '{given}'; allowed: {', '.join(names)}.{hint}")
