@@ -1,0 +1,28 @@
+"""Did the picture get what the prompt asked for? Only where the truth is known: rendered people and a trained judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def correct(
+    predicted: Mapping[str, Sequence[str]], truth: Sequence[Mapping[str, str]]
+) -> list[dict[str, bool]]:
+    """For each picture, whether each attribute that its prompt asks for (and the judge knows) was seen.
+
+    `predicted[attribute][i]` is the judge's answer for picture i. ValueError if a judge's list has another length.
+    """
+    for attribute, answers in predicted.items():
+        if len(answers) != len(truth):
+            raise ValueError(f"the judge gave {len(answers)} answers for '{attribute}', not {len(truth)}")
+    return [
+        {key: predicted[key][i] == value for key, value in asked.items() if key in predicted}
+        for i, asked in enumerate(truth)
+    ]
+
+
+def prompt_accuracy(correct_by_picture: Sequence[Mapping[str, bool]]) -> np.ndarray:
+    """Share of the asked attributes that each picture shows, (N); NaN where nothing was asked."""
+    return np.array([np.mean(list(entry.values())) if entry else np.nan for entry in correct_by_picture])
