@@ -1,1 +1,1 @@
-
+"""Many runs from one command."""

@@ -1,0 +1,87 @@
+"""The command line: `python -m fdlab VERB ...`. A table of verbs; each is a module with `main(argv) -> exit status`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from fdlab import __version__
+from fdlab.errors import UserError, unknown
+
+VERBS = {
+    "train": "fine-tune, then sample and evaluate, then write the record; -m for a grid",
+    "sweep": "search for good values",
+    "sample": "draw given people in a new scene",
+    "evaluate": "score models on a benchmark",
+    "leaderboard": "every record below the folders, as a table",
+    "data": "render, prepare, check, count or convert data",
+    "checkpoint": "import, export or look at weights",
+    "doctor": "versions, devices, weights found, what is missing and how to get it",
+}
+"""What each verb does; `fdlab/cli/<verb>.py` does it. A verb whose module is not there is not listed."""
+
+ERROR_FILE = "FDLAB_ERROR_FILE"
+"""Environment variable of a grid's trial: where it leaves the one line that says why it failed."""
+
+
+def verbs() -> dict[str, str]:
+    """The verbs of this installation."""
+    return {verb: what for verb, what in VERBS.items() if importlib.util.find_spec(f"fdlab.cli.{verb}")}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0 done, 1 failed, 2 the user's input is wrong, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        line = "error: " + " ".join(str(error).split())
+        print(line, file=sys.stderr)
+        _leave(line)
+        return 2
+    except KeyboardInterrupt:
+        again = "fdlab " + " ".join(arguments)
+        print(f"\ninterrupted; the same command goes on where this one stopped: {again}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        _leave(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"fdlab {__version__}")
+        return 0
+    verb, *rest = arguments
+    if verb not in verbs():
+        raise unknown("command", verb, verbs())
+    return int(importlib.import_module(f"fdlab.cli.{verb}").main(rest) or 0)
+
+
+def usage() -> str:
+    """The text of `--help`."""
+    lines = "\n".join(f"  {verb:<12}{what}" for verb, what in verbs().items())
+    return textwrap.dedent("""\
+        usage: python -m fdlab COMMAND [--help] ...
+
+        {lines}
+
+        Start with: python -m fdlab train +exp=sdm
+        Exit status: 0 done, 1 failed, 2 the input is wrong.""").format(lines=lines)
+
+
+def _leave(line: str) -> None:
+    if os.environ.get(ERROR_FILE):
+        Path(os.environ[ERROR_FILE]).write_text(" ".join(line.split()) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Command-line parsing shared by the verbs: flags by argparse, `KEY=VALUE` overrides left for the configuration."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from fdlab.config.locate import groups, options
+from fdlab.errors import UserError, unknown
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are UserErrors: one line, with the nearest match for a misspelt flag."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the complaint. Raises: UserError."""
+        flag = message.removeprefix("unrecognized arguments: ").split()[0] if "unrecognized" in message else ""
+        if flag.startswith("-"):
+            raise unknown("option", flag, self._option_string_actions)
+        raise UserError(f"{message}; see {self.prog} --help.")
+
+
+def parser(verb: str, description: str, epilog: str = "") -> Parser:
+    """A parser for one verb, `--help` included; text is printed as it is written."""
+    return Parser(
+        prog=f"fdlab {verb}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def configurable(verb: str, description: str, example: str) -> Parser:
+    """A parser for a verb that composes a configuration: overrides, and `--cfg job`."""
+    made = parser(verb, description, epilog=f"{choices()}\n\nexample: {example}")
+    made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="what to change; --cfg job shows every key")
+    made.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
+    return made
+
+
+def choices() -> str:
+    """Every group of the configuration with its options, one a line."""
+    lines = [f"  {'+' if group == 'exp' else ''}{group}={'|'.join(options(group))}" for group in groups()]
+    return "\n".join(["choices:", *lines])
+
+
+def print_config(cfg: object) -> None:
+    """Print a resolved configuration as YAML."""
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(cfg, resolve=True), end="")

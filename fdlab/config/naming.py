@@ -1,0 +1,48 @@
+"""Names of runs: the same request gives the same name, so that a second run finds the first one's checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fdlab.config.schema import leaves
+from fdlab.errors import UserError
+
+_MAX_LENGTH = 120
+_UNNAMED = ("name", "seed", "resume", "experiment", "paths.", "logger.")
+"""Keys that do not change the result, or have a place of their own in the path."""
+
+
+def run_name(given: dict[str, Any], reference: dict[str, Any], choices: Sequence[str] = ()) -> str:
+    """Name a run by its seed, the groups chosen and the leaves that differ from their defaults."""
+    parts = [f"seed{given['seed']}"]
+    parts += sorted(c for c in choices if not c.startswith(("+exp=", "logger=")))
+    default = dict(leaves(reference))
+    parts += sorted(
+        f"{key}={value}"
+        for key, value in leaves(given)
+        if not key.startswith(_UNNAMED) and value != default.get(key)
+    )
+    return _safe("_".join(parts))
+
+
+def check(name: str) -> None:
+    """Refuse a name that is no single, plain folder name. Raises: UserError."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.,=+-]*", name) or len(name) > 200:
+        raise UserError(f"name={name}: allowed are letters, digits and . , _ = + -, starting with a letter or digit.")
+
+
+def run_dir(cfg: Any) -> Path:
+    """The run directory of a composed configuration, `<paths.runs>/<experiment>/<name>`; not created here."""
+    return Path(cfg.paths.runs) / cfg.experiment / cfg.name
+
+
+def _safe(name: str) -> str:
+    plain = re.sub(r"[^\w.=+-]+", "-", name, flags=re.ASCII).strip("-")
+    if plain == name and len(name) <= _MAX_LENGTH:
+        return name
+    # Two names may become alike once cleaned or cut: the hash of the original keeps them apart.
+    return f"{plain[: _MAX_LENGTH - 9]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"

@@ -1,0 +1,104 @@
+"""What a run was made of: its configuration, the overrides that led to it, and the machine and packages."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fdlab import __version__
+from fdlab.errors import UserError
+from fdlab.files import write_json, write_text
+
+PACKAGES = (
+    "torch", "lightning", "diffusers", "transformers", "torchmetrics", "hydra-core", "numpy", "scipy", "safetensors",
+)  # fmt: skip
+
+
+def save(cfg: Any, run_dir: Path, overrides: Sequence[str]) -> None:
+    """Write config.yaml, overrides.yaml and environment.json into a run directory."""
+    from omegaconf import OmegaConf
+
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    write_json(run_dir / "environment.json", environment())
+
+
+def load(path: Path) -> Any:
+    """Read the configuration of an earlier run from its directory or its config.yaml. Raises: UserError."""
+    from omegaconf import OmegaConf
+
+    path = Path(path)
+    path = path / "config.yaml" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"no configuration at '{path}'; give a run directory that holds config.yaml.")
+    cfg = OmegaConf.load(path)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def config_sha256(cfg: Any) -> str:
+    """Digest of a configuration, whatever the order of its keys and the folders of this machine."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    plain.pop("paths", None)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, commit and command of this process."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "fdlab_version": __version__,
+        **git(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": gpus[0] if gpus else platform.processor() or platform.machine(),
+        "num_gpus": len(gpus),
+        "num_cpus": os.cpu_count(),
+        "num_threads": torch.get_num_threads(),
+        "packages": packages(),
+        "command": sys.argv,
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git() -> dict[str, Any]:
+    """Commit of the checkout this package runs from and whether it was changed; nulls where there is none."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return {"git_commit": None, "git_dirty": None}
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_dirty": None if status is None else bool(status)}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

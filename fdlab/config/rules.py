@@ -1,0 +1,114 @@
+"""What a value may be, where its default's type does not say enough. Patterns match dotted keys; the first match counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from fdlab.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Limits of one leaf."""
+
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    """Like `low`, itself excluded."""
+    path: bool = False
+    """Beside the choices, any file or folder that exists."""
+    nullable: bool = False
+    kind: type | None = None
+    """The type, where the default (null, or a number written as text) does not show it."""
+
+    def check(self, key: str, value: Any) -> Any:
+        """Return `value` if it is allowed. Raises: UserError."""
+        if self.choices or self.path:
+            self._check_choice(key, str(value))
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, int | float) and not isinstance(item, bool):
+                self._check_range(key, item)
+        return value
+
+    def _check_choice(self, key: str, value: str) -> None:
+        if value in self.choices or (self.path and Path(value).expanduser().exists()):
+            return
+        guess = nearest(value, self.choices)
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        allowed = [*self.choices, *(["a path that exists"] if self.path else [])]
+        raise UserError(f"{key}={value}: allowed: {', '.join(allowed)}.{hint}")
+
+    def _check_range(self, key: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise UserError(f"{key}={value}: a finite number is needed.")
+        if not (self.low <= value <= self.high and value > self.above):
+            floor = f"> {self.above:g}" if self.above > -math.inf else f">= {self.low:g}"
+            limits = [floor] if max(self.low, self.above) > -math.inf else []
+            limits += [f"<= {self.high:g}"] if self.high < math.inf else []
+            raise UserError(f"{key}={value}: must be {' and '.join(limits)}.")
+
+
+PROBABILITY = Rule(low=0, high=1)
+POSITIVE = Rule(above=0)
+COUNT = Rule(low=1)
+NOT_NEGATIVE = Rule(low=0)
+OPTIONAL_POSITIVE = Rule(above=0, nullable=True, kind=float)
+
+WEIGHTS = Rule(choices=("shipped", "base"), path=True)
+
+RULES: dict[str, Rule] = {
+    "seed": NOT_NEGATIVE,
+    "init": Rule(choices=("shipped", "base", "scratch"), path=True),
+    "resume": Rule(choices=("auto", "never"), path=True),
+    "tdm": WEIGHTS,
+    "sdm": WEIGHTS,
+    "model.lr": POSITIVE,
+    "model.betas": Rule(low=0, high=1),
+    "model.eps": POSITIVE,
+    "model.weight_decay": NOT_NEGATIVE,
+    "model.warmup_steps": NOT_NEGATIVE,
+    "model.clip": POSITIVE,
+    "model.ema_decay": Rule(low=0, high=0.999999),
+    "model.condition_dropout": PROBABILITY,
+    "model.text_only": PROBABILITY,
+    "model.subject_keep": PROBABILITY,
+    "model.train_image_blocks": NOT_NEGATIVE,
+    "model.masked_loss": PROBABILITY,
+    "model.masked_loss_mode": Rule(choices=("released", "sample")),
+    "model.localization_weight": NOT_NEGATIVE,
+    "model.localization_blocks": NOT_NEGATIVE,
+    "model.prediction_type": Rule(choices=("epsilon", "v_prediction")),
+    "model.min_snr_gamma": OPTIONAL_POSITIVE,
+    "trainer.max_steps": COUNT,
+    "trainer.batch_size": COUNT,
+    "trainer.accumulate": COUNT,
+    "trainer.precision": Rule(choices=("auto", "32", "bf16")),
+    "trainer.accelerator": Rule(choices=("auto", "cpu", "gpu")),
+    "trainer.log_every": COUNT,
+    "trainer.checkpoint_every": COUNT,
+    "trainer.keep_checkpoints": COUNT,
+    "trainer.num_pictures": COUNT,
+    "trainer.*_every": NOT_NEGATIVE,
+    "trainer.num_workers": NOT_NEGATIVE,
+    "trainer.benchmark_*": NOT_NEGATIVE,
+    "data.num": COUNT,
+    "data.seed": NOT_NEGATIVE,
+    "data.size": COUNT,
+    "data.max_subjects": Rule(low=1, high=4),
+    "data.background": Rule(choices=("noise", "grey", "white")),
+    "data.root": Rule(kind=str),
+    "data.*_workers": NOT_NEGATIVE,
+    "logger.mode": Rule(choices=("online", "offline", "disabled")),
+}
+
+
+def rule_for(key: str) -> Rule | None:
+    """The rule of a dotted key, or None where the default's type is all there is to say."""
+    if key in RULES:
+        return RULES[key]
+    return next((rule for pattern, rule in RULES.items() if fnmatchcase(key, pattern)), None)

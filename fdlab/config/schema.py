@@ -1,0 +1,105 @@
+"""Checks of a composed configuration: no key is unknown, every value has its default's type and lies in range.
+
+The default *is* the schema: a leaf takes what its default is made of; `rules.py` narrows it where that is not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fdlab.config.rules import Rule, rule_for
+from fdlab.errors import UserError, nearest
+
+MISSING = "???"
+
+
+def check(given: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
+    """Compare a resolved configuration with its defaults; return it with numbers in their default's type.
+
+    Raises: UserError naming the key, the value, what is allowed and the nearest match.
+    """
+    return _check_node(given, reference, reference, "")
+
+
+def leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of everything that is not a mapping."""
+    for key, value in node.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, dict) and value:
+            yield from leaves(value, path)
+        else:
+            yield path, value
+
+
+def contains(node: Any, key: str) -> bool:
+    """Whether a dotted key names a leaf or a node."""
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def unknown_key(key: str, reference: dict[str, Any], groups: Iterable[str] = ()) -> UserError:
+    """Make the error for a key that does not exist: its siblings, and the nearest of all keys."""
+    known = [path for path, _ in leaves(reference)]
+    parent: Any = reference
+    parts = key.split(".")
+    depth = 0
+    while depth < len(parts) - 1 and isinstance(parent, dict) and isinstance(parent.get(parts[depth]), dict):
+        parent = parent[parts[depth]]
+        depth += 1
+    above = ".".join(parts[:depth])
+    siblings = sorted({str(name) for name in parent} | (set() if above else {"+exp", *groups} - {"exp"}))
+    same_end = [path for path in known if path.rpartition(".")[2] == parts[-1]]
+    guess = nearest(key, [*known, *groups]) or (same_end[0] if same_end else "")
+    where = f"allowed below '{above}'" if above else "allowed"
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    return UserError(f"unknown key '{key}'; {where}: {', '.join(siblings)}.{hint}")
+
+
+def _check_node(given: Any, default: Any, root: dict[str, Any], path: str) -> Any:
+    if isinstance(default, dict) and default:
+        if not isinstance(given, dict):
+            raise UserError(f"{path}={given}: this is a group of keys ({', '.join(map(str, default))}); set one of them.")
+        gone = [key for key in default if key not in given]
+        if gone:
+            raise UserError(f"'{path}.{gone[0]}' is missing; keys cannot be removed.".replace("'.", "'"))
+        checked = {}
+        for key, value in given.items():
+            below = f"{path}.{key}" if path else str(key)
+            if key not in default:
+                raise unknown_key(below, root)
+            checked[key] = _check_node(value, default[key], root, below)
+        return checked
+    return _check_leaf(path, given, default)
+
+
+def _check_leaf(path: str, given: Any, default: Any) -> Any:
+    rule = rule_for(path) or Rule()
+    if given == MISSING:
+        raise UserError(f"'{path}' has no default: give it, as in {path}=VALUE.")
+    if given is None:
+        if default is None or rule.nullable:
+            return None
+        raise UserError(f"{path}=null: a value is needed; the default is {default}.")
+    kind = rule.kind or (str if default == MISSING else type(default))
+    value = given if default is None and rule.kind is None else _cast(path, given, kind)
+    return rule.check(path, value)
+
+
+def _cast(path: str, given: Any, kind: type) -> Any:
+    """Give a number its default's type where nothing is lost by it; refuse everything else of another type."""
+    if kind is dict and isinstance(given, dict):
+        return given
+    if kind is float and isinstance(given, int | float) and not isinstance(given, bool):
+        return float(given)
+    if kind is int and isinstance(given, float) and given.is_integer():
+        return int(given)
+    if kind is str and isinstance(given, int | float) and not isinstance(given, bool):
+        return str(given)
+    if type(given) is not kind:
+        names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", list: "a list [a,b]"}
+        raise UserError(f"{path}={given}: {names.get(kind, kind.__name__)} is needed.")
+    return given

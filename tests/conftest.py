@@ -1,0 +1,35 @@
+"""Shared by all tests: fast ones first, one thread, and no file outside pytest's own folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch or numba are imported: several threads on a few cores cost more than they give at this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["WANDB_MODE"] = "offline"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+FAST_FIRST = ("unit", "config", "golden", "step", "cli", "resume")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests by folder, those that run whole commands last."""
+
+    def rank(item: pytest.Item) -> tuple[bool, int]:
+        folder = Path(item.path).relative_to(Path(__file__).parent).parts[0]
+        place = FAST_FIRST.index(folder) if folder in FAST_FIRST else len(FAST_FIRST)
+        return item.get_closest_marker("command") is not None, place
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point runs and caches at pytest's folder; the cache is shared, so that people are rendered once."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("FDLAB_RUNS", str(base / "runs"))
+    monkeypatch.setenv("FDLAB_CACHE", str(base / "cache"))
