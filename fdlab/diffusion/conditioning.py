@@ -1,0 +1,71 @@
+"""What a denoiser is conditioned on: embeddings of no prompt, the prompt, the prompt with its subjects.
+
+Axes: B batch, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from fdlab.errors import UserError, unknown
+
+BASES = ("text", "null")
+"""What the subject-augmented prediction can be guided away from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """Embeddings of a batch; `null_BLD` of batch 1 is shared by all, `augmented_BLD` may be absent."""
+
+    null_BLD: Tensor
+    text_BLD: Tensor
+    augmented_BLD: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.null_BLD.shape[0] == 1:
+            object.__setattr__(self, "null_BLD", self.null_BLD.expand_as(self.text_BLD))
+        for name in ("null", "augmented"):
+            context = getattr(self, f"{name}_BLD")
+            if context is not None and context.shape != self.text_BLD.shape:
+                shapes = f"{tuple(context.shape)} and {tuple(self.text_BLD.shape)}"
+                raise ValueError(f"the {name} and text embeddings have different shapes: {shapes}")
+
+    def __len__(self) -> int:
+        return self.text_BLD.shape[0]
+
+    def get(self, name: str) -> Tensor:
+        """The embedding called "null", "text" or "augmented"; UserError where there is none."""
+        if name not in ("null", "text", "augmented"):
+            raise unknown("embedding", name, ("null", "text", "augmented"))
+        context: Tensor | None = getattr(self, f"{name}_BLD")
+        if context is None:
+            raise UserError("this sampler needs subjects, but no subject-augmented embedding was given.")
+        return context
+
+    def repeat(self, num: int) -> Conditioning:
+        """Each row `num` times in a row: several images a prompt."""
+        return self._map(lambda context: context.repeat_interleave(num, dim=0))
+
+    def rows(self, index: slice | Sequence[int] | Tensor) -> Conditioning:
+        """The chosen rows of the batch."""
+        return self._map(lambda context: context[index])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Conditioning:
+        """All embeddings on a device and in a dtype."""
+        return self._map(lambda context: context.to(device=device, dtype=dtype))
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """One batch of several; all with subjects or all without."""
+        if len({part.augmented_BLD is None for part in parts}) > 1:
+            raise ValueError("some conditionings have augmented embeddings and some have none")
+        columns = [[getattr(part, field.name) for part in parts] for field in fields(Conditioning)]
+        return Conditioning(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        values = (getattr(self, field.name) for field in fields(self))
+        return Conditioning(*(None if value is None else change(value) for value in values))

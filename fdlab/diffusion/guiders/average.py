@@ -1,0 +1,27 @@
+"""The plain average of both models' noise at every step and place: what a fusion rule has to beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.guiders.model import Model, check_base
+from fdlab.errors import UserError
+
+
+class Average:
+    """(1 - w) guided_T + w guided_S with w = `sdm_share` in [0, 1]."""
+
+    def __init__(
+        self, tdm: Model, sdm: Model, guidance: Guidance, *, sdm_share: float = 0.5, base: str = "text"
+    ) -> None:
+        if not 0.0 <= sdm_share <= 1.0:
+            raise UserError(f"sdm_share is {sdm_share}; it must lie in [0, 1].")
+        self.tdm, self.sdm, self.guidance = tdm, sdm, guidance
+        self.sdm_share, self.base = sdm_share, check_base(base)
+
+    def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
+        noise_T_BCHW = self.tdm.guided(z_BCHW, t, "null", "text", self.guidance)
+        noise_S_BCHW = self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance)
+        return torch.lerp(noise_T_BCHW, noise_S_BCHW, self.sdm_share)

@@ -1,0 +1,35 @@
+"""A hard switch: the text-driven model first, the subject-augmented one from a step on, and no fusion."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.guiders.model import Model, check_base
+from fdlab.diffusion.stages import last_step
+from fdlab.errors import UserError
+
+
+class Switch:
+    """guided_T while step <= `fraction` of num_steps (or `last_tdm_step`, if given), then guided_S."""
+
+    def __init__(
+        self,
+        tdm: Model,
+        sdm: Model,
+        guidance: Guidance,
+        num_steps: int,
+        *,
+        fraction: float = 0.3,
+        last_tdm_step: int | None = None,
+        base: str = "text",
+    ) -> None:
+        if not 0.0 <= fraction <= 1.0:
+            raise UserError(f"fraction is {fraction}; it must lie in [0, 1].")
+        self.tdm, self.sdm, self.guidance, self.base = tdm, sdm, guidance, check_base(base)
+        self.last_tdm_step = last_step(fraction, num_steps) if last_tdm_step is None else last_tdm_step
+
+    def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
+        if step <= self.last_tdm_step:
+            return self.tdm.guided(z_BCHW, t, "null", "text", self.guidance)
+        return self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance)

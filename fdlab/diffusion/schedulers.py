@@ -1,0 +1,55 @@
+"""diffusers' schedulers by name, with Stable Diffusion's settings and the model's own prediction type."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from fdlab.diffusion.noise import STABLE_DIFFUSION, check_prediction
+from fdlab.errors import UserError, unknown
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+}
+"""Class and settings of each; a name may also be written as "DPM++ 2M"."""
+
+SPACINGS = ("leading", "trailing", "linspace")
+
+
+def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = None) -> Any:
+    """Build a scheduler for a model trained with the scheduler `config` (diffusers' keys).
+
+    A key absent from `config` takes Stable Diffusion's value, never the class default, which is another.
+    `spacing` of the timesteps: None keeps the config's, else "leading", or "trailing" at zero terminal SNR,
+    where sampling has to start at the last timestep (Lin et al. 2024, section 3.4). Raises UserError for an
+    unknown name, spacing or prediction type, and for zero terminal SNR with epsilon or PNDM.
+    """
+    key = name.lower().replace("++", "pp").replace(" ", "_").replace("-", "_")
+    if key not in SCHEDULERS:
+        raise unknown("scheduler", name, SCHEDULERS)
+    if spacing is not None and spacing not in SPACINGS:
+        raise unknown("timestep spacing", spacing, SPACINGS)
+    check_prediction(config)
+    class_name, settings = SCHEDULERS[key]
+    scheduler_class = getattr(importlib.import_module("diffusers"), class_name)
+    accepted = inspect.signature(scheduler_class.__init__).parameters
+
+    zero_snr = bool(config.get("rescale_betas_zero_snr"))
+    if zero_snr and "rescale_betas_zero_snr" not in accepted:
+        others = ", ".join(other for other in SCHEDULERS if other != key)
+        raise UserError(
+            f"scheduler '{name}' cannot start at zero terminal signal-to-noise ratio; use one of: {others}."
+        )
+    default = {"timestep_spacing": "trailing" if zero_snr else "leading"}
+    merged = {**STABLE_DIFFUSION, **default, **config, **settings}
+    if spacing is not None:
+        merged["timestep_spacing"] = spacing
+    return scheduler_class(
+        **{key: value for key, value in merged.items() if key in accepted and value is not None}
+    )

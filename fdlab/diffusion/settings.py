@@ -1,0 +1,78 @@
+"""A sampler's settings as a person writes them (conf/sampler), checked, and the parts built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from fdlab.diffusion import guiders
+from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """The keys all samplers share, and in `options` those of the chosen guider."""
+
+    guider: str
+    scheduler: str = "ddim"
+    num_steps: int = 50
+    guidance_scale: float = 5.0
+    guidance_rescale: float = 0.0
+    spacing: str | None = None
+    eta: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> SamplerSettings:
+        """Read a flat mapping; a key that is neither shared nor an option of the guider raises UserError."""
+        if "guider" not in mapping:
+            raise UserError(
+                f"a sampler needs the key 'guider'; allowed: {', '.join(sorted(guiders.GUIDERS))}."
+            )
+        shared = {item.name for item in fields(cls)} - {"options"}
+        allowed = guiders.options(mapping["guider"])
+        for key in mapping:
+            if key not in shared and key not in allowed:
+                raise unknown(f"key of sampler '{mapping['guider']}'", str(key), {*shared, *allowed})
+        return cls(
+            **{key: mapping[key] for key in mapping if key in shared},
+            options={key: mapping[key] for key in mapping if key not in shared},
+        )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Which of the models "tdm" and "sdm" have to be loaded."""
+        return guiders.needs(self.guider)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat, with every option's value, for a record; `from_mapping` reads it back."""
+        shared = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "options"}
+        return {**shared, **guiders.options(self.guider), **self.options}
+
+    def make_scheduler(self, config: Mapping[str, Any]) -> Any:
+        """The scheduler for a model trained with the scheduler `config`."""
+        return make_scheduler(self.scheduler, config, self.spacing)
+
+    def make_guider(
+        self,
+        *,
+        tdm: guiders.Model | None = None,
+        sdm: guiders.Model | None = None,
+        schedule: NoiseSchedule | None = None,
+        recorder: guiders.Recorder | None = None,
+    ) -> guiders.Guider:
+        """The guider over the given models, of which it takes those it needs."""
+        return guiders.build(
+            self.guider,
+            num_steps=self.num_steps,
+            guidance=Guidance(self.guidance_scale, self.guidance_rescale),
+            tdm=tdm,
+            sdm=sdm,
+            schedule=schedule,
+            recorder=recorder,
+            **self.options,
+        )

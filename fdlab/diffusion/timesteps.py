@@ -1,0 +1,47 @@
+"""Which timesteps to visit: drawn for training, spaced by a scheduler for sampling.
+
+Axes: B batch, S sampling steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdlab.errors import UserError
+
+
+def draw_timesteps(
+    num: int, num_train_timesteps: int, generator: torch.Generator, *, stratified: bool = False
+) -> Tensor:
+    """Draw `num` timesteps, uniform over 0 .. num_train_timesteps - 1; int64 on the generator's device.
+
+    `stratified` draws one from each of `num` equal intervals, in random order: each is uniform as before, but
+    the batch covers the range evenly and its loss varies less (Kingma et al. 2021, appendix I.1).
+    """
+    if not stratified:
+        return torch.randint(0, num_train_timesteps, (num,), generator=generator, device=generator.device)
+    place = torch.rand(num, generator=generator, device=generator.device, dtype=torch.float64)
+    order = torch.randperm(num, generator=generator, device=generator.device)
+    t_B = ((order + place) / num * num_train_timesteps).long()
+    return t_B.clamp(max=num_train_timesteps - 1)
+
+
+def sampler_timesteps(scheduler: Any, num_steps: int, device: torch.device | str | None = None) -> Tensor:
+    """Set a scheduler to `num_steps` and return the timesteps it visits, from noise to picture; (S,).
+
+    S may exceed `num_steps` (PNDM repeats one). Raises UserError for an impossible number of steps.
+    """
+    limit = int(scheduler.config.num_train_timesteps)
+    if not 1 <= num_steps <= limit:
+        raise UserError(f"num_steps is {num_steps}; it must lie between 1 and the model's {limit} timesteps.")
+    counts_back = type(scheduler).__name__ in ("DDIMScheduler", "PNDMScheduler")
+    if counts_back and scheduler.config.timestep_spacing == "trailing" and limit % num_steps:
+        # They take t - T // num_steps for the next timestep, which trailing spacing meets only if it divides.
+        raise UserError(
+            f"num_steps is {num_steps}; with trailing spacing this scheduler needs a divisor of {limit}."
+        )
+    scheduler.set_timesteps(num_steps, device=device)
+    return scheduler.timesteps
