@@ -127,22 +127,22 @@ class Benchmark:
             names += [self.real.format(subject=s.id, prompt=p.id, index=i) for s, p, i in cells]
         return names
 
-    def limited(self, max_subjects: int | None = None, max_prompts: int | None = None) -> Benchmark:
-        """A smaller benchmark for quick runs: the first subjects, and prompts taken from all categories in turn."""
-        for name, cap in (("max_subjects", max_subjects), ("max_prompts", max_prompts)):
-            if cap is not None and cap < 1:
-                raise UserError(f"benchmark.{name}={cap}; allowed: 1 or more, or null for all.")
-        subjects = self.subjects[:max_subjects]
-        if max_prompts is None or max_prompts >= len(self.prompts):
-            return replace(self, subjects=subjects)
+    def limited(self, max_subjects: int = 0, max_prompts: int = 0, max_images: int = 0) -> Benchmark:
+        """A smaller benchmark for quick runs: the first subjects, and prompts of all categories in turn; 0 is all."""
+        for name, cap in (("subjects", max_subjects), ("prompts", max_prompts), ("images", max_images)):
+            if cap < 0:
+                raise UserError(f"max_{name}={cap}: must be 1 or more, or 0 for all.")
+        images = min(max_images or self.images_per_prompt, self.images_per_prompt)
+        subjects = self.subjects[: max_subjects or None]
         # The k-th prompt of every category before the (k+1)-th of any.
         seen: dict[str, int] = {}
         rank: dict[str, tuple[int, int]] = {}
         for position, prompt in enumerate(self.prompts):
             seen[prompt.category] = seen.get(prompt.category, -1) + 1
             rank[prompt.id] = (seen[prompt.category], position)
-        kept = set(sorted(rank, key=lambda key: rank[key])[:max_prompts])
-        return replace(self, subjects=subjects, prompts=tuple(p for p in self.prompts if p.id in kept))
+        kept = set(sorted(rank, key=lambda key: rank[key])[: max_prompts or None])
+        prompts = tuple(prompt for prompt in self.prompts if prompt.id in kept)
+        return replace(self, subjects=subjects, prompts=prompts, images_per_prompt=images)
 
     def subject(self, subject_id: str) -> Subject:
         """Look a subject up; UserError with the nearest match."""
