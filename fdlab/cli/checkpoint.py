@@ -1,0 +1,91 @@
+"""`python -m fdlab checkpoint`: bring weights in, take them out, look at them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fdlab.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments of the verb."""
+    top = argparse.ArgumentParser(prog="fdlab checkpoint", description="Bring weights in, take them out, look at them.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{import,export,info}")
+    bring = verbs.add_parser(
+        "import",
+        help="a released pytorch_model.bin, or a folder of .bin weights, to a safetensors folder",
+        description="Turn the flat pytorch_model.bin of Face-diffuser or FastComposer, or a diffusers folder whose"
+        " weights are pickled, into a model folder in diffusers' layout. Only tensors are unpickled.",
+    )
+    bring.add_argument("source", help="pytorch_model.bin, or a folder")
+    bring.add_argument("out", help="the model folder to write")
+    bring.add_argument("--base", help="Stable Diffusion 1.5 folder: configs, tokenizer and scheduler (for a flat file)")
+    bring.add_argument("--image-encoder", help="folder with the config of CLIP's image encoder; default: as --base, or"
+                       " read from the tensors")
+    bring.add_argument("--half", action="store_true", help="store fp16")
+    bring.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    take = verbs.add_parser(
+        "export",
+        help="a model folder to the flat file that the released code reads",
+        description="Write a model folder as one flat state dict with the released names: .bin as torch.save does,"
+        " .safetensors as its name says.",
+    )
+    take.add_argument("source", help="model folder in diffusers' layout")
+    take.add_argument("out", help="file to write: NAME.bin or NAME.safetensors")
+    take.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    look = verbs.add_parser("info", help="parts, parameters and precision of a checkpoint")
+    look.add_argument("path", help="model folder, part folder or flat file")
+    return top
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb. Raises: UserError for wrong input."""
+    args = parser().parse_args(argv)
+    return {"import": _import, "export": _export, "info": _info}[args.verb](args)
+
+
+def _import(args: argparse.Namespace) -> int:
+    _writable(args.out, args.force)
+    # Torch and diffusers take seconds to import; `--help` must not wait for them.
+    from fdlab.assets import resolve
+    from fdlab.models.backbone import save_backbone
+    from fdlab.models.conversion import import_folder, import_released
+
+    if resolve(args.source).is_dir():
+        backbone = import_folder(args.source)
+    elif args.base is None:
+        raise UserError(f"'{args.source}' is one file, without configs or tokenizer: give --base FOLDER (Stable Diffusion 1.5).")
+    else:
+        backbone = import_released(args.source, args.base, args.image_encoder)
+    save_backbone(args.out, backbone, half=args.half)
+    print(f"{', '.join(backbone.networks())} written to {args.out}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    if Path(args.out).suffix not in (".bin", ".safetensors"):
+        raise UserError(f"'{args.out}': the name must end in .bin or .safetensors.")
+    _writable(args.out, args.force)
+    from fdlab.models.backbone import load_backbone, part_folders
+    from fdlab.models.conversion import export_released
+    from fdlab.models.parts import NETWORKS
+
+    found = [part for part in part_folders(args.source) if part in NETWORKS]
+    export_released(args.out, load_backbone(args.source, parts=found))
+    print(f"{', '.join(found)} written to {args.out}")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from fdlab.models.conversion import describe
+
+    print(f"{'part':<14} {'class':<30} {'tensors':>8} {'parameters':>13}  precision")
+    for row in describe(args.path):
+        print(f"{row.part:<14} {row.class_name:<30} {row.tensors:>8,} {row.parameters:>13,}  {row.dtypes}")
+    return 0
+
+
+def _writable(out: str, force: bool) -> None:
+    if Path(out).exists() and not force:
+        raise UserError(f"'{out}' exists; give another name, or --force to replace it.")

@@ -1,0 +1,158 @@
+"""Cross-attention maps, with gradient, from the UNet's blocks around its middle.
+
+Axes: B batch, H heads, Q positions of the latent grid, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, overload
+
+from torch import Tensor, nn
+
+from fdlab.errors import UserError
+
+MIDDLE_FIVE = "middle five"
+
+
+def attention_blocks(unet: nn.Module) -> list[str]:
+    """Names of the UNet's blocks that attend to the text, from input to output, the mid block in their middle."""
+    order = [f"down_blocks.{i}" for i in range(len(unet.down_blocks))]
+    order += ["mid_block"] if getattr(unet, "mid_block", None) is not None else []
+    order += [f"up_blocks.{i}" for i in range(len(unet.up_blocks))]
+    return [name for name in order if _cross_attentions(unet.get_submodule(name))]
+
+
+def middle_blocks(unet: nn.Module, num: int = 5) -> list[str]:
+    """The `num` blocks around the middle, fewer where there are fewer.
+
+    Of Stable Diffusion's seven these are the released five: down 1 and 2, mid, up 1 and 2 (FastComposer). A UNet of
+    three levels has five in all. Raises: UserError when `num` is not odd and positive.
+    """
+    if num < 1 or num % 2 == 0:
+        raise UserError(f"{num} middle blocks: an odd number is needed, the mid block and as many on either side.")
+    found = attention_blocks(unet)
+    cut = max(0, (len(found) - num) // 2)
+    return found[cut : len(found) - cut]
+
+
+def _cross_attentions(block: nn.Module) -> list[str]:
+    return [name for name, module in block.named_modules() if name.endswith("attn2") and hasattr(module, "to_q")]
+
+
+class CaptureProcessor:
+    """An attention processor that keeps the softmaxed scores of the last call, in fp32, and computes the same result.
+
+    Follows diffusers' AttnProcessor for a UNet's text cross-attention. The softmax is written out, because the fused
+    kernel does not give its probabilities.
+    """
+
+    def __init__(self) -> None:
+        self.probs_BHQL: Tensor | None = None
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        x_BQD = hidden_states
+        ctx_BLD = x_BQD if encoder_hidden_states is None else encoder_hidden_states
+        if attn.norm_cross and encoder_hidden_states is not None:
+            ctx_BLD = attn.norm_encoder_hidden_states(ctx_BLD)
+        q_BHQD, k_BHLD, v_BHLD = (
+            y.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for y in (attn.to_q(x_BQD), attn.to_k(ctx_BLD), attn.to_v(ctx_BLD))
+        )
+        scores_BHQL = (q_BHQD @ k_BHLD.transpose(-1, -2)).float() * attn.scale
+        if attention_mask is not None:
+            mask = attn.prepare_attention_mask(attention_mask, ctx_BLD.shape[1], x_BQD.shape[0])
+            scores_BHQL = scores_BHQL + mask.view(x_BQD.shape[0], attn.heads, -1, mask.shape[-1])
+        self.probs_BHQL = scores_BHQL.softmax(-1)
+        y_BQD = (self.probs_BHQL.to(v_BHLD.dtype) @ v_BHLD).transpose(1, 2).flatten(2)
+        y_BQD = attn.to_out[1](attn.to_out[0](y_BQD))
+        if attn.residual_connection:
+            y_BQD = y_BQD + hidden_states
+        return y_BQD / attn.rescale_output_factor
+
+
+class CrossAttentionMaps(Sequence[Tensor]):
+    """Capture the cross-attention maps of a UNet's middle blocks while it runs.
+
+        with CrossAttentionMaps(unet) as maps:
+            eps_BCHW = denoise(z_BCHW, t_B, ctx_BLD)
+        loss = noise_loss(...) + localization_loss(list(maps), ...)
+
+    A sequence of the last call's maps, one an attention layer from input to output: (B, heads, positions, tokens) fp32.
+
+    `blocks`: "middle five", an odd number of middle blocks, "all", or block names (`down_blocks.1`). On leaving, the
+    UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
+
+    Gradient checkpointing: the transformers whose maps are kept run without it (their maps must be kept for the loss
+    anyway, and one recomputed after the capture ended would meet other processors); all else, the full-resolution
+    blocks that need it most among them, goes on checkpointing.
+    """
+
+    def __init__(self, unet: nn.Module, blocks: str | int | list[str] = MIDDLE_FIVE) -> None:
+        self.unet = unet
+        self.blocks = _chosen(unet, blocks)
+        self.names = [f"{block}.{name}" for block in self.blocks for name in _cross_attentions(unet.get_submodule(block))]
+        self._captured: list[CaptureProcessor] = []
+        self._before: list[tuple[Any, Any]] = []
+        self._checkpointed: list[Any] = []
+
+    def __enter__(self) -> CrossAttentionMaps:
+        if self._before:
+            raise RuntimeError("CrossAttentionMaps is already capturing; leave it first.")
+        self._captured = [CaptureProcessor() for _ in self.names]
+        for name, processor in zip(self.names, self._captured, strict=True):
+            attn: Any = self.unet.get_submodule(name)
+            self._before.append((attn, attn.processor))
+            attn.set_processor(processor)
+            # Path: <transformer>.transformer_blocks.<i>.attn2
+            transformer: Any = self.unet.get_submodule(name.rsplit(".", 3)[0])
+            if getattr(transformer, "gradient_checkpointing", False):
+                transformer.gradient_checkpointing = False
+                self._checkpointed.append(transformer)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for attn, processor in self._before:
+            attn.set_processor(processor)
+        for transformer in self._checkpointed:
+            transformer.gradient_checkpointing = True
+        self._before, self._checkpointed = [], []
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        found = [processor.probs_BHQL for processor in self._captured]
+        if not found or any(probs is None for probs in found):
+            raise RuntimeError("no maps yet: run the UNet inside `with CrossAttentionMaps(unet)`.")
+        return [probs for probs in found if probs is not None][index]
+
+
+def _chosen(unet: nn.Module, blocks: str | int | list[str]) -> list[str]:
+    if isinstance(blocks, int):
+        return middle_blocks(unet, blocks)
+    if blocks == MIDDLE_FIVE:
+        return middle_blocks(unet, 5)
+    known = attention_blocks(unet)
+    if blocks == "all":
+        return known
+    names = [blocks] if isinstance(blocks, str) else list(blocks)
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown block '{name}'; allowed: {MIDDLE_FIVE}, all, an odd number, {', '.join(known)}.")
+    return names

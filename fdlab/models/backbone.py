@@ -1,0 +1,209 @@
+"""A backbone: Stable Diffusion's parts, from a folder in diffusers' layout, each replaceable by another folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from fdlab.assets import resolve
+from fdlab.errors import UserError, unknown
+from fdlab.files import write_json
+from fdlab.models.latents import spatial_factor
+from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, read_json, save_part, whole_folder
+from fdlab.models.weights import PICKLED, refuse_pickle
+
+if TYPE_CHECKING:
+    import torch
+
+ALL = PARTS
+OPTIONAL = ("image_encoder", "fusion")
+"""Parts that a plain Stable Diffusion folder does not have; None then, unless asked for by name."""
+
+INDEX = "model_index.json"
+_HOW_TO_GET = {
+    "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5: openai/clip-vit-large-patch14)"
+    " as backbone.image_encoder=FOLDER",
+    "fusion": "a subject-augmented model has one: fine-tune it (+exp=sdm), or import a released one with"
+    " `python -m fdlab checkpoint import`",
+}
+
+
+@dataclass
+class Backbone:
+    """The parts that were asked for; None for the others. Networks are frozen, in evaluation mode, fp32."""
+
+    name: str
+    vae: Any = None
+    text_encoder: Any = None
+    image_encoder: Any = None
+    unet: Any = None
+    fusion: Any = None
+    tokenizer: Any = None
+    scheduler_config: dict[str, Any] | None = None
+    image_size: int = 0
+    """Pixels a side, 0 where no part tells it."""
+    latent_shape_CHW: tuple[int, int, int] = (0, 0, 0)
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Where each part was read from."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that are there, by part."""
+        return {part: getattr(self, part) for part in NETWORKS if getattr(self, part) is not None}
+
+    def need(self, part: str) -> Any:
+        """A part that must be there. Raises: UserError that says how to get it."""
+        value = self.scheduler_config if part == "scheduler" else getattr(self, part, None)
+        if value is None:
+            raise missing_part(part, self.folders.get(part) or f"backbone {self.name}")
+        return value
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Backbone:
+        """Move all networks, in place."""
+        for network in self.networks().values():
+            network.to(device=device, dtype=dtype)
+        return self
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a prompt may have, ends included."""
+        config = self.text_encoder.config if self.text_encoder is not None else None
+        limits = [self.tokenizer.model_max_length] if self.tokenizer is not None else []
+        limits += [config.max_position_embeddings] if config is not None else []
+        return min(limits, default=0)
+
+    @property
+    def reference_size(self) -> int:
+        """Pixels a side of a reference picture."""
+        return int(self.need("image_encoder").config.image_size)
+
+
+def missing_part(part: str, where: Path | str) -> UserError:
+    """Make the error for a part that is not there: which, where it was looked for, how to get it."""
+    hint = _HOW_TO_GET.get(part, f"copy the whole folder again, or give another as backbone.{part}=FOLDER")
+    return UserError(f"no {part} in '{where}'; {hint}.")
+
+
+def part_folders(folder: Path | str) -> dict[str, Path]:
+    """Parts that lie below a folder, as `overrides` takes them: `asset:nano/sdm` -> unet, image_encoder, fusion.
+
+    Raises: UserError when the folder is missing or holds no part.
+    """
+    root = _existing(folder)
+    found = {part: root / part for part in PARTS if (root / part).is_dir()}
+    if not found:
+        raise UserError(f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
+    return found
+
+
+def load_backbone(
+    folder: Path | str,
+    overrides: Mapping[str, Path | str | None] | None = None,
+    parts: Iterable[str] = ALL,
+    *,
+    name: str | None = None,
+    image_size: int | None = None,
+) -> Backbone:
+    """Read a backbone from diffusers' folder layout: safetensors only, fp16 or fp32 on disk, fp32 in memory.
+
+    `overrides` gives parts folders of their own (None: not overridden); both take `asset:NAME` for what ships. `parts`
+    are those to read: of ALL, an absent image encoder or fusion is None; a part asked for by name must be there.
+    `image_size` in pixels replaces the size the UNet was made for.
+    Raises: UserError for a folder or part that is missing, weights that are not safetensors or corrupt, a class or
+    architecture that is not what it should be, and parts that do not fit each other.
+    """
+    wanted = tuple(dict.fromkeys(parts))
+    given = {part: path for part, path in (overrides or {}).items() if path is not None}
+    for part in (*wanted, *given):
+        if part not in PARTS:
+            raise unknown("part of a backbone", part, PARTS)
+    root = _existing(folder)
+    index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
+    folders = {part: _existing(given[part]) if part in given else root / part for part in PARTS}
+
+    backbone = Backbone(name=name or root.name)
+    everything = set(wanted) == set(ALL)
+    for part in wanted:
+        if not folders[part].is_dir():
+            if everything and part in OPTIONAL:
+                continue
+            raise missing_part(part, root)
+        value = load_part(part, folders[part], index)
+        setattr(backbone, "scheduler_config" if part == "scheduler" else part, value)
+        backbone.folders[part] = folders[part]
+    backbone.image_size, backbone.latent_shape_CHW = _sizes(folders, image_size)
+    check_fit(backbone)
+    return backbone
+
+
+def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) -> None:
+    """Write all parts that are there in diffusers' layout, the whole folder or nothing; `half` stores fp16."""
+    with whole_folder(folder) as temporary:
+        index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": _diffusers_version()}
+        for part in PARTS:
+            value = backbone.scheduler_config if part == "scheduler" else getattr(backbone, part)
+            if value is not None:
+                save_part(temporary / part, part, value, half)
+                index[part] = index_entry(part, value)
+        write_json(temporary / INDEX, index)
+
+
+def check_fit(backbone: Backbone) -> None:
+    """Check that the parts were made for each other. Raises: UserError naming both parts and both numbers."""
+    b = backbone
+    text = b.text_encoder.config.hidden_size if b.text_encoder is not None else None
+    if b.unet is not None and b.vae is not None:
+        _same("unet", "in_channels", b.unet.config.in_channels, "vae", "latent_channels", b.vae.config.latent_channels)
+    if b.unet is not None and text is not None:
+        _same("unet", "cross_attention_dim", b.unet.config.cross_attention_dim, "text_encoder", "hidden_size", text)
+    if b.fusion is not None and text is not None:
+        _same("fusion", "width", b.fusion.config.width, "text_encoder", "hidden_size", text)
+    if b.fusion is not None and b.image_encoder is not None:
+        width = b.fusion.config.object_width or b.fusion.config.width
+        projection = b.image_encoder.config.projection_dim
+        _same("fusion", "object_width", width, "image_encoder", "projection_dim", projection)
+    if b.tokenizer is not None and b.text_encoder is not None:
+        num, room = len(b.tokenizer), b.text_encoder.config.vocab_size
+        if num > room:
+            raise UserError(f"the tokenizer has {num} tokens, the text encoder only {room}; take both from one model.")
+
+
+def _same(part: str, key: str, value: Any, other: str, other_key: str, other_value: Any) -> None:
+    if value != other_value:
+        raise UserError(
+            f"the {part} does not fit the {other}: {key} is {value}, {other_key} is {other_value};"
+            " it is a checkpoint of another architecture."
+        )
+
+
+def _existing(path: Path | str) -> Path:
+    folder = resolve(path)
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        if folder.suffix in PICKLED:
+            raise refuse_pickle(folder)
+        raise UserError(f"'{path}' is a file; a model is a folder in diffusers' layout.")
+    raise UserError(f"model folder '{path}' does not exist; give one in diffusers' layout (unet/, vae/, ...).")
+
+
+def _sizes(folders: Mapping[str, Path], image_size: int | None) -> tuple[int, tuple[int, int, int]]:
+    """Picture and latent size from the configs on disk, whether or not the networks were loaded."""
+    files = {part: folders[part] / "config.json" for part in ("unet", "vae")}
+    unet, vae = ({} if not files[part].is_file() else read_json(files[part]) for part in ("unet", "vae"))
+    factor = spatial_factor(vae)
+    pixels = image_size or unet.get("sample_size", 0) * factor or vae.get("sample_size", 0)
+    channels = unet.get("in_channels") or vae.get("latent_channels") or 0
+    step = factor * 2 ** (len(unet.get("block_out_channels", [1])) - 1)
+    if pixels % step:
+        raise UserError(f"image_size={pixels}: must be a multiple of {step} for this backbone.")
+    return pixels, (channels, pixels // factor, pixels // factor)
+
+
+def _diffusers_version() -> str:
+    import diffusers
+
+    return diffusers.__version__

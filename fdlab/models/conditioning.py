@@ -1,0 +1,68 @@
+"""From token ids and reference pictures to what the denoiser is conditioned on.
+
+Axes: B batch, L tokens, N subjects (padded), D text width, E width of a subject's embedding, 3 H W reference pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+from fdlab.models.tokenizer import token_ids
+
+if TYPE_CHECKING:
+    from fdlab.models.backbone import Backbone
+
+
+class Embeddings(NamedTuple):
+    """The three embeddings a guider chooses from, in the order of `fdlab.diffusion.conditioning.Conditioning`."""
+
+    null_BLD: Tensor
+    """The empty prompt."""
+    text_BLD: Tensor
+    """The prompt without markers."""
+    augmented_BLD: Tensor
+    """The prompt with subjects fused in; equal to the text where there are none."""
+
+
+def encode_text(text_encoder: nn.Module, input_ids_BL: Tensor) -> Tensor:
+    """Token ids to the text encoder's last hidden state, final norm included: ctx_BLD. No padding mask, as in SD."""
+    return text_encoder(input_ids_BL)[0]
+
+
+def embed_references(image_encoder: nn.Module, references_BN3HW: Tensor) -> Tensor:
+    """Reference pictures, CLIP-normalised, to projected image embeddings: obj_BNE."""
+    batch, num = references_BN3HW.shape[:2]
+    embeds = image_encoder(pixel_values=references_BN3HW.flatten(0, 1)).image_embeds
+    return embeds.unflatten(0, (batch, num))
+
+
+def null_ids(tokenizer: Any, max_tokens: int) -> Tensor:
+    """Token ids of the empty prompt: input_ids_1L."""
+    return token_ids(tokenizer, [""], max_tokens)
+
+
+def condition(
+    backbone: Backbone,
+    input_ids_BL: Tensor,
+    subject_token_BL: Tensor,
+    references_BN3HW: Tensor | None = None,
+    valid_BN: Tensor | None = None,
+) -> Embeddings:
+    """Everything a guider needs: `Conditioning(*condition(...))`.
+
+    Without references the augmented embedding is the text's. Gradient flows where it is enabled and a part is not
+    frozen. Raises: UserError when references are given to a backbone without an image encoder or fusion.
+    """
+    batch, length = input_ids_BL.shape
+    empty_BL = null_ids(backbone.tokenizer, length).to(input_ids_BL.device).expand(batch, -1)
+    encoder = backbone.need("text_encoder")
+    # One row is enough for the empty prompt; and a batch of one keeps it the same whatever it is computed with.
+    null_BLD = encode_text(encoder, empty_BL[:1]).expand(batch, -1, -1)
+    text_BLD = encode_text(encoder, input_ids_BL)
+    if references_BN3HW is None or valid_BN is None:
+        return Embeddings(null_BLD, text_BLD, text_BLD)
+    obj_BNE = embed_references(backbone.need("image_encoder"), references_BN3HW)
+    augmented_BLD = backbone.need("fusion")(text_BLD, obj_BNE, subject_token_BL, valid_BN)
+    return Embeddings(null_BLD, text_BLD, augmented_BLD)

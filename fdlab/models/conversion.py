@@ -1,0 +1,230 @@
+"""Checkpoints from elsewhere: the flat files of Face-diffuser and FastComposer, and diffusers folders of pickled weights.
+
+Both projects saved one flat state dict of their whole module, `pytorch_model.bin`. Only tensors are ever unpickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdlab.assets import resolve
+from fdlab.errors import UserError
+from fdlab.files import whole
+from fdlab.models.backbone import INDEX, OPTIONAL, Backbone, check_fit, missing_part, save_backbone
+from fdlab.models.fusion import SubjectFusion
+from fdlab.models.parts import NETWORKS, load_network, load_part, read_json
+from fdlab.models.tensor_names import TEXT_LEVEL, old_attention
+from fdlab.models.weights import DIFFUSERS, PICKLED, TRANSFORMERS, fill, read_part, read_weights, write_weights
+
+PREFIXES = {
+    "vae": "vae.",
+    "text_encoder": "text_encoder.",
+    "image_encoder": "image_encoder.",
+    "unet": "unet.",
+    "fusion": "postfuse_module.",
+}
+"""Part -> how its tensors begin in a released file."""
+
+_POSITION_IDS = {
+    "text_encoder.embeddings.position_embedding.weight": "text_encoder.embeddings.position_ids",
+    "image_encoder.vision_model.embeddings.position_embedding.weight": (
+        "image_encoder.vision_model.embeddings.position_ids"
+    ),
+}
+_CLIP_HEAD = 64
+"""Channels a head in every published CLIP vision tower; a state dict does not tell."""
+
+
+def read_flat(file: Path | str) -> dict[str, Tensor]:
+    """Tensors of one file, pickled (nothing but tensors is unpickled) or safetensors.
+
+    Raises: UserError when it is missing, corrupt, or holds more than tensors.
+    """
+    path = resolve(file)
+    if path.suffix == ".safetensors":
+        return read_weights(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint '{file}' does not exist.")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"'{file}' is no checkpoint of plain tensors, and nothing else is unpickled.") from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"'{file}' is corrupt or cut short: {str(error).splitlines()[0]}") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"'{file}' is no flat state dict of tensors.")
+    return dict(state)
+
+
+def split(state: Mapping[str, Tensor], source: Path | str = "checkpoint") -> dict[str, dict[str, Tensor]]:
+    """A released flat state dict by part. Raises: UserError for a tensor of no known part."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        part = next((part for part, prefix in PREFIXES.items() if name.startswith(prefix)), None)
+        if part is None:
+            known = ", ".join(PREFIXES.values())
+            raise UserError(f"'{source}': tensor '{name}' belongs to no part; a released file has {known}.")
+        parts.setdefault(part, {})[name.removeprefix(PREFIXES[part])] = tensor
+    return parts
+
+
+def join(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Parts under today's names to the released flat names: the inverse of `split` and of loading."""
+    flat: dict[str, Tensor] = {}
+    for part, state in parts.items():
+        for name, tensor in state.items():
+            old = name.removeprefix(TEXT_LEVEL) if part == "text_encoder" else name
+            flat[PREFIXES[part] + (old_attention(old) if part == "vae" else old)] = tensor
+    for weight, ids in _POSITION_IDS.items():
+        if weight in flat:
+            flat[ids] = torch.arange(flat[weight].shape[0])[None]
+    return flat
+
+
+def import_released(
+    file: Path | str, base: Path | str, image_encoder: Path | str | None = None, name: str = "imported"
+) -> Backbone:
+    """Turn a released `pytorch_model.bin` into a backbone; save it with `save_backbone`.
+
+    `base` is a Stable Diffusion 1.5 folder: the file holds no configs, tokenizer or scheduler, so they are taken from
+    there, as are parts that the file lacks. The image encoder's config comes from `image_encoder`, else from `base`,
+    else from the tensors' shapes. Raises: UserError.
+    """
+    root = resolve(base)
+    if not root.is_dir():
+        raise UserError(f"base folder '{base}' does not exist; a Stable Diffusion 1.5 folder in diffusers' layout is needed.")
+    index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
+    parts = split(read_flat(file), file)
+    backbone = Backbone(name=name)
+    for part in ("tokenizer", "scheduler"):
+        if not (root / part).is_dir():
+            raise missing_part(part, root)
+        setattr(backbone, "scheduler_config" if part == "scheduler" else part, load_part(part, root / part))
+    for part in NETWORKS:
+        folder = resolve(image_encoder) if part == "image_encoder" and image_encoder else root / part
+        state = parts.get(part)
+        configured = (folder / "config.json").is_file()
+        if state is not None and not configured and part in OPTIONAL:
+            network = _from_shapes(part, state)
+            fill(network, state, file)
+            setattr(backbone, part, network.eval().requires_grad_(False))
+        elif configured:
+            setattr(backbone, part, load_network(part, folder, index, state))
+        elif part not in OPTIONAL:
+            raise missing_part(part, root)
+    check_fit(backbone)
+    return backbone
+
+
+def _from_shapes(part: str, state: Mapping[str, Tensor]) -> torch.nn.Module:
+    """An untrained fusion or image encoder of the size that the tensors show."""
+    try:
+        if part == "fusion":
+            width = state["layer_norm.weight"].shape[0]
+            return SubjectFusion(width, state["mlp1.layernorm.weight"].shape[0] - width)
+        patch = state["vision_model.embeddings.patch_embedding.weight"]
+        positions = state["vision_model.embeddings.position_embedding.weight"].shape[0]
+        intermediate = state["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
+        projection = state["visual_projection.weight"].shape[0]
+    except KeyError as error:
+        raise UserError(f"the checkpoint's {part} lacks tensor {error}; it is of another architecture.") from error
+    if patch.shape[0] % _CLIP_HEAD:
+        raise UserError(f"the image encoder's width {patch.shape[0]} is no CLIP's; give its config with --image-encoder FOLDER.")
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    layers = {name.split(".")[3] for name in state if name.startswith("vision_model.encoder.layers.")}
+    config = CLIPVisionConfig(
+        hidden_size=patch.shape[0],
+        intermediate_size=intermediate,
+        projection_dim=projection,
+        num_hidden_layers=len(layers),
+        num_attention_heads=patch.shape[0] // _CLIP_HEAD,
+        image_size=patch.shape[-1] * isqrt(positions - 1),
+        patch_size=patch.shape[-1],
+    )
+    with torch.random.fork_rng(devices=[]):
+        return CLIPVisionModelWithProjection(config)
+
+
+def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
+    """Read a diffusers folder whose weights are pickled (`*.bin`), safetensors where there are any. Raises: UserError."""
+    root = resolve(folder)
+    index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
+    backbone = Backbone(name=name)
+    for part in ("tokenizer", "scheduler"):
+        if (root / part).is_dir():
+            setattr(backbone, "scheduler_config" if part == "scheduler" else part, load_part(part, root / part))
+    for part in NETWORKS:
+        if (root / part / "config.json").is_file():
+            setattr(backbone, part, load_network(part, root / part, index, _any_weights(root / part, part)))
+    if not backbone.networks():
+        raise UserError(f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
+    check_fit(backbone)
+    return backbone
+
+
+def _any_weights(folder: Path, part: str) -> dict[str, Tensor]:
+    # transformers calls its pickled weights pytorch_model, its safetensors model.
+    for stem in (DIFFUSERS, f"pytorch_{TRANSFORMERS}"):
+        for variant in ("", ".fp16"):
+            if (file := folder / f"{stem}{variant}.bin").is_file():
+                return read_flat(file)
+    return read_part(folder, part)
+
+
+def export_released(file: Path | str, backbone: Backbone) -> None:
+    """Write a backbone as a released flat file: safetensors if `file` is named so, else as `torch.save` does."""
+    flat = join({part: network.state_dict() for part, network in backbone.networks().items()})
+    if Path(file).suffix == ".safetensors":
+        write_weights(Path(file), flat)
+        return
+    with whole(file) as temporary:
+        torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}, temporary)
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What one part of a checkpoint is made of."""
+
+    part: str
+    class_name: str
+    tensors: int
+    parameters: int
+    dtypes: str
+
+
+def describe(path: Path | str) -> list[PartInfo]:
+    """Parts of a checkpoint: a folder in diffusers' layout, one part's folder, or a released flat file."""
+    root = resolve(path)
+    if not root.exists():
+        raise UserError(f"checkpoint '{path}' does not exist.")
+    if root.is_file():
+        return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
+    folders = {part: root / part for part in NETWORKS if (root / part).is_dir()}
+    if not folders and (root / "config.json").is_file():
+        folders = {root.name: root}
+    if not folders:
+        raise UserError(f"'{path}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
+    return [_info(part, _class_name(folder), _any_weights(folder, part)) for part, folder in folders.items()]
+
+
+def _class_name(folder: Path) -> str:
+    config: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return str(config.get("_class_name") or next(iter(config.get("architectures") or []), ""))
+
+
+def _info(part: str, class_name: str, state: Mapping[str, Tensor]) -> PartInfo:
+    numbers = Counter(str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point())
+    parameters = sum(t.numel() for t in state.values() if t.is_floating_point())
+    dtypes = "+".join(dtype for dtype, _ in numbers.most_common())
+    return PartInfo(part, class_name, len(state), parameters, dtypes)

@@ -1,0 +1,177 @@
+"""Parts of a backbone on disk: which classes may be made, how one part is read and written.
+
+The layout is diffusers': a folder a part, with config.json and safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fdlab.errors import UserError, unknown
+from fdlab.files import write_json
+from fdlab.models.tensor_names import TEXT_LEVEL
+from fdlab.models.tokenizer import load_tokenizer
+from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, fill, read_part, write_weights
+
+NETWORKS = ("vae", "text_encoder", "image_encoder", "unet", "fusion")
+PARTS = (*NETWORKS, "tokenizer", "scheduler")
+
+CLASSES: dict[str, tuple[str, str]] = {
+    "AutoencoderKL": ("vae", "diffusers"),
+    "NanoAutoencoder": ("vae", "fdlab.models.autoencoder"),
+    "CLIPTextModel": ("text_encoder", "transformers"),
+    "CLIPVisionModelWithProjection": ("image_encoder", "transformers"),
+    "UNet2DConditionModel": ("unet", "diffusers"),
+    "SubjectFusion": ("fusion", "fdlab.models.fusion"),
+    "CLIPTokenizer": ("tokenizer", "transformers"),
+}
+"""What a folder may ask for: class -> (part, module). Nothing else is ever imported on a checkpoint's word."""
+
+_ALIASES = {"CLIPModel": "CLIPVisionModelWithProjection", "CLIPTokenizerFast": "CLIPTokenizer"}
+"""A whole CLIP model on disk serves as an image encoder: its vision tower is taken."""
+
+
+class _SkipInit(TorchFunctionMode):
+    """Leave new tensors as they are: they are about to be overwritten, and a big UNet's initialisation takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return func(*args, **(kwargs or {}))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises: UserError when missing or not JSON."""
+    try:
+        value = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"'{file}' is missing.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"'{file}' is no JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"'{file}' is no JSON object.")
+    return value
+
+
+def class_of(part: str, folder: Path, index: Mapping[str, Any]) -> str:
+    """Name of the class of a part, from its own config.json, or else from model_index.json.
+
+    Raises: UserError when it is not one that fdlab makes, or serves as another part.
+    """
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    listed = index.get(part)
+    own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+    name = own or (listed[1] if isinstance(listed, list) else None)
+    name = _ALIASES.get(str(name), str(name))
+    allowed = [known for known, (role, _) in CLASSES.items() if role == part]
+    if name not in allowed:
+        raise unknown(f"class for the {part} in '{folder}'", name, allowed)
+    return name
+
+
+def make_network(name: str, config: Mapping[str, Any], folder: Path | None = None) -> nn.Module:
+    """Build a network of an allowed class from its config; weights as the class initialises them.
+
+    `folder` is where the config lies, which a transformers class reads itself.
+    """
+    cls = getattr(import_module(CLASSES[name][1]), name)
+    if CLASSES[name][1] == "transformers":
+        settings = cls.config_class.from_pretrained(folder) if folder else cls.config_class(**config)
+        return cls(settings)
+    return cls.from_config(dict(config))
+
+
+def load_network(
+    part: str, folder: Path, index: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
+) -> nn.Module:
+    """Read one network: fp32 on the CPU, in evaluation mode, frozen; `state` in place of the weights that lie there.
+
+    Raises: UserError (see `weights`).
+    """
+    name = class_of(part, folder, index)
+    config = read_json(folder / "config.json")
+    state = read_part(folder, part) if state is None else state
+    # What is not a parameter may still draw from the global stream; a load must not shift it.
+    with torch.random.fork_rng(devices=[]), _SkipInit():
+        try:
+            module = make_network(name, config, folder)
+        except (TypeError, ValueError, KeyError) as error:
+            raise UserError(f"'{folder / 'config.json'}' does not make a {name}: {error}.") from error
+    fill(module, state, folder)
+    return module.eval().requires_grad_(False)
+
+
+def load_part(part: str, folder: Path | str, index: Mapping[str, Any] | None = None) -> Any:
+    """Read one part from its own folder: a network, a tokenizer, or the scheduler's config as a dict.
+
+    Raises: UserError for an unknown part, a class that is not allowed, missing, pickled or corrupt weights.
+    """
+    if part not in PARTS:
+        raise unknown("part of a backbone", part, PARTS)
+    folder = Path(folder)
+    if part == "scheduler":
+        return read_json(folder / "scheduler_config.json")
+    if part == "tokenizer":
+        return load_tokenizer(folder)
+    return load_network(part, folder, index or {})
+
+
+def save_part(folder: Path | str, part: str, value: Any, half: bool = False) -> None:
+    """Write one part into its own folder, as diffusers and transformers do; `half` stores weights as fp16."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if part == "scheduler":
+        write_json(folder / "scheduler_config.json", dict(value))
+    elif part == "tokenizer":
+        value.save_pretrained(folder)
+    elif CLASSES[type(value).__name__][1] == "transformers":
+        config = json.loads(value.config.to_json_string(use_diff=False))
+        config |= {"architectures": [type(value).__name__], "dtype": "float16" if half else "float32"}
+        write_json(folder / "config.json", config)
+        state = value.state_dict()
+        if part == "text_encoder":  # as Stable Diffusion's folders have it, which every version reads
+            state = {name if name.startswith(TEXT_LEVEL) else TEXT_LEVEL + name: t for name, t in state.items()}
+        write_weights(folder / f"{TRANSFORMERS}.safetensors", state, half)
+    else:
+        value.save_config(folder)
+        write_weights(folder / f"{DIFFUSERS}.safetensors", value.state_dict(), half)
+
+
+def index_entry(part: str, value: Any) -> list[str]:
+    """[library, class] of a part for model_index.json."""
+    if part == "scheduler":
+        return ["diffusers", str(value.get("_class_name", "DDIMScheduler"))]
+    if part == "tokenizer":
+        return ["transformers", "CLIPTokenizer"]
+    return [CLASSES[type(value).__name__][1], type(value).__name__]
+
+
+@contextmanager
+def whole_folder(folder: Path | str) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; it takes its place when the block ends well, and goes otherwise."""
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists():
+            # Killed between the two renames, the old folder would be the only one left: put it back then.
+            shutil.rmtree(old, ignore_errors=True) if folder.exists() else os.replace(old, folder)
