@@ -1,0 +1,120 @@
+"""Rows to batches: a map from step to batch without any state, so that workers and restarts change nothing.
+
+Axes: B batch, C channels, H W latents or pixels, L tokens, N subjects (padded to `max_subjects`), 3 RGB.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fdlab.data.entry import Entry, Source
+from fdlab.data.layout import CorruptFile
+from fdlab.data.order import rows
+from fdlab.data.transforms import Background, composite, to_model
+from fdlab.randomness import numpy_rng
+
+Batch = dict[str, Any]
+Reference = Literal["own", "other", "mixed"]
+REFERENCES: tuple[str, ...] = ("own", "other", "mixed")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How rows become batches."""
+
+    seed: int
+    batch_size: int
+    max_subjects: int
+    reference_size: int | None
+    """Pixels a side of references; None: none are made."""
+    background: Background = "noise"
+    reference: Reference = "own"
+    """Which picture a subject's reference is cut from: its own (as released), another of the same person (its own where
+    none is known), or either by a coin."""
+    skip_corrupt: bool = False
+    rank: int = 0
+    world: int = 1
+
+
+class Batches(Dataset[Batch]):
+    """Item s is the batch of forward pass s: a pure function of (seed, s, rank, world)."""
+
+    def __init__(self, source: Source, settings: BatchSettings, num_batches: int) -> None:
+        self.source, self.settings, self.num_batches = source, settings, num_batches
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, step: int) -> Batch:
+        s, usable = self.settings, self.source.usable
+        chosen = rows(s.seed, len(usable), s.batch_size, step, s.rank, s.world)
+        entries = [self._entry(place) for place in chosen]
+        batch = collate(entries, s.max_subjects)
+        if s.reference_size is not None:
+            rng = numpy_rng(s.seed, "references", step, s.rank)
+            batch["references_BN3HW"] = self._references(entries, s.reference_size, rng)
+        return batch
+
+    def _entry(self, place: int) -> Entry:
+        """Read a usable row; past a broken one (where that is allowed) the next one in its stead."""
+        usable = self.source.usable
+        for offset in range(len(usable)):
+            try:
+                return self.source.entry(usable[(place + offset) % len(usable)])
+            except CorruptFile as error:
+                if not self.settings.skip_corrupt:
+                    raise
+                _log.warning("skipped: %s", error)
+        raise CorruptFile("no sample of the data set can be read.")
+
+    def _references(self, entries: list[Entry], size: int, rng: np.random.Generator) -> Tensor:
+        references_BN3HW = torch.zeros(len(entries), self.settings.max_subjects, 3, size, size)
+        for b, entry in enumerate(entries):
+            for n, key in enumerate(entry.keys_N):
+                rgba = self.source.reference(self._choose(key, rng))
+                references_BN3HW[b, n] = composite(rgba, self.settings.background, rng)
+        return references_BN3HW
+
+    def _choose(self, key: int, rng: np.random.Generator) -> int:
+        if self.settings.reference == "own":
+            return key
+        if self.settings.reference == "mixed" and rng.random() < 0.5:
+            return key
+        others = self.source.same_person(key)
+        return others[int(rng.integers(len(others)))] if others else key
+
+
+def collate(entries: list[Entry], max_subjects: int) -> Batch:
+    """Stack entries: ids, latent_BCHW or image_B3HW, input_ids_BL, subject_token_BL, token_index_BN, subject_valid_BN,
+    mask_BNHW (float 0/1, latent grid)."""
+    ids_BL = torch.from_numpy(np.stack([entry.input_ids_L for entry in entries]))
+    height, width = entries[0].masks_NHW.shape[-2:]
+    batch: Batch = {
+        "ids": [entry.id for entry in entries],
+        "input_ids_BL": ids_BL,
+        "subject_token_BL": torch.zeros(ids_BL.shape, dtype=torch.bool),
+        "token_index_BN": torch.zeros(len(entries), max_subjects, dtype=torch.long),
+        "subject_valid_BN": torch.zeros(len(entries), max_subjects, dtype=torch.bool),
+        "mask_BNHW": torch.zeros(len(entries), max_subjects, height, width),
+    }
+    pictures = np.stack([entry.picture for entry in entries])
+    if pictures.dtype == np.uint8:
+        batch["image_B3HW"] = to_model(pictures)
+    else:
+        batch["latent_BCHW"] = torch.from_numpy(pictures)
+    for b, entry in enumerate(entries):
+        for n, position in enumerate(entry.positions_N):
+            batch["subject_token_BL"][b, position] = True
+            batch["token_index_BN"][b, n] = position
+            batch["subject_valid_BN"][b, n] = True
+            batch["mask_BNHW"][b, n] = torch.from_numpy(entry.masks_NHW[n].astype(np.float32))
+    return batch

@@ -1,0 +1,150 @@
+"""One row of training data before it is collated, and how it is made from a sample on disk.
+
+Axes: H W pixels or latents, N subjects, L tokens, R side of a reference, 3 RGB, 4 RGB and alpha.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fdlab.data.captions import Encoded, encode
+from fdlab.data.check import check_labels, check_subjects
+from fdlab.data.layout import Annotation, read_annotation, read_sample
+from fdlab.data.sample import PersonSample, Subject
+from fdlab.data.transforms import cut_rgba, latent_mask, square
+from fdlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes that the networks prescribe."""
+
+    image_size: int
+    """Pixels a side."""
+    latent_CHW: tuple[int, int, int]
+    reference_size: int | None
+    """Pixels a side of a reference; None where none are needed."""
+    max_subjects: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row. `picture` is a latent CHW float or, where latents are not cached, an image HW3 uint8."""
+
+    id: str
+    picture: np.ndarray
+    input_ids_L: np.ndarray
+    positions_N: list[int]
+    masks_NHW: np.ndarray
+    keys_N: list[int]
+    """Handles of the subjects, for `Source.reference` and `Source.same_person`."""
+
+
+class Source(Protocol):
+    """Where rows come from: prepared (`Prepared`) or read anew each time (`Live`)."""
+
+    usable: list[int]
+    """Rows that can be read."""
+
+    def entry(self, row: int) -> Entry:
+        """Read one row."""
+
+    def reference(self, key: int) -> np.ndarray:
+        """Cut-out RR4 of one subject."""
+
+    def same_person(self, key: int) -> list[int]:
+        """Subjects in other pictures that show the same identity, where that is known."""
+
+
+def caption_tokens(tokenizer: Any, annotation: Annotation, shape: Shape) -> tuple[Encoded, tuple[Subject, ...]]:
+    """Tokenise a caption; one token can carry one subject, so of two at the same token the first stays.
+
+    UserError when there are more subjects than allowed, or one past the last token.
+    """
+    check_subjects(annotation, shape.max_subjects)
+    try:
+        encoded = encode(tokenizer, annotation.caption, [s.end for s in annotation.subjects])
+    except UserError as error:
+        raise UserError(f"sample '{annotation.id}': {error}") from None
+    first = [n for n, position in enumerate(encoded.positions) if position not in encoded.positions[:n]]
+    subjects = tuple(annotation.subjects[n] for n in first)
+    return Encoded(encoded.input_ids_L, [encoded.positions[n] for n in first]), subjects
+
+
+def read_checked(root: Path, annotation: Annotation, rendered: bool) -> PersonSample:
+    """Read a sample and, for rendered people, make sure that every mask has its person."""
+    sample = read_sample(root, annotation.id, annotation)
+    if rendered:
+        check_labels(sample)
+    return sample
+
+
+def picture_and_masks(
+    sample: PersonSample, subjects: tuple[Subject, ...], shape: Shape, mirrored: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Square picture HW3 and its subjects' masks NHW at latent size; a subject that was cropped away has none."""
+    image_HW3, segments_HW = sample.image_HW3, sample.segments_HW
+    if mirrored:
+        image_HW3, segments_HW = image_HW3[:, ::-1], segments_HW[:, ::-1]
+    image_HW3, segments_HW = square(np.ascontiguousarray(image_HW3), segments_HW, shape.image_size)
+    _, height, width = shape.latent_CHW
+    masks = [latent_mask(segments_HW == s.segment, height, width) for s in subjects]
+    return image_HW3, np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
+
+
+def cut_subject(sample: PersonSample, subject: Subject, size: int, mirrored: bool) -> np.ndarray:
+    """Cut one subject out of the whole picture (RR4), mirrored with it."""
+    rgba_RR4 = cut_rgba(sample.image_HW3, sample.segments_HW == subject.segment, size)
+    return rgba_RR4[:, ::-1] if mirrored else rgba_RR4
+
+
+class Live:
+    """Rows read from the folder at every step: for data too large to keep prepared."""
+
+    def __init__(
+        self, root: Path, ids: list[str], tokenizer: Any, shape: Shape, views: int = 1, rendered: bool = False
+    ) -> None:
+        self.root, self.ids, self.tokenizer, self.shape = Path(root), ids, tokenizer, shape
+        self.views, self.rendered = views, rendered
+        self.usable = list(range(len(ids) * views))
+        self._identities: dict[int, list[int]] | None = None
+
+    def entry(self, row: int) -> Entry:
+        """Read one row."""
+        picture, mirrored = self.ids[row // self.views], bool(row % self.views)
+        annotation = read_annotation(self.root, picture)
+        encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape)
+        sample = read_checked(self.root, annotation, self.rendered)
+        image_HW3, masks_NHW = picture_and_masks(sample, subjects, self.shape, mirrored)
+        seen = [n for n in range(len(subjects)) if masks_NHW[n].any()]
+        keys = [row * self.shape.max_subjects + annotation.subjects.index(subjects[n]) for n in seen]
+        return Entry(
+            picture, image_HW3, encoded.input_ids_L, [encoded.positions[n] for n in seen], masks_NHW[seen], keys
+        )
+
+    def reference(self, key: int) -> np.ndarray:
+        """Cut-out RR4 of one subject."""
+        row, n = divmod(key, self.shape.max_subjects)
+        sample = read_sample(self.root, self.ids[row // self.views])
+        assert self.shape.reference_size is not None
+        return cut_subject(sample, sample.subjects[n], self.shape.reference_size, bool(row % self.views))
+
+    def same_person(self, key: int) -> list[int]:
+        """Subjects in other pictures that show the same identity. Reads every annotation at the first call."""
+        if self._identities is None:
+            self._identities = {}
+            for row in range(len(self.ids) * self.views):
+                for n, subject in enumerate(read_annotation(self.root, self.ids[row // self.views]).subjects):
+                    if subject.identity is not None:
+                        here = row * self.shape.max_subjects + n
+                        self._identities.setdefault(subject.identity, []).append(here)
+        row, n = divmod(key, self.shape.max_subjects)
+        identity = read_annotation(self.root, self.ids[row // self.views]).subjects[n].identity
+        if identity is None:
+            return []
+        per_picture = self.shape.max_subjects * self.views
+        return [k for k in self._identities.get(identity, []) if k // per_picture != key // per_picture]

@@ -1,0 +1,41 @@
+"""Latents of pictures: scaled as the denoiser takes them, and the identity of the encoder that made them.
+
+Axes: B batch, C channels, H W grid, 3 RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdlab.data.transforms import to_model
+
+
+def scale_latents(vae: Any, z_BCHW: Tensor) -> Tensor:
+    """The autoencoder's raw latents to the denoiser's: (z - shift) * scale."""
+    return (z_BCHW - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
+
+
+def encode_pixels(vae: Any, x_B3HW: Tensor) -> Tensor:
+    """Scaled posterior means (BCHW float32) of pixels in [-1, 1]; no gradient."""
+    with torch.no_grad():
+        raw_BCHW = vae.encode(x_B3HW.to(next(vae.parameters()).dtype)).latent_dist.mean
+        return scale_latents(vae, raw_BCHW).float()
+
+
+def encode_images(vae: Any, images_BHW3: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """Scaled posterior means (BCHW float32) of uint8 images."""
+    return encode_pixels(vae, to_model(images_BHW3).to(device)).cpu().numpy()
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """Hash of a network's weights as they lie in memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,196 @@
+"""Encode a data set once: latents, masks, references and tokens into one folder of the cache, in resumable chunks.
+
+A chunk has fixed bounds, so an interrupted run and a whole one write the same bytes; the folder's name hashes all that
+its content depends on, so a second run finds it and a changed picture, encoder or tokenizer makes another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fdlab.data.check import check_complete, dataset_card
+from fdlab.data.entry import Shape, caption_tokens, cut_subject, picture_and_masks, read_checked
+from fdlab.data.layout import SUFFIXES, Annotation, CorruptFile, read_annotation, read_ids, stem
+from fdlab.data.latents import encode_images, weights_hash
+from fdlab.data.prepared import Prepared, Rows
+from fdlab.data.sample import Subject
+from fdlab.data.store import ArrayFolder, exclusive
+from fdlab.errors import UserError
+from fdlab.progress import bar
+
+VERSION = 1
+CHUNK = 32
+"""Pictures a chunk, and most rows encoded at once."""
+
+
+def prepare(
+    root: Path,
+    cache: Path,
+    vae: Any,
+    tokenizer: Any,
+    shape: Shape,
+    split: str = "all",
+    mirror: bool = False,
+    skip_corrupt: bool = False,
+    device: torch.device | str = "cpu",
+    show: bool = True,
+) -> Prepared:
+    """Make (or find) the prepared form of a data folder and open it.
+
+    Raises UserError for a folder that is missing or half written, a corrupt file (unless `skip_corrupt`), too many
+    subjects, a subject past the last token, and when the disk is full.
+    """
+    root = Path(root)
+    check_complete(root)
+    ids = read_ids(root, split)
+    parts = [VERSION, split, mirror, asdict(shape), fingerprint(root, ids), weights_hash(vae)]
+    parts += [float(vae.config.scaling_factor), getattr(vae.config, "shift_factor", None)]
+    parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
+    key = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+    folder = Path(cache) / "prepared" / f"{root.name}-{key}"
+    with exclusive(folder.with_name(folder.name + ".lock")):
+        if not (folder / "rows.json").exists():
+            plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt)
+            _fill(plan, folder, vae, device, skip_corrupt, show)
+    prepared = Prepared(folder)
+    if prepared.rows.skipped and not skip_corrupt:
+        # An earlier run was told to skip these; this one was not.
+        raise CorruptFile(next(iter(prepared.rows.skipped.values())))
+    if not prepared.usable:
+        raise UserError(f"data folder '{root}' holds no readable sample.")
+    return prepared
+
+
+def fingerprint(root: Path, ids: list[str]) -> str:
+    """Hash of what a folder holds: names, sizes and times of every listed file (no content is read)."""
+    digest = hashlib.blake2b(digest_size=16)
+    for id in ids:
+        for suffix in (*SUFFIXES, ".json", ".npy"):
+            try:
+                stat = os.stat(f"{stem(root, id)}{suffix}")
+            except FileNotFoundError:
+                continue
+            digest.update(f"{id}{suffix} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known before any picture is read."""
+
+    root: Path
+    ids: list[str]
+    shape: Shape
+    views: int
+    rendered: bool
+    annotations: list[Annotation]
+    subjects: list[tuple[Subject, ...]]
+    input_ids_PL: np.ndarray
+    positions: list[list[int]]
+    skipped: dict[str, str]
+
+    @property
+    def first(self) -> list[int]:
+        """Where each row's subjects begin, and where the last row's end."""
+        counts = [len(subjects) for subjects in self.subjects for _ in range(self.views)]
+        return [0, *np.cumsum(counts).tolist()]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One picture in all its views (V), its subjects view after view (S)."""
+
+    images_VHW3: np.ndarray
+    masks_SHW: np.ndarray
+    references_SRR4: np.ndarray | None
+
+
+def _plan(root: Path, ids: list[str], tokenizer: Any, shape: Shape, views: int, skip_corrupt: bool) -> _Plan:
+    card = dataset_card(root)
+    rendered = bool(card and card.get("kind") == "people")
+    annotations, subjects, input_ids, positions = [], [], [], []
+    skipped: dict[str, str] = {}
+    for id in ids:
+        try:
+            annotation = read_annotation(root, id)
+        except CorruptFile as error:
+            if not skip_corrupt:
+                raise
+            skipped[id], annotation = str(error), Annotation(id, "", ())
+        encoded, kept = caption_tokens(tokenizer, annotation, shape)
+        annotations.append(annotation)
+        subjects.append(kept)
+        input_ids.append(encoded.input_ids_L)
+        positions.append(encoded.positions)
+    return _Plan(root, ids, shape, views, rendered, annotations, subjects, np.stack(input_ids), positions, skipped)
+
+
+def _fill(plan: _Plan, folder: Path, vae: Any, device: torch.device | str, skip_corrupt: bool, show: bool) -> None:
+    first, rows, shape = plan.first, len(plan.ids) * plan.views, plan.shape
+    # A memory map cannot be empty, even where no picture has a subject.
+    subjects = max(1, first[-1])
+    layout: dict[str, tuple[tuple[int, ...], type]] = {
+        "input_ids": ((rows, plan.input_ids_PL.shape[1]), np.int32),
+        "positions": ((subjects,), np.int16),
+        "latents": ((rows, *shape.latent_CHW), np.float16),
+        "masks": ((subjects, *shape.latent_CHW[1:]), np.uint8),
+    }
+    if shape.reference_size is not None:
+        layout["references"] = ((subjects, shape.reference_size, shape.reference_size, 4), np.uint8)
+    out = ArrayFolder(folder, layout)
+    done, skipped = int(out.state.get("done", 0)), plan.skipped | out.state.get("skipped", {})
+    vae = vae.to(device).eval()
+    with bar("encode pictures", len(plan.ids), done=done, show=show) as progress, ThreadPoolExecutor(4) as pool:
+        while done < len(plan.ids):
+            chunk = [p for p in range(done, min(done + CHUNK, len(plan.ids))) if plan.ids[p] not in skipped]
+            kept, images = [], []
+            for p, picture in zip(chunk, pool.map(lambda p: _read(plan, p, skip_corrupt), chunk), strict=True):
+                if isinstance(picture, CorruptFile):
+                    skipped[plan.ids[p]] = str(picture)
+                    continue
+                window = slice(first[p * plan.views], first[(p + 1) * plan.views])
+                out.arrays["input_ids"][p * plan.views : (p + 1) * plan.views] = plan.input_ids_PL[p]
+                out.arrays["positions"][window] = plan.positions[p] * plan.views
+                out.arrays["masks"][window] = picture.masks_SHW
+                if picture.references_SRR4 is not None:
+                    out.arrays["references"][window] = picture.references_SRR4
+                kept += range(p * plan.views, (p + 1) * plan.views)
+                images += list(picture.images_VHW3)
+            for rows_B, images_BHW3 in _batches(kept, images):
+                out.arrays["latents"][rows_B] = encode_images(vae, images_BHW3, device)
+            finished = min(done + CHUNK, len(plan.ids))
+            progress.advance(finished - done)
+            done = finished
+            out.commit(done=done, skipped=skipped)
+    identities = [s.identity for kept in plan.subjects for _ in range(plan.views) for s in kept]
+    out.finish("rows.json", asdict(Rows(plan.ids, plan.views, first, identities, skipped)))
+
+
+def _batches(rows: list[int], images: list[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK], np.stack(images[start : start + CHUNK])
+
+
+def _read(plan: _Plan, p: int, skip_corrupt: bool) -> _Picture | CorruptFile:
+    subjects, size = plan.subjects[p], plan.shape.reference_size
+    try:
+        sample = read_checked(plan.root, plan.annotations[p], plan.rendered)
+    except CorruptFile as error:
+        if not skip_corrupt:
+            raise
+        return error
+    views = [picture_and_masks(sample, subjects, plan.shape, bool(view)) for view in range(plan.views)]
+    references = None
+    if size is not None and subjects:
+        references = np.stack([cut_subject(sample, s, size, bool(v)) for v in range(plan.views) for s in subjects])
+    return _Picture(np.stack([image for image, _ in views]), np.concatenate([masks for _, masks in views]), references)

@@ -1,0 +1,125 @@
+"""A data set made ready for training: no picture is decoded and no caption tokenised while training runs.
+
+One folder under the cache, named by everything it depends on (`fdlab.data.latents` writes it):
+
+    rows.json        ids, subjects of each row, identities, skipped files
+    input_ids.npy    M L int32      positions.npy   S int16, last token of each subject's noun phrase
+    latents.npy      M C H W float16, posterior means, scaled: z = (mean - shift) * scale
+    masks.npy        S H W uint8    references.npy  S R R 4 uint8, RGB and alpha (subject-augmented training only)
+
+Axes: M rows (pictures x views), S subjects of all rows, L tokens, C H W latents, R side of a reference, N subjects.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdlab.data.entry import Entry
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What `rows.json` says."""
+
+    ids: list[str]
+    """Id of each picture; picture p makes the rows p * views to p * views + views - 1."""
+    views: int
+    """1, or 2 where pictures are mirrored as well."""
+    first: list[int]
+    """Row m's subjects are first[m] to first[m + 1]; M + 1 entries."""
+    identities: list[int | None]
+    """One entry a subject."""
+    skipped: dict[str, str]
+    """Id to reason."""
+
+    @property
+    def usable(self) -> list[int]:
+        """Rows whose files could be read."""
+        return [row for row in range(len(self.ids) * self.views) if self.ids[row // self.views] not in self.skipped]
+
+
+class Prepared:
+    """Read access to a prepared folder; arrays are memory-mapped at first use, in each process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.rows = Rows(**json.loads((self.folder / "rows.json").read_text(encoding="utf-8")))
+        self.usable = self.rows.usable
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map pickles as a copy: workers open their own instead.
+        return {"folder": self.folder, "rows": self.rows, "usable": self.usable}
+
+    def entry(self, row: int) -> Entry:
+        """Read one row."""
+        keys = list(range(self.rows.first[row], self.rows.first[row + 1]))
+        seen = [key for key in keys if self.masks_SHW[key].any()]
+        return Entry(
+            id=self.rows.ids[row // self.rows.views],
+            picture=np.asarray(self.latents_MCHW[row], np.float32),
+            input_ids_L=np.asarray(self.input_ids_ML[row], np.int64),
+            positions_N=[int(self.positions_S[key]) for key in seen],
+            masks_NHW=np.asarray(self.masks_SHW[seen]),
+            keys_N=seen,
+        )
+
+    def reference(self, key: int) -> np.ndarray:
+        """Cut-out RR4 of one subject."""
+        return np.asarray(self.references_SRR4[key])
+
+    def same_person(self, key: int) -> list[int]:
+        """Subjects in other pictures that show the same identity."""
+        identity = self.rows.identities[key]
+        if identity is None:
+            return []
+        picture = self._picture_S[key]
+        others = self._by_identity[identity]
+        return [k for k in others if self._picture_S[k] != picture and self.masks_SHW[k].any()]
+
+    def _array(self, name: str) -> np.ndarray:
+        return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def input_ids_ML(self) -> np.ndarray:
+        """Token ids."""
+        return self._array("input_ids.npy")
+
+    @cached_property
+    def positions_S(self) -> np.ndarray:
+        """Last token of each subject's noun phrase."""
+        return self._array("positions.npy")
+
+    @cached_property
+    def latents_MCHW(self) -> np.ndarray:
+        """Posterior means, scaled."""
+        return self._array("latents.npy")
+
+    @cached_property
+    def masks_SHW(self) -> np.ndarray:
+        """Masks at latent resolution, 0 or 1."""
+        return self._array("masks.npy")
+
+    @cached_property
+    def references_SRR4(self) -> np.ndarray:
+        """Cut-out people."""
+        return self._array("references.npy")
+
+    @cached_property
+    def _picture_S(self) -> np.ndarray:
+        counts = np.diff(self.rows.first)
+        return np.repeat(np.arange(len(counts)), counts) // self.rows.views
+
+    @cached_property
+    def _by_identity(self) -> dict[int, list[int]]:
+        table: dict[int, list[int]] = {}
+        skipped = {p for p, id in enumerate(self.rows.ids) if id in self.rows.skipped}
+        for key, identity in enumerate(self.rows.identities):
+            if identity is not None and int(self._picture_S[key]) not in skipped:
+                table.setdefault(identity, []).append(key)
+        return table

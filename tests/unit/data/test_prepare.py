@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from fdlab.data import prepare as prepare_module
+from fdlab.data.batches import Batches, BatchSettings
+from fdlab.data.entry import Live, Shape
+from fdlab.data.layout import read_ids
+from fdlab.data.order import rows
+from fdlab.data.prepare import prepare
+from fdlab.data.prepared import Prepared
+from fdlab.errors import UserError
+
+
+@pytest.fixture
+def shape(world: ModuleType) -> Shape:
+    return Shape(world.IMAGE, (4, world.LATENT, world.LATENT), world.REFERENCE, 2)
+
+
+@pytest.fixture
+def folder(world: ModuleType, tmp_path: Path) -> Path:
+    return world.write_folder(tmp_path / "people", 7)
+
+
+@pytest.fixture
+def prepared(world: ModuleType, folder: Path, shape: Shape, tmp_path: Path) -> Prepared:
+    return prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def batches(source: Prepared | Live, **changes: object) -> Batches:
+    settings = {"seed": 3, "batch_size": 4, "max_subjects": 2, "reference_size": 16} | changes
+    return Batches(source, BatchSettings(**settings), 10)  # type: ignore[arg-type]
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key] for key in a
+    )
+
+
+def test_prepared_and_live_rows_agree(prepared: Prepared, folder: Path, shape: Shape, world: ModuleType) -> None:
+    live = batches(Live(folder, read_ids(folder), world.tokenizer(), shape))[1]
+    cached = batches(prepared)[1]
+    assert cached["latent_BCHW"].shape == (4, 4, 4, 4)
+    vae = world.vae()
+    with torch.no_grad():
+        expected = vae.encode(live.pop("image_B3HW")).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(cached.pop("latent_BCHW"), expected, atol=2e-3, rtol=2e-3)
+    assert equal(live, cached)
+
+
+def test_batch_contents(prepared: Prepared, world: ModuleType) -> None:
+    batch = batches(prepared)[0]
+    words = world.tokenizer()
+    for b in range(4):
+        num = 1 + int(batch["ids"][b]) % 2
+        assert batch["subject_valid_BN"][b].tolist() == [True, num == 2]
+        nouns = batch["input_ids_BL"][b][batch["subject_token_BL"][b]].tolist()
+        assert words.convert_ids_to_tokens(nouns) == ["woman</w>", "man</w>"][:num]
+        assert batch["token_index_BN"][b, :num].tolist() == batch["subject_token_BL"][b].nonzero().flatten().tolist()
+        assert batch["mask_BNHW"][b].flatten(1).any(1).tolist() == [True, num == 2]
+        assert batch["references_BN3HW"][b].flatten(1).any(1).tolist() == [True, num == 2]
+
+
+def test_a_second_call_reads_no_picture(
+    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(prepare_module, "_read", never)
+    again = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+    assert again.folder == prepared.folder
+    with pytest.raises(AssertionError, match="read again"):
+        prepare(folder, tmp_path / "cache", world.vae(seed=1), world.tokenizer(), shape, show=False)
+
+
+def test_an_interrupted_preparation_goes_on_and_ends_the_same(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_module, "CHUNK", 2)
+    arguments = (world.vae(), world.tokenizer(), shape)
+    whole = prepare(folder, tmp_path / "a", *arguments, mirror=True, show=False)
+    read, done = prepare_module._read, []
+
+    def interrupted(plan: object, p: int, skip: bool) -> object:
+        if p == 5 and len(done) < 100:
+            done.extend([p] * 100)
+            raise KeyboardInterrupt
+        done.append(p)
+        return read(plan, p, skip)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare_module, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, tmp_path / "b", *arguments, mirror=True, show=False)
+    done[:] = [-1] * 100
+    resumed = prepare(folder, tmp_path / "b", *arguments, mirror=True, show=False)
+    assert sorted(done[100:]) == [4, 5, 6]
+    assert files(resumed.folder) == files(whole.folder)
+
+
+def test_corrupt_pictures_are_named_or_skipped(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    (folder / "00000" / "0000002.png").write_bytes(b"broken")
+    arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
+    with pytest.raises(UserError, match=r"0000002\.png' is corrupt"):
+        prepare(*arguments, show=False)
+    source = prepare(*arguments, skip_corrupt=True, show=False)
+    seen = {id for step in range(5) for id in batches(source)[step]["ids"]}
+    assert seen == set(read_ids(folder)) - {"0000002"}
+    with pytest.raises(UserError, match=r"0000002\.png' is corrupt"):
+        prepare(*arguments, show=False)
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape)
+    assert "0000002" not in {id for step in range(5) for id in batches(live, skip_corrupt=True)[step]["ids"]}
+
+
+def test_mirrored_views(folder: Path, shape: Shape, world: ModuleType, tmp_path: Path) -> None:
+    source = prepare(folder, tmp_path / "c", world.vae(), world.tokenizer(), shape, mirror=True, show=False)
+    plain, mirrored = source.entry(2), source.entry(3)
+    assert plain.id == mirrored.id
+    np.testing.assert_array_equal(plain.masks_NHW[..., ::-1], mirrored.masks_NHW)
+    np.testing.assert_array_equal(
+        source.reference(plain.keys_N[0])[:, ::-1], source.reference(mirrored.keys_N[0])
+    )
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape, views=2)
+    np.testing.assert_array_equal(live.reference(live.entry(3).keys_N[1]), source.reference(mirrored.keys_N[1]))
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_other_reference_is_the_same_person_in_another_picture(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, views: int
+) -> None:
+    words = world.tokenizer()
+    source = prepare(folder, tmp_path / "c", world.vae(), words, shape, mirror=views == 2, show=False)
+    for key, identity in enumerate(source.rows.identities):
+        others = source.same_person(key)
+        assert others and all(source.rows.identities[k] == identity for k in others)
+        assert all(source._picture_S[k] != source._picture_S[key] for k in others)
+    live = Live(folder, read_ids(folder), words, shape, views=views)
+    counts = sorted(len(source.same_person(k)) for row in range(len(source.usable)) for k in source.entry(row).keys_N)
+    assert counts == sorted(len(live.same_person(k)) for row in live.usable for k in live.entry(row).keys_N)
+    own, other = (batches(source, reference=kind)[0] for kind in ("own", "other"))
+    assert not torch.equal(own["references_BN3HW"], other["references_BN3HW"])
+    assert torch.equal(own["latent_BCHW"], other["latent_BCHW"])
+
+
+def test_batches_do_not_depend_on_workers_or_on_where_one_starts(prepared: Prepared) -> None:
+    data = batches(prepared)
+    direct = [data[step] for step in (6, 7)]
+    loaded = list(DataLoader(data, batch_size=None, sampler=range(6, 8), num_workers=1))
+    assert all(equal(a, b) for a, b in zip(direct, loaded, strict=True))
+
+
+def test_a_worker_opens_its_own_map(prepared: Prepared) -> None:
+    batches(prepared)[0]
+    assert len(pickle.dumps(prepared)) < 4000
+
+
+def test_every_epoch_shows_every_row_once_and_ranks_share_it() -> None:
+    epoch = [row for step in range(3) for rank in range(2) for row in rows(5, 12, 2, step, rank, 2)]
+    assert sorted(epoch) == list(range(12))
+    after = [row for step in range(3, 6) for rank in range(2) for row in rows(5, 12, 2, step, rank, 2)]
+    assert sorted(after) == list(range(12)) and after != epoch
+    assert rows(5, 12, 4, 1) == [*rows(5, 12, 2, 2), *rows(5, 12, 2, 3)]
+
+
+def test_batches_larger_than_the_data(prepared: Prepared) -> None:
+    assert len(batches(prepared, batch_size=20)[0]["ids"]) == 20
+
+
+def test_no_space_left_is_one_clear_line(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(UserError, match="no space left"):
+        prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+
+
+def test_text_only_data_need_no_references(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    bare = Shape(shape.image_size, shape.latent_CHW, None, 2)
+    source = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), bare, show=False)
+    assert not (source.folder / "references.npy").exists()
+    assert "references_BN3HW" not in batches(source, reference_size=None)[0]
