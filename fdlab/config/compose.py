@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fdlab.config import naming, schema
@@ -39,10 +40,10 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     from omegaconf import OmegaConf
 
     split = _split(overrides)
-    reference = _resolve(_hydra(config_name, split.choices))
+    reference = _resolve(_hydra(config_name, tuple(split.choices)))
     for override in split.values:
         _check_key(override, reference)
-    full = _resolve(_hydra(config_name, [*split.choices, *(str(o.input_line) for o in split.values)]))
+    full = _resolve(_hydra(config_name, (*split.choices, *(str(o.input_line) for o in split.values))))
     plain = schema.check(full, reference)
     plain["paths"] = {key: os.path.expanduser(path) for key, path in plain["paths"].items()}
     if plain["name"] == "auto":
@@ -95,7 +96,9 @@ def _check_key(override: Override, reference: dict[str, Any]) -> None:
         raise schema.unknown_key(key, reference, groups())
 
 
-def _hydra(config_name: str, overrides: list[str]) -> DictConfig:
+@lru_cache(maxsize=128)
+def _hydra(config_name: str, overrides: tuple[str, ...]) -> DictConfig:
+    """Compose with Hydra; remembered, since a grid asks for the same defaults for each of its trials."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -103,7 +106,7 @@ def _hydra(config_name: str, overrides: list[str]) -> DictConfig:
 
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            return hydra_compose(config_name, overrides=overrides)
+            return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
 

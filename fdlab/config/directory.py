@@ -34,7 +34,7 @@ def settle(cfg: Any) -> Path:
         name, number = cfg.name, 2
         while run_dir(cfg).exists():
             cfg.name, number = f"{name}-{number}", number + 1
-    elif (run_dir(cfg) / "config.yaml").is_file():
+    elif (run_dir(cfg) / "config.yaml").is_file() and any((run_dir(cfg) / "checkpoints").glob("*.ckpt")):
         _check_same(cfg, run_dir(cfg))
     os.environ[_NAME_OF_PARENT] = cfg.name
     return run_dir(cfg)

@@ -26,5 +26,5 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """Names one may choose in a group: its files without `.yaml`."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    """Names one may choose in a group: its files without `.yaml`. Those that begin with `_` are parts of others."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml"))

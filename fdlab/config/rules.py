@@ -28,7 +28,7 @@ class Rule:
 
     def check(self, key: str, value: Any) -> Any:
         """Return `value` if it is allowed. Raises: UserError."""
-        if self.choices or self.path:
+        if value is not None and (self.choices or self.path):
             self._check_choice(key, str(value))
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, int | float) and not isinstance(item, bool):
@@ -36,7 +36,8 @@ class Rule:
         return value
 
     def _check_choice(self, key: str, value: str) -> None:
-        if value in self.choices or (self.path and Path(value).expanduser().exists()):
+        # What ships is looked up where it is loaded: the error there knows what does ship.
+        if value in self.choices or (self.path and (value.startswith("asset:") or Path(value).expanduser().exists())):
             return
         guess = nearest(value, self.choices)
         hint = f" Did you mean '{guess}'?" if guess else ""
@@ -100,9 +101,26 @@ RULES: dict[str, Rule] = {
     "data.seed": NOT_NEGATIVE,
     "data.size": COUNT,
     "data.max_subjects": Rule(low=1, high=4),
+    "data.reference": Rule(choices=("own", "other", "mixed")),
     "data.background": Rule(choices=("noise", "grey", "white")),
     "data.root": Rule(kind=str),
     "data.*_workers": NOT_NEGATIVE,
+    "sampler.scheduler": Rule(choices=("ddim", "pndm", "dpmpp_2m", "unipc", "euler")),
+    "sampler.spacing": Rule(choices=("leading", "trailing", "linspace"), nullable=True, kind=str),
+    "sampler.num_steps": COUNT,
+    "sampler.guidance_rescale": PROBABILITY,
+    "sampler.eta": PROBABILITY,
+    "sampler.alpha": PROBABILITY,
+    "sampler.beta": PROBABILITY,
+    "sampler.last_*_step": Rule(low=0, nullable=True, kind=int),
+    "sampler.base": Rule(choices=("text", "null")),
+    "sampler.smoothing": Rule(choices=("average", "gaussian")),
+    "sampler.reduction": Rule(choices=("mean", "none")),
+    "sampler.mask": Rule(choices=("hard", "soft")),
+    "sampler.tie": Rule(choices=("tdm", "sdm")),
+    "sampler.temperature": POSITIVE,
+    "sampler.sigma": POSITIVE,
+    "sampler.subject_fraction": PROBABILITY,
     "logger.mode": Rule(choices=("online", "offline", "disabled")),
 }
 

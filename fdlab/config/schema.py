@@ -53,7 +53,8 @@ def unknown_key(key: str, reference: dict[str, Any], groups: Iterable[str] = ())
     above = ".".join(parts[:depth])
     siblings = sorted({str(name) for name in parent} | (set() if above else {"+exp", *groups} - {"exp"}))
     same_end = [path for path in known if path.rpartition(".")[2] == parts[-1]]
-    guess = nearest(key, [*known, *groups]) or (same_end[0] if same_end else "")
+    # A bare `lr` is likelier to mean `model.lr` than any top key spelt a little like it.
+    guess = same_end[0] if same_end and len(parts) == 1 else nearest(key, [*known, *groups])
     where = f"allowed below '{above}'" if above else "allowed"
     hint = f" Did you mean '{guess}'?" if guess else ""
     return UserError(f"unknown key '{key}'; {where}: {', '.join(siblings)}.{hint}")

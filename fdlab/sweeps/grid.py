@@ -90,7 +90,7 @@ def plan(overrides: Sequence[str]) -> list[Trial]:
     trials = []
     for lines, varied in expand(overrides):
         cfg = compose(lines)
-        trials.append(Trial(lines, varied, run_dir(cfg), measured="benchmark" in cfg and bool(cfg.benchmark)))
+        trials.append(Trial(lines, varied, run_dir(cfg), cfg.evaluate))
     folders = [trial.folder for trial in trials]
     for trial in trials:
         if folders.count(trial.folder) > 1:

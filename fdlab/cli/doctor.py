@@ -1,0 +1,96 @@
+"""`fdlab doctor`: what is here, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from fdlab import __version__, assets
+from fdlab.cli.options import parser
+
+OPTIONAL = {
+    "optuna": ("fdlab sweep", "pip install 'fdlab[sweep]'"),
+    "wandb": ("logger=wandb", "pip install wandb"),
+    "kornia": ("more augmentations", "pip install kornia"),
+}
+"""Packages that not everyone needs: what for, and how to get them."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; status 1 if something that ships is missing or damaged."""
+    made = parser("doctor", "Versions, devices, weights found, what is missing and how to get it.")
+    made.parse_args(argv)
+    for title, lines in (("versions", versions()), ("devices", devices()), ("folders", folders())):
+        _print(title, lines)
+    problems = assets.verify()
+    _print("weights and data that ship", shipped(problems))
+    for problem in problems:
+        print(f"  PROBLEM: {problem}")
+    _print("optional", optional())
+    print("\n" + ("all that ships is here" if not problems else "fix: reinstall fdlab, or restore fdlab/assets from git"))
+    return 1 if problems else 0
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Python, fdlab and the packages that results depend on."""
+    from fdlab.config.provenance import git, packages
+
+    commit = git()
+    state = "" if not commit["git_commit"] else f" ({commit['git_commit'][:10]}{', changed' * bool(commit['git_dirty'])})"
+    yield "fdlab", __version__ + state
+    yield "python", platform.python_version()
+    yield from packages().items()
+
+
+def devices() -> Iterator[tuple[str, str]]:
+    """Processors and memory."""
+    import torch
+
+    yield "cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used by torch"
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        yield f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {bf16}"
+    if not torch.cuda.is_available():
+        yield "cuda", "none; training runs on the CPU"
+
+
+def folders() -> Iterator[tuple[str, str]]:
+    """Where runs and caches go, and the space there."""
+    import shutil
+
+    from fdlab.config.compose import compose
+
+    for name, value in compose().paths.items():
+        folder = Path(value).absolute()
+        above = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        writable = "" if os.access(above, os.W_OK) else ", NOT WRITABLE: set FDLAB_" + str(name).upper()
+        yield str(name), f"{folder} ({shutil.disk_usage(above).free / 2**30:.0f} GiB free{writable})"
+
+
+def shipped(problems: list[str]) -> Iterator[tuple[str, str]]:
+    """Every file or folder that ships: its licence, and whether it is as it was made."""
+    for name, entry in assets.manifest().items():
+        sound = not any(problem.startswith(f"{name}:") for problem in problems)
+        yield name, f"{'ok' if sound else 'DAMAGED'} ({entry.get('licence', 'no licence named')})"
+
+
+def optional() -> Iterator[tuple[str, str]]:
+    """Packages that not everyone needs."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name, (purpose, how) in OPTIONAL.items():
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            yield name, f"not installed; for {purpose}: {how}"
+
+
+def _print(title: str, lines: Iterator[tuple[str, str]]) -> None:
+    shown = list(lines)
+    width = max((len(name) for name, _ in shown), default=0) + 2
+    print(f"\n{title}")
+    for name, value in shown:
+        print(f"  {name:<{width}}{value}")

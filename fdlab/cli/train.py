@@ -1,0 +1,99 @@
+"""`fdlab train`: fine-tune, then sample and measure; `-m` does so for every combination of a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fdlab.cli.options import configurable, print_config
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLE = "python -m fdlab train +exp=sdm seed=2 model.lr=1e-4\n" + " " * 9 + (
+    "python -m fdlab train -m +exp=sdm seed=1,2 model.lr=1e-4,3e-4"
+)
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit status."""
+    parser = configurable("train", "Fine-tune, then sample and evaluate, then write the record.", EXAMPLE)
+    parser.add_argument("-m", "--multirun", action="store_true", help="a,b,c: one process for every combination")
+    parser.add_argument("--dry", action="store_true", help="validate and build; print parameters, steps, memory; exit")
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.multirun:
+        return _grid(arguments.overrides, only_show=arguments.dry or bool(arguments.cfg))
+    from fdlab.config.compose import compose
+
+    cfg = compose(arguments.overrides)
+    if arguments.cfg:
+        print_config(cfg)
+    elif arguments.dry:
+        _dry(cfg)
+    else:
+        _train(cfg, arguments.overrides)
+    return 0
+
+
+def _train(cfg: DictConfig, overrides: list[str]) -> None:
+    from fdlab.config import directory
+
+    folder = directory.settle(cfg)
+    directory.save(cfg, overrides)
+    from fdlab.training.fit import fit
+
+    fit(cfg)
+    if not directory.is_main_process():
+        return
+    if cfg.evaluate:
+        from fdlab.evaluation.run import evaluate
+
+        evaluate(cfg, folder)
+    _print_paths(folder)
+
+
+def _print_paths(folder: Path) -> None:
+    """Say where everything is that the run left behind."""
+    print(f"\nrun directory  {folder}")
+    for what, name in (
+        ("model", "model"), ("curves", "metrics.csv"), ("samples", "samples"), ("record", "evaluation/record.json"),
+        ("images", "evaluation/images"), ("report", "report.html"),
+    ):  # fmt: skip
+        if (folder / name).exists():
+            print(f"{what:<15}{folder / name}")
+
+
+def _dry(cfg: DictConfig) -> None:
+    from fdlab.training.fit import describe
+
+    for name, value in describe(cfg).items():
+        print(f"{name:<24}{value}")
+
+
+def _grid(overrides: list[str], only_show: bool) -> int:
+    from fdlab.sweeps import grid
+
+    trials = grid.plan(overrides)
+    if only_show:
+        for trial in trials:
+            print(" ".join(trial.overrides), "->", trial.folder)
+        return 0
+    outcomes = grid.run(trials)
+    _print_table(*grid.table(outcomes))
+    failed = sum(bool(outcome.error) for outcome in outcomes)
+    print(f"{len(outcomes) - failed} of {len(outcomes)} trials done" + (f", {failed} failed" if failed else ""))
+    return 1 if failed else 0
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown: Any = Table(title="grid")
+    for name in header:
+        shown.add_column(name, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    console = Console()
+    # A pipe has no width: what a program reads must not be wrapped.
+    console.print(shown, width=None if console.is_terminal else 400)

@@ -1,0 +1,33 @@
+"""Objects are built in one place, from an allow-list."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from fdlab.config.instantiate import instantiate
+from fdlab.errors import UserError
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "fdlabx.y", "subprocess.run"])
+def test_targets_outside_the_list_are_refused_wherever_they_stand(target: str) -> None:
+    with pytest.raises(UserError, match="only fdlab"):
+        instantiate({"_target_": target})
+    with pytest.raises(UserError, match="only fdlab"):
+        instantiate({"_target_": "fdlab.errors.unknown", "choices": [{"deep": {"_target_": target}}]})
+
+
+def test_a_part_without_a_target_is_refused() -> None:
+    with pytest.raises(UserError, match="names no _target_"):
+        instantiate({"lr": 1})
+
+
+def test_lists_and_mappings_arrive_as_plain_python() -> None:
+    node = OmegaConf.create({"_target_": "fdlab.errors.unknown", "kind": "k", "choices": ["a", "b"]})
+    made = instantiate(node, given="aa")
+    assert isinstance(made, UserError) and "allowed: a, b" in str(made)
+
+
+def test_what_the_object_says_about_a_bad_value_reaches_the_user() -> None:
+    with pytest.raises(UserError, match="name=/: allowed are"):
+        instantiate({"_target_": "fdlab.config.naming.check", "name": "/"})

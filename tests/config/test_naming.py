@@ -1,0 +1,94 @@
+"""The same request finds the same directory, another request never does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fdlab.config import directory, naming, provenance
+from fdlab.config.compose import compose
+from fdlab.errors import UserError
+
+
+def test_a_name_says_what_was_changed() -> None:
+    assert compose(["+exp=sdm"]).name == "seed0"
+    assert compose(["+exp=sdm", "seed=3", "model.lr=3e-4"]).name == "seed3_model.lr=0.0003"
+    assert compose(["trainer=smoke"]).name == "seed0_trainer=smoke"
+
+
+def test_a_name_does_not_depend_on_spelling_order_or_where_things_go() -> None:
+    same = [
+        ["model.lr=1e-3", "trainer=smoke", "seed=1"],
+        ["seed=1", "++model.lr=0.001", "trainer=smoke", "logger=wandb", "resume=never"],
+        ["model.clip=1.0", "trainer=smoke", "model.lr=1e-3", "seed=1", "paths.runs=/x"],
+    ]
+    assert len({compose(overrides).name for overrides in same}) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
+def test_cleaned_names_are_safe_and_stay_apart(one: str, other: str) -> None:
+    names = [naming.run_name({"seed": 0, "x": {"y": text}}, {"seed": 0, "x": {"y": ""}}) for text in (one, other)]
+    for name in names:
+        naming.check(name)
+        assert len(name) <= 120
+    assert (names[0] == names[1]) == (one == other)
+
+
+def test_where_a_run_goes() -> None:
+    cfg = compose(["+exp=tdm", "paths.runs=/r", "name=first"])
+    assert naming.run_dir(cfg) == Path("/r/tdm/first")
+
+
+def begun(tmp_path: Path, *overrides: str) -> Path:
+    """A run of these overrides that has left a checkpoint."""
+    cfg = compose([f"paths.runs={tmp_path}", *overrides])
+    folder = directory.settle(cfg)
+    directory.save(cfg, list(overrides))
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    return folder
+
+
+def test_auto_finds_the_run_that_was_begun_and_never_takes_a_new_directory(tmp_path: Path) -> None:
+    first = begun(tmp_path)
+    assert begun(tmp_path) == first
+    assert begun(tmp_path, "resume=never") == first.with_name("seed0-2")
+    assert begun(tmp_path, "resume=never") == first.with_name("seed0-3")
+
+
+def test_another_configuration_under_a_name_in_use_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path, "name=x")
+    with pytest.raises(UserError, match=r"holds a run with model\.lr=0\.0001, not 0\.001; choose another name"):
+        begun(tmp_path, "name=x", "model.lr=1e-3")
+
+
+def test_a_run_may_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
+    folder = begun(tmp_path, "name=x", "trainer.max_steps=10")
+    assert begun(tmp_path, "name=x", "trainer.max_steps=20", "trainer.num_workers=1") == folder
+    with pytest.raises(UserError, match="max_steps=20, not 10"):
+        begun(tmp_path, "name=x", "trainer.max_steps=10")
+
+
+def test_processes_beside_the_first_use_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = begun(tmp_path, "resume=never")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert directory.settle(compose([f"paths.runs={tmp_path}", "resume=never"])) == first
+
+
+def test_what_a_run_was_made_of_is_saved_and_read_back(tmp_path: Path) -> None:
+    folder = begun(tmp_path, "seed=7")
+    assert provenance.load(folder).seed == 7
+    assert (folder / "overrides.yaml").read_text() == "- seed=7\n"
+    assert '"torch"' in (folder / "environment.json").read_text()
+    with pytest.raises(UserError, match="no configuration at"):
+        provenance.load(tmp_path / "nothing")
+
+
+def test_the_digest_of_a_configuration_forgets_folders_only() -> None:
+    digest = provenance.config_sha256(compose())
+    assert provenance.config_sha256(compose(["paths.runs=/x"])) == digest
+    assert provenance.config_sha256(compose(["seed=1"])) != digest
