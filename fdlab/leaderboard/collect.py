@@ -1,0 +1,125 @@
+"""Find records below folders, check each, and put together what may be compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fdlab.errors import UserError, unknown
+from fdlab.evaluation.record import METRICS, RECORD, read
+
+RANKED_BY = ("identity_auc", "identity_similarity", "prompt_accuracy", "clip_score", "frechet_distance", "cmmd")
+"""What a group is ordered by: the first of these that any of its records has."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One valid record and where it lies."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def run(self) -> str:
+        """The run or experiment it belongs to: the folder above `evaluation`."""
+        parts = self.path.parent.parts
+        return parts[parts.index("evaluation") - 1] if "evaluation" in parts[1:] else self.path.parent.name
+
+
+@dataclass
+class Group:
+    """Records whose numbers may stand in one table: one benchmark hash, and one version and extractor a metric."""
+
+    benchmark: dict[str, Any]
+    entries: list[Entry] = field(default_factory=list)
+    measured_by: dict[str, tuple[str, str, str | None]] = field(default_factory=dict)
+    """Metric name -> version, extractor's name and sha256."""
+
+    @property
+    def title(self) -> str:
+        b = self.benchmark
+        return (
+            f"{b['name']} v{b['version']} ({b['num_subjects']} subjects, {b['num_prompts']} prompts, "
+            f"{b['images_per_prompt']} images each, {b['sha256'][:10]})"
+        )
+
+    def admits(self, entry: Entry) -> bool:
+        """Whether every metric that both have was measured alike."""
+        if entry.record["benchmark"]["sha256"] != self.benchmark["sha256"]:
+            return False
+        ours = _measured_by(entry.record)
+        return all(self.measured_by.get(name, how) == how for name, how in ours.items())
+
+    def add(self, entry: Entry) -> None:
+        """Take a record in."""
+        self.entries.append(entry)
+        self.measured_by |= _measured_by(entry.record)
+
+    def order(self, by: str | None = None) -> str:
+        """Sort best first and return the metric that decides; records without it come last."""
+        names = {name for entry in self.entries for name in entry.record["metrics"]}
+        by = by or next((name for name in RANKED_BY if name in names), min(names, default=""))
+        if not by:
+            return ""
+        sign = -1 if METRICS[by].higher_is_better else 1
+
+        def key(entry: Entry) -> tuple[bool, float, str]:
+            found = entry.record["metrics"].get(by)
+            return (found is None, 0.0 if found is None else sign * found["value"], str(entry.path))
+
+        self.entries.sort(key=key)
+        return by
+
+
+def find(folders: Sequence[Path]) -> tuple[list[Entry], list[str]]:
+    """All records below folders (or record files): the valid ones and one line for each that is not.
+
+    Raises: UserError for a folder that does not exist.
+    """
+    entries, problems = [], []
+    for path in dict.fromkeys(file.resolve() for folder in folders for file in _records(folder)):
+        try:
+            entries.append(Entry(_relative(path), read(path)))
+        except UserError as error:
+            problems.append(str(error))
+    return entries, problems
+
+
+def group(entries: Sequence[Entry], by: str | None = None) -> list[Group]:
+    """Comparable groups, the largest first; within each the best first."""
+    if by is not None and by not in METRICS:
+        raise unknown("metric", by, METRICS)
+    groups: list[Group] = []
+    # Records with most metrics come first, so that the result depends on neither folder order nor file times.
+    for entry in sorted(entries, key=lambda e: (-len(e.record["metrics"]), str(e.path))):
+        home = next((g for g in groups if g.admits(entry)), None)
+        if home is None:
+            home = Group(entry.record["benchmark"])
+            groups.append(home)
+        home.add(entry)
+    for each in groups:
+        each.order(by)
+    return sorted(groups, key=lambda g: (-len(g.entries), g.title))
+
+
+def _records(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise UserError(f"no folder '{folder}'; give folders that hold runs, or nothing for the usual ones.")
+    return sorted(folder.rglob(RECORD))
+
+
+def _relative(path: Path) -> Path:
+    relative = Path(os.path.relpath(path))
+    return path if relative.parts[:1] == ("..",) else relative
+
+
+def _measured_by(record: dict[str, Any]) -> dict[str, tuple[str, str, str | None]]:
+    return {
+        name: (str(entry["version"]), entry["extractor"]["name"], entry["extractor"]["sha256"])
+        for name, entry in record["metrics"].items()
+    }
