@@ -20,7 +20,7 @@ def classifier_free(base_BCHW: Tensor, target_BCHW: Tensor, scale: float) -> Ten
 
 
 def rescale(guided_BCHW: Tensor, target_BCHW: Tensor, amount: float) -> Tensor:
-    """Bring the guided output's standard deviation back to the target's (Lin et al. 2024, eq. 15 and 16).
+    """Bring the guided output's standard deviation back to the target's (Lin et al. 2024, section 3.4).
 
     `amount` in [0, 1] mixes the rescaled with the unchanged output; the paper uses 0.7. Each sample for
     itself.

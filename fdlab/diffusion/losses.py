@@ -27,7 +27,7 @@ def noise_loss(prediction_BCHW: Tensor, target_BCHW: Tensor, weight_B: Tensor | 
 
 
 def min_snr_weight(snr_B: Tensor, gamma: float = 5.0, prediction_type: str = "epsilon") -> Tensor:
-    """Weights that make a regression a loss on z_0 weighted min(SNR, gamma) (Hang et al. 2023, sec. 3.4).
+    """Weights that make a regression a loss on z_0 weighted min(SNR, gamma) (Hang et al. 2023).
 
     epsilon: min(SNR, gamma) / SNR; v: min(SNR, gamma) / (SNR + 1). Finite at SNR = 0.
     """
@@ -84,7 +84,7 @@ def localization_loss(
     valid_BN: Tensor,
     normalize: bool = False,
 ) -> Tensor:
-    """Balanced L1: attention to a subject's token off its mask minus on it (FastComposer, section 4.2).
+    """Balanced L1: attention to a subject's token off its mask minus on it (FastComposer, arXiv 2305.10431).
 
     `maps`: one (B, heads, H'W', L) tensor of attention probabilities per captured layer, row-major on a grid
     of the mask's aspect. For each subject: mean over the background minus mean over its mask; then averaged

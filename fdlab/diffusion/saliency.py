@@ -1,4 +1,4 @@
-"""Saliency-adaptive noise fusion: which of two models draws each place (Face-diffuser, section 3.3).
+"""Saliency-adaptive noise fusion: which of two models draws each place (arXiv 2311.10329).
 
 Axes: B batch, C latent channels, H W latent grid; K is C, or 1 where channels are averaged. Suffix T is the
 text-driven model, S the subject-augmented one. Computed in float32 at least, for any grid and batch.

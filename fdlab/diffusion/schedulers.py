@@ -27,7 +27,7 @@ def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = N
 
     A key absent from `config` takes Stable Diffusion's value, never the class default, which is another.
     `spacing` of the timesteps: None keeps the config's, else "leading", or "trailing" at zero terminal SNR,
-    where sampling has to start at the last timestep (Lin et al. 2024, section 3.4). Raises UserError for an
+    where sampling has to start at the last timestep (Lin et al. 2024, section 3.3). Raises UserError for an
     unknown name, spacing or prediction type, and for zero terminal SNR with epsilon or PNDM.
     """
     key = name.lower().replace("++", "pp").replace(" ", "_").replace("-", "_")

@@ -19,7 +19,7 @@ def draw_timesteps(
     """Draw `num` timesteps, uniform over 0 .. num_train_timesteps - 1; int64 on the generator's device.
 
     `stratified` draws one from each of `num` equal intervals, in random order: each is uniform as before, but
-    the batch covers the range evenly and its loss varies less (Kingma et al. 2021, appendix I.1).
+    the batch covers the range evenly and its loss varies less (as in Kingma et al. 2021).
     """
     if not stratified:
         return torch.randint(0, num_train_timesteps, (num,), generator=generator, device=generator.device)

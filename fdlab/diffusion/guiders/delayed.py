@@ -13,7 +13,7 @@ from fdlab.errors import UserError
 class DelayedConditioning:
     """The SDM, null-prompt guided: to the text while step <= (1 - a) num_steps, then to the augmented.
 
-    `subject_fraction` is FastComposer's a (section 4.3): 0.5 in its evaluation, 0.7 in its demo.
+    `subject_fraction` is FastComposer's (arXiv 2305.10431) a: 0.5 in its evaluation, 0.7 in its demo.
     """
 
     def __init__(

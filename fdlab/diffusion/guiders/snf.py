@@ -1,4 +1,4 @@
-"""Three-stage sampling with saliency-adaptive noise fusion (Face-diffuser, section 3.3).
+"""Three-stage sampling with saliency-adaptive noise fusion (arXiv 2311.10329).
 
 Axes: B batch, C latent channels, H W latent grid; K is C, or 1 where channels are averaged.
 Suffix T is the text-driven model, S the subject-augmented one.

@@ -1,0 +1,96 @@
+"""The released three-stage sampling, step by step (see README.md beside this file)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fdlab.diffusion import guiders
+from fdlab.diffusion.conditioning import Conditioning
+from fdlab.diffusion.sampler import sample
+from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.diffusion.timesteps import sampler_timesteps
+
+FOLDER = Path(__file__).parent / "snf"
+SETTINGS = json.loads((FOLDER / "settings.json").read_text())
+TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def trajectory() -> dict[str, Tensor]:
+    return load_file(FOLDER / "trajectory.safetensors")
+
+
+@pytest.fixture(scope="module")
+def models(trajectory: dict[str, Tensor]) -> dict[str, guiders.Model]:
+    conditioning = Conditioning(trajectory["null"], trajectory["text"], trajectory["augmented"])
+
+    def load(name: str) -> guiders.Model:
+        unet = UNet2DConditionModel.from_pretrained(FOLDER / name, local_files_only=True).eval()
+        return guiders.Model(lambda z, t, ctx: unet(z, t, ctx, return_dict=False)[0], conditioning)
+
+    return {"tdm": load("tdm_unet"), "sdm": load("sdm_unet")}
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Any:
+    config = {key: value for key, value in SETTINGS["scheduler"].items() if key != "type"}
+    return make_scheduler(SETTINGS["scheduler"]["type"], config)
+
+
+@pytest.fixture(scope="module")
+def snf(models: dict[str, guiders.Model]) -> guiders.Guider:
+    return guiders.build(
+        "snf",
+        **models,
+        guidance=SETTINGS["guidance_scale"],
+        num_steps=SETTINGS["steps"],
+        last_tdm_step=SETTINGS["start_merge_step"],
+        last_snf_step=SETTINGS["final_step"],
+    )
+
+
+def test_the_same_timesteps(scheduler: Any, trajectory: dict[str, Tensor]) -> None:
+    assert sampler_timesteps(scheduler, SETTINGS["steps"]).tolist() == trajectory["timesteps"].tolist()
+
+
+def test_every_step_teacher_forced(
+    snf: guiders.Guider, scheduler: Any, trajectory: dict[str, Tensor]
+) -> None:
+    """The callback replaces each step's latents by the recorded ones, from which the next step starts."""
+    worst: list[float] = []
+
+    def record_and_replace(step: int, t: Tensor, z: Tensor) -> Tensor:
+        assert t == trajectory["timesteps"][step]
+        worst.append((z - trajectory["latents_after_step"][step]).abs().max().item())
+        return trajectory["latents_after_step"][step]
+
+    final = sample(snf, scheduler, trajectory["initial_latents"], SETTINGS["steps"], record_and_replace)
+    assert len(worst) == SETTINGS["steps"]
+    assert max(worst) < TOLERANCE
+    assert torch.equal(final, trajectory["latents_after_step"][-1])
+
+
+def test_one_image_is_the_same_alone(
+    models: dict[str, guiders.Model], scheduler: Any, trajectory: dict[str, Tensor]
+) -> None:
+    """Neither the other image of the batch nor their order changes a result, free-running, on a crop of the grid."""
+
+    def run(rows: list[int]) -> Tensor:
+        chosen = {
+            name: guiders.Model(model.denoiser, model.conditioning.rows(rows))
+            for name, model in models.items()
+        }
+        guider = guiders.build("snf", **chosen, guidance=5.0, num_steps=4, last_tdm_step=0, last_snf_step=2)
+        return sample(guider, scheduler, trajectory["initial_latents"][rows, :, :16, :16], 4)
+
+    together = run([0, 1])
+    for other in (run([1, 0]).flip(0), torch.cat([run([0]), run([1])])):
+        assert (together - other).abs().max() < 1e-4 * together.abs().max()
