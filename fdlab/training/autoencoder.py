@@ -121,7 +121,7 @@ def pretrain(
     folder: Path,
     minutes: float,
     batch_size: int = 16,
-    lr: float = 2e-3,
+    lr: float = 0.03,
     kl_weight: float = 1e-5,
     seed: int = 0,
     autocast: bool = True,

@@ -20,26 +20,27 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fdlab import files
+from fdlab.training.muon import Muon
 
 LossStep = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: minutes of training, peak learning rate, steps of warm-up, final share of the peak."""
+    """How long and how fast: minutes of training, peak learning rates, steps of warm-up, final share of the peak."""
 
     minutes: float
-    lr: float
-    warmup_steps: int = 100
+    lr: float = 0.03
+    adam_lr: float = 2e-3
+    warmup_steps: int = 50
     final_share: float = 0.01
-    weight_decay: float = 1e-4
     average_decay: float = 0.999
 
-    def rate(self, step: int, elapsed_s: float) -> float:
-        """The learning rate: linear warm-up by step, cosine by the share of the time that has passed."""
+    def share(self, step: int, elapsed_s: float) -> float:
+        """Share of the peak learning rate: linear warm-up by step, cosine by the share of the time that has passed."""
         progress = min(1.0, elapsed_s / max(60.0 * self.minutes, 1e-9))
         cosine = self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
-        return self.lr * min(1.0, (step + 1) / self.warmup_steps) * cosine
+        return min(1.0, (step + 1) / self.warmup_steps) * cosine
 
 
 class TimedTraining:
@@ -56,10 +57,7 @@ class TimedTraining:
         self.log_every, self.save_every_s = log_every, save_every_s
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        decayed = [p for p in self.parameters.values() if p.ndim > 1]
-        plain = [p for p in self.parameters.values() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98), fused=True)
+        self.optimizer = Muon(self.parameters.items(), schedule.lr, schedule.adam_lr)
         self.step, self.elapsed_s = 0, 0.0
         if self.state_file.exists():
             self.load()
@@ -104,9 +102,8 @@ class TimedTraining:
         before, sums, count = self.elapsed_s, {}, 0
         with interruptible() as stopped:
             while self.elapsed_s < 60 * self.schedule.minutes and not stopped():
-                rate = self.schedule.rate(self.step, self.elapsed_s)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
+                share = self.schedule.share(self.step, self.elapsed_s)
+                self.optimizer.set_share(share)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss, parts = loss_step(self.step)
                 loss.backward()
@@ -119,7 +116,7 @@ class TimedTraining:
                 for name, value in {"loss": loss.detach(), **parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
                 if count == self.log_every:
-                    self.log(sums, count, rate, (now - logged) / count)
+                    self.log(sums, count, share * self.schedule.lr, (now - logged) / count)
                     logged, sums, count = now, {}, 0
                 if now - saved > self.save_every_s:
                     self.save()
