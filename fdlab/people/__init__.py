@@ -1,1 +1,1 @@
-
+"""Rendered people: body, identity, appearance, scene, camera and renderer."""
