@@ -1,0 +1,16 @@
+"""Feature extractors: frozen networks that measure, each with name, version, weight hash and dimension.
+
+    EfficientNetExtractor()            ImageNet features for Fréchet and kernel distances, offline
+    InceptionExtractor(path)           FID's own features
+    ClipExtractor(folder)              CLIP score and CMMD
+Each is called with uint8 RGB pictures (B, H, W, 3) and returns float features (B, dim).
+"""
+
+from __future__ import annotations
+
+from fdlab.evaluation.extractors.clip import ClipExtractor, TextFeatures
+from fdlab.evaluation.extractors.efficientnet import EfficientNetExtractor
+from fdlab.evaluation.extractors.extractor import Extractor
+from fdlab.evaluation.extractors.inception import InceptionExtractor
+
+__all__ = ["ClipExtractor", "EfficientNetExtractor", "Extractor", "InceptionExtractor", "TextFeatures"]
