@@ -1,4 +1,7 @@
-"""The command line: `python -m fdlab VERB ...`. A table of verbs; each is a module with `main(argv) -> exit status`."""
+"""The command line: `python -m fdlab VERB ...`.
+
+A table of verbs; each is a module with `main(argv) -> exit status`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module a verb: it parses, calls and prints. Heavy imports happen inside functions, so that --help is quick."""
+"""One module a verb: it parses, calls and prints. Heavy imports wait inside functions: --help is quick."""

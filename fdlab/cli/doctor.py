@@ -29,7 +29,8 @@ def main(argv: list[str]) -> int:
     for problem in problems:
         print(f"  PROBLEM: {problem}")
     _print("optional", optional())
-    print("\n" + ("all that ships is here" if not problems else "fix: reinstall fdlab, or restore fdlab/assets from git"))
+    fix = "fix: reinstall fdlab, or restore fdlab/assets from git"
+    print("\n" + (fix if problems else "all that ships is here"))
     return 1 if problems else 0
 
 
@@ -38,7 +39,8 @@ def versions() -> Iterator[tuple[str, str]]:
     from fdlab.config.provenance import git, packages
 
     commit = git()
-    state = "" if not commit["git_commit"] else f" ({commit['git_commit'][:10]}{', changed' * bool(commit['git_dirty'])})"
+    changed = ", changed" if commit["git_dirty"] else ""
+    state = f" ({commit['git_commit'][:10]}{changed})" if commit["git_commit"] else ""
     yield "fdlab", __version__ + state
     yield "python", platform.python_version()
     yield from packages().items()

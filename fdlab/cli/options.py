@@ -1,4 +1,4 @@
-"""Command-line parsing shared by the verbs: flags by argparse, `KEY=VALUE` overrides left for the configuration."""
+"""Command-line parsing shared by the verbs: flags by argparse, `KEY=VALUE` left for the configuration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fdlab.errors import UserError, unknown
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose complaints are UserErrors: one line, with the nearest match for a misspelt flag."""
+    """An ArgumentParser whose complaints are UserErrors: one line, and the nearest of its flags."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the complaint. Raises: UserError."""
-        flag = message.removeprefix("unrecognized arguments: ").split()[0] if "unrecognized" in message else ""
-        if flag.startswith("-"):
-            raise unknown("option", flag, self._option_string_actions)
+        start = "unrecognized arguments: "
+        if message.startswith(f"{start}-"):
+            raise unknown("option", message.removeprefix(start).split()[0], self._option_string_actions)
         raise UserError(f"{message}; see {self.prog} --help.")
 
 
@@ -34,7 +34,7 @@ def parser(verb: str, description: str, epilog: str = "") -> Parser:
 def configurable(verb: str, description: str, example: str) -> Parser:
     """A parser for a verb that composes a configuration: overrides, and `--cfg job`."""
     made = parser(verb, description, epilog=f"{choices()}\n\nexample: {example}")
-    made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="what to change; --cfg job shows every key")
+    made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="--cfg job shows every key")
     made.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
     return made
 

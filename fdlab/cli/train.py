@@ -10,16 +10,25 @@ from fdlab.cli.options import configurable, print_config
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-EXAMPLE = "python -m fdlab train +exp=sdm seed=2 model.lr=1e-4\n" + " " * 9 + (
-    "python -m fdlab train -m +exp=sdm seed=1,2 model.lr=1e-4,3e-4"
-)
+EXAMPLE = """python -m fdlab train +exp=sdm seed=2 model.lr=1e-4
+         python -m fdlab train -m +exp=sdm seed=1,2 model.lr=1e-4,3e-4"""
+PATHS = {
+    "model": "model",
+    "curves": "metrics.csv",
+    "samples": "samples",
+    "record": "evaluation/record.json",
+    "images": "evaluation/images",
+    "report": "report.html",
+}
+"""What a run leaves, as far as it does."""
 
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
     parser = configurable("train", "Fine-tune, then sample and evaluate, then write the record.", EXAMPLE)
-    parser.add_argument("-m", "--multirun", action="store_true", help="a,b,c: one process for every combination")
-    parser.add_argument("--dry", action="store_true", help="validate and build; print parameters, steps, memory; exit")
+    add = parser.add_argument
+    add("-m", "--multirun", action="store_true", help="one process for every combination of a,b,c")
+    add("--dry", action="store_true", help="build, print parameters, steps and memory, exit")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.multirun:
         return _grid(arguments.overrides, only_show=arguments.dry or bool(arguments.cfg))
@@ -55,10 +64,7 @@ def _train(cfg: DictConfig, overrides: list[str]) -> None:
 def _print_paths(folder: Path) -> None:
     """Say where everything is that the run left behind."""
     print(f"\nrun directory  {folder}")
-    for what, name in (
-        ("model", "model"), ("curves", "metrics.csv"), ("samples", "samples"), ("record", "evaluation/record.json"),
-        ("images", "evaluation/images"), ("report", "report.html"),
-    ):  # fmt: skip
+    for what, name in PATHS.items():
         if (folder / name).exists():
             print(f"{what:<15}{folder / name}")
 
@@ -81,7 +87,7 @@ def _grid(overrides: list[str], only_show: bool) -> int:
     outcomes = grid.run(trials)
     _print_table(*grid.table(outcomes))
     failed = sum(bool(outcome.error) for outcome in outcomes)
-    print(f"{len(outcomes) - failed} of {len(outcomes)} trials done" + (f", {failed} failed" if failed else ""))
+    print(f"{len(outcomes) - failed} of {len(outcomes)} trials done, {failed} failed")
     return 1 if failed else 0
 
 

@@ -1,15 +1,15 @@
 """From a list of `KEY=VALUE` overrides to one checked, resolved configuration, through Hydra's compose API.
 
-Hydra's own errors assume that the reader knows Hydra. So overrides are looked at here first, group choices and
-keys against what exists, and an error says what was given, what is allowed and what is nearest.
+Hydra's own errors assume that the reader knows Hydra. So overrides are looked at here first, group choices
+and keys against what exists, and an error says what was given, what is allowed and what is nearest.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdlab.config import naming, schema
@@ -45,7 +45,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
         _check_key(override, reference)
     full = _resolve(_hydra(config_name, (*split.choices, *(str(o.input_line) for o in split.values))))
     plain = schema.check(full, reference)
-    plain["paths"] = {key: os.path.expanduser(path) for key, path in plain["paths"].items()}
+    plain["paths"] = {key: str(Path(path).expanduser()) for key, path in plain["paths"].items()}
     if plain["name"] == "auto":
         plain["name"] = naming.run_name(plain, reference, split.choices)
     naming.check(plain["name"])
@@ -64,7 +64,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed += OverridesParser.create().parse_overrides([line])
         except HydraException as error:
-            raise UserError(f"cannot read '{line}'; write KEY=VALUE, for example seed=1 or +exp=sdm.") from error
+            raise UserError(f"cannot read '{line}'; write KEY=VALUE, as in seed=1 or +exp=sdm.") from error
     return parsed
 
 
@@ -74,7 +74,7 @@ def _split(overrides: Sequence[str]) -> Split:
     for override in parse(overrides):
         key = override.key_or_group
         if override.is_sweep_override():
-            raise UserError(f"'{override.input_line}' gives several values; add -m to run one process for each.")
+            raise UserError(f"'{override.input_line}' gives several values; add -m for one process each.")
         if override.is_delete():
             raise UserError(f"'{override.input_line}': keys cannot be removed; set a value instead.")
         if key not in known or (override.value() is not None and not isinstance(override.value(), str)):
@@ -91,7 +91,8 @@ def _split(overrides: Sequence[str]) -> Split:
 def _check_key(override: Override, reference: dict[str, Any]) -> None:
     key = override.key_or_group
     if key in groups():
-        raise UserError(f"'{override.input_line}': choose one of {', '.join(options(key))}, or set a key below '{key}.'.")
+        allowed = ", ".join(options(key))
+        raise UserError(f"'{override.input_line}': choose one of {allowed}, or set a key below '{key}.'.")
     if override.package is not None or not schema.contains(reference, key):
         raise schema.unknown_key(key, reference, groups())
 

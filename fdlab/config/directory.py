@@ -24,8 +24,8 @@ def is_main_process() -> bool:
 def settle(cfg: Any) -> Path:
     """Settle the run directory of `cfg` (its `name` may get a number) and return it.
 
-    `resume=never` takes a directory that is new. Otherwise an existing one is gone on with, provided that it holds
-    the same configuration. Raises: UserError naming the first key that differs.
+    `resume=never` takes a directory that is new. Otherwise an existing one is gone on with, provided that it
+    holds the same configuration. Raises: UserError naming the first key that differs.
     """
     if not is_main_process():
         cfg.name = os.environ.get(_NAME_OF_PARENT, cfg.name)

@@ -1,4 +1,4 @@
-"""Where the configuration files lie: beside the package in a checkout, inside it once installed from a wheel."""
+"""Where the configuration files lie: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def conf_dir() -> Path:
     for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder
-    raise UserError(f"no configuration found in '{_PACKAGE / 'conf'}' or '{_PACKAGE.parent / 'conf'}'; reinstall fdlab.")
+    raise UserError(
+        f"no configuration in '{_PACKAGE / 'conf'}' or '{_PACKAGE.parent / 'conf'}'; reinstall fdlab."
+    )
 
 
 def groups() -> list[str]:
@@ -26,5 +28,5 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """Names one may choose in a group: its files without `.yaml`. Those that begin with `_` are parts of others."""
+    """Names one may choose in a group: its files without `.yaml` and without a `_` in front."""
     return sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml"))

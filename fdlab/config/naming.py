@@ -1,4 +1,4 @@
-"""Names of runs: the same request gives the same name, so that a second run finds the first one's checkpoint."""
+"""Names of runs: the same request gives the same name, so that a second run finds the first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_name(given: dict[str, Any], reference: dict[str, Any], choices: Sequence
 def check(name: str) -> None:
     """Refuse a name that is no single, plain folder name. Raises: UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.,=+-]*", name) or len(name) > 200:
-        raise UserError(f"name={name}: allowed are letters, digits and . , _ = + -, starting with a letter or digit.")
+        raise UserError(f"name={name}: allowed are letters, digits and . , _ = + -, a letter or digit first.")
 
 
 def run_dir(cfg: Any) -> Path:

@@ -18,8 +18,16 @@ from fdlab.errors import UserError
 from fdlab.files import write_json, write_text
 
 PACKAGES = (
-    "torch", "lightning", "diffusers", "transformers", "torchmetrics", "hydra-core", "numpy", "scipy", "safetensors",
-)  # fmt: skip
+    "torch",
+    "lightning",
+    "diffusers",
+    "transformers",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "scipy",
+    "safetensors",
+)
 
 
 def save(cfg: Any, run_dir: Path, overrides: Sequence[str]) -> None:
@@ -97,7 +105,7 @@ def git() -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

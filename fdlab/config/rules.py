@@ -1,4 +1,4 @@
-"""What a value may be, where its default's type does not say enough. Patterns match dotted keys; the first match counts."""
+"""What a value may be, where its default's type does not say enough. Patterns match dotted keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Rule:
 
     def _check_choice(self, key: str, value: str) -> None:
         # What ships is looked up where it is loaded: the error there knows what does ship.
-        if value in self.choices or (self.path and (value.startswith("asset:") or Path(value).expanduser().exists())):
+        if self.path and (value.startswith("asset:") or Path(value).expanduser().exists()):
+            return
+        if value in self.choices:
             return
         guess = nearest(value, self.choices)
         hint = f" Did you mean '{guess}'?" if guess else ""
@@ -126,7 +128,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_for(key: str) -> Rule | None:
-    """The rule of a dotted key, or None where the default's type is all there is to say."""
+    """The rule of a dotted key, its own or the first pattern's; None where its type says all."""
     if key in RULES:
         return RULES[key]
     return next((rule for pattern, rule in RULES.items() if fnmatchcase(key, pattern)), None)

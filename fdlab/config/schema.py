@@ -1,6 +1,6 @@
-"""Checks of a composed configuration: no key is unknown, every value has its default's type and lies in range.
+"""Checks of a composed configuration: no unknown key, every value of its default's type and in range.
 
-The default *is* the schema: a leaf takes what its default is made of; `rules.py` narrows it where that is not enough.
+The default *is* the schema: a leaf takes what its default is made of; `rules.py` narrows that further.
 """
 
 from __future__ import annotations
@@ -12,6 +12,13 @@ from fdlab.config.rules import Rule, rule_for
 from fdlab.errors import UserError, nearest
 
 MISSING = "???"
+_NAMES: dict[type, str] = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text",
+    list: "a list [a,b]",
+}
 
 
 def check(given: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +70,8 @@ def unknown_key(key: str, reference: dict[str, Any], groups: Iterable[str] = ())
 def _check_node(given: Any, default: Any, root: dict[str, Any], path: str) -> Any:
     if isinstance(default, dict) and default:
         if not isinstance(given, dict):
-            raise UserError(f"{path}={given}: this is a group of keys ({', '.join(map(str, default))}); set one of them.")
+            keys = ", ".join(map(str, default))
+            raise UserError(f"{path}={given}: this is a group of keys ({keys}); set one of them.")
         gone = [key for key in default if key not in given]
         if gone:
             raise UserError(f"'{path}.{gone[0]}' is missing; keys cannot be removed.".replace("'.", "'"))
@@ -91,7 +99,7 @@ def _check_leaf(path: str, given: Any, default: Any) -> Any:
 
 
 def _cast(path: str, given: Any, kind: type) -> Any:
-    """Give a number its default's type where nothing is lost by it; refuse everything else of another type."""
+    """Give a number its default's type where nothing is lost by it; refuse every other type."""
     if kind is dict and isinstance(given, dict):
         return given
     if kind is float and isinstance(given, int | float) and not isinstance(given, bool):
@@ -101,6 +109,5 @@ def _cast(path: str, given: Any, kind: type) -> Any:
     if kind is str and isinstance(given, int | float) and not isinstance(given, bool):
         return str(given)
     if type(given) is not kind:
-        names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", list: "a list [a,b]"}
-        raise UserError(f"{path}={given}: {names.get(kind, kind.__name__)} is needed.")
+        raise UserError(f"{path}={given}: {_NAMES.get(kind, kind.__name__)} is needed.")
     return given

@@ -1,7 +1,7 @@
-"""A plain grid: every combination of the values given, one process and one run directory each, one after another.
+"""A plain grid: every combination of the values given, one process and one run directory each, in turn.
 
-All combinations are composed before the first starts, so that a wrong value costs seconds. A trial that ended well
-is not repeated, a trial that fails stops none of the others.
+All combinations are composed before the first starts, so that a wrong value costs seconds. A trial that ended
+well is not repeated, a trial that fails stops none of the others.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def expand(overrides: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
             axes.append([(line, {})])
             continue
         if override.value_type == ValueType.INTERVAL_SWEEP:
-            raise UserError(f"'{line}': an interval has no grid; give values, as in {override.key_or_group}=1e-4,3e-4.")
+            raise UserError(
+                f"'{line}': an interval has no grid; give values, as in {override.key_or_group}=1,2."
+            )
         if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
             raise UserError(f"'{line}': patterns are not expanded; name the options, separated by commas.")
         key = override.get_key_element()
@@ -86,7 +88,7 @@ def expand(overrides: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
 
 
 def plan(overrides: Sequence[str]) -> list[Trial]:
-    """Compose every combination. Raises: UserError, also where two combinations would share a run directory."""
+    """Compose every combination. Raises: UserError, also where two would share a run directory."""
     trials = []
     for lines, varied in expand(overrides):
         cfg = compose(lines)
@@ -94,7 +96,7 @@ def plan(overrides: Sequence[str]) -> list[Trial]:
     folders = [trial.folder for trial in trials]
     for trial in trials:
         if folders.count(trial.folder) > 1:
-            raise UserError(f"several combinations would write to '{trial.folder}'; leave out name=, or vary it too.")
+            raise UserError(f"several combinations would write to '{trial.folder}'; leave out name=.")
     return trials
 
 
@@ -102,9 +104,9 @@ def run(trials: Sequence[Trial], runner: Runner | None = None) -> list[Outcome]:
     """Run every trial that is not finished, say where the grid stands, and collect how each ended."""
     outcomes = []
     for number, trial in enumerate(trials, 1):
-        varied = " ".join(f"{key}={value}" for key, value in trial.varied.items())
+        varied = " ".join(f"{key}={value}" for key, value in trial.varied.items()) or "the only combination"
         state = "finished before" if trial.finished else "starts"
-        print(f"[{number}/{len(trials)}] {varied or 'the only combination'}: {state} ({trial.folder})", flush=True)
+        print(f"[{number}/{len(trials)}] {varied}: {state} ({trial.folder})", flush=True)
         error = "" if trial.finished else (runner or run_process)(trial)
         if error:
             print(f"[{number}/{len(trials)}] failed: {error}", flush=True)
@@ -119,7 +121,8 @@ def run_process(trial: Trial) -> str:
     with tempfile.TemporaryDirectory() as folder:
         reason = Path(folder) / "error.txt"
         command = [sys.executable, "-m", "fdlab", "train", *trial.overrides]
-        status = subprocess.run(command, env={**os.environ, ERROR_FILE: str(reason)}, stdin=subprocess.DEVNULL).returncode
+        environment = {**os.environ, ERROR_FILE: str(reason)}
+        status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
         if status == 0:
             return ""
         if status == 130:

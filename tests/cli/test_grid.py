@@ -10,13 +10,15 @@ import pytest
 from fdlab.errors import UserError
 from fdlab.sweeps import grid
 
+EXPERIMENTS, SEEDS = ("sdm", "tdm"), ("seed=1", "seed=2")
+
 
 @pytest.mark.parametrize(
     ("overrides", "combinations"),
     [
         (["seed=1"], [["seed=1"]]),
         (["seed=1,2"], [["seed=1"], ["seed=2"]]),
-        (["+exp=sdm,tdm", "seed=range(1,3)"], [[f"+exp={e}", f"seed={s}"] for e in ("sdm", "tdm") for s in (1, 2)]),
+        (["+exp=sdm,tdm", "seed=range(1,3)"], [[f"+exp={e}", s] for e in EXPERIMENTS for s in SEEDS]),
         (["seed=choice(3,4)", "trainer=smoke"], [["seed=3", "trainer=smoke"], ["seed=4", "trainer=smoke"]]),
         (["model.betas=[0.9,0.99],[0.8,0.9]"], [["model.betas=[0.9,0.99]"], ["model.betas=[0.8,0.9]"]]),
         (["name='a,b'"], [["name='a,b'"]]),
@@ -27,7 +29,8 @@ def test_expansion(overrides: list[str], combinations: list[list[str]]) -> None:
 
 
 def test_expansion_says_what_varies() -> None:
-    assert grid.expand(["+exp=sdm", "seed=1,2", "model.lr=1e-4,3e-4"])[1][1] == {"seed": "1", "model.lr": "0.0003"}
+    _, varied = grid.expand(["+exp=sdm", "seed=1,2", "model.lr=1e-4,3e-4"])[1]
+    assert varied == {"seed": "1", "model.lr": "0.0003"}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,7 @@ def test_what_has_no_grid_is_refused(override: str, said: str) -> None:
 
 
 def test_a_wrong_value_is_found_before_any_trial_starts() -> None:
-    with pytest.raises(UserError, match="trainer.max_steps=0: must be >= 1"):
+    with pytest.raises(UserError, match=r"trainer\.max_steps=0: must be >= 1"):
         grid.plan(["trainer.max_steps=5,0"])
 
 
@@ -78,8 +81,9 @@ def test_a_failing_trial_is_listed_and_stops_none_and_a_finished_one_is_not_repe
 
 
 def test_the_reason_of_a_failure_comes_from_the_process(tmp_path: Path) -> None:
-    (missing,) = grid.plan(["data=fastcomposer", f"data.root={tmp_path / 'nothing'}", f"paths.runs={tmp_path}"])
-    assert str(tmp_path / "nothing") in grid.run_process(missing)
+    nothing = str(tmp_path / "nothing")
+    (missing,) = grid.plan(["data=fastcomposer", f"data.root={nothing}", f"paths.runs={tmp_path}"])
+    assert nothing in grid.run_process(missing)
 
 
 def test_a_killed_process_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

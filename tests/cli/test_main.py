@@ -14,7 +14,8 @@ from fdlab.errors import UserError
 
 
 def fdlab(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fdlab", *arguments], capture_output=True, text=True, cwd=cwd)
+    command = [sys.executable, "-m", "fdlab", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 def test_help_lists_the_verbs_that_exist_and_imports_nothing_heavy() -> None:
@@ -114,4 +115,5 @@ def test_cfg_prints_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_grid_can_be_shown_without_running(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["train", "-m", "--dry", "+exp=sdm", "seed=1,2"]) == 0
-    assert [line.split(" -> ")[0] for line in capsys.readouterr().out.splitlines()] == ["+exp=sdm seed=1", "+exp=sdm seed=2"]
+    shown = [line.split(" -> ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["+exp=sdm seed=1", "+exp=sdm seed=2"]

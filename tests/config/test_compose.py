@@ -161,6 +161,6 @@ def test_the_same_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_composing_imports_no_torch() -> None:
-    code = "import sys; from fdlab.config.compose import compose; compose(['+exp=sdm']); print('torch' in sys.modules)"
+    code = "import sys; from fdlab.config.compose import compose; compose(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

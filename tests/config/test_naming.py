@@ -31,7 +31,8 @@ def test_a_name_does_not_depend_on_spelling_order_or_where_things_go() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
 def test_cleaned_names_are_safe_and_stay_apart(one: str, other: str) -> None:
-    names = [naming.run_name({"seed": 0, "x": {"y": text}}, {"seed": 0, "x": {"y": ""}}) for text in (one, other)]
+    default = {"seed": 0, "x": {"y": ""}}
+    names = [naming.run_name({"seed": 0, "x": {"y": text}}, default) for text in (one, other)]
     for name in names:
         naming.check(name)
         assert len(name) <= 120
@@ -62,7 +63,7 @@ def test_auto_finds_the_run_that_was_begun_and_never_takes_a_new_directory(tmp_p
 
 def test_another_configuration_under_a_name_in_use_is_refused(tmp_path: Path) -> None:
     begun(tmp_path, "name=x")
-    with pytest.raises(UserError, match=r"holds a run with model\.lr=0\.0001, not 0\.001; choose another name"):
+    with pytest.raises(UserError, match=r"holds a run with model\.lr=0\.0001, not 0\.001; choose another"):
         begun(tmp_path, "name=x", "model.lr=1e-3")
 
 
@@ -73,7 +74,7 @@ def test_a_run_may_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
         begun(tmp_path, "name=x", "trainer.max_steps=10")
 
 
-def test_processes_beside_the_first_use_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_further_processes_use_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = begun(tmp_path, "resume=never")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert directory.settle(compose([f"paths.runs={tmp_path}", "resume=never"])) == first
