@@ -1,16 +1,17 @@
-"""`python -m fdlab checkpoint`: bring weights in, take them out, look at them."""
+"""`fdlab checkpoint`: bring weights in, take them out, look at them."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from fdlab.cli.options import parser
 from fdlab.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     """Arguments of the verb."""
-    top = argparse.ArgumentParser(prog="fdlab checkpoint", description="Bring weights in, take them out, look at them.")
+    top = parser("checkpoint", "Bring weights in, take them out, look at them.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="{import,export,info}")
     bring = verbs.add_parser(
         "import",
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the verb. Raises: UserError for wrong input."""
-    args = parser().parse_args(argv)
+    args = arguments().parse_args(argv)
     return {"import": _import, "export": _export, "info": _info}[args.verb](args)
 
 

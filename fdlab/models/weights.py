@@ -83,8 +83,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
     extra = sorted(given.keys() - own.keys())
     if extra:
         raise UserError(f"{other} '{extra[0]}' {tuple(given[extra[0]].shape)} has no place here ({len(extra)} such).")
-    # Assigned, not copied: a Stable-Diffusion UNet need not lie in memory twice.
-    full = {name: given[name].float() if given[name].is_floating_point() else given[name] for name in own}
+    # Into memory of their own: tensors of a mapped file may lie unaligned, which changes sums in their last bits.
+    full = {
+        name: given[name].to(torch.float32 if given[name].is_floating_point() else given[name].dtype, copy=True)
+        for name in own
+    }
     module.load_state_dict(full, assign=True)
 
 
@@ -103,3 +106,5 @@ def write_weights(file: Path, state: Mapping[str, Tensor], half: bool = False) -
         ready[name] = stored.contiguous()
     with whole(file) as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})
+        # safetensors makes files that only their owner may read; a model folder is there to be shared.
+        temporary.chmod(0o644)

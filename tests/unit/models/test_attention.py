@@ -1,0 +1,126 @@
+"""Captured cross-attention maps: the right layers, true probabilities, a gradient, and no trace left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from fdlab.errors import UserError
+from fdlab.models.attention import CrossAttentionMaps, attention_blocks, middle_blocks
+from fdlab.models.nano import build_unet
+from fdlab.models.tiny import tiny_backbone, tiny_sd15
+
+RELEASED = ["down_blocks.1", "down_blocks.2", "mid_block", "up_blocks.1", "up_blocks.2"]
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet2DConditionModel:
+    return tiny_sd15().unet
+
+
+def call(unet: UNet2DConditionModel, ctx: torch.Tensor | None = None) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 4, 8, 8, generator=generator)
+    text = torch.randn(2, 7, 32, generator=generator) if ctx is None else ctx
+    return unet(z, torch.tensor([10, 500]), encoder_hidden_states=text).sample
+
+
+def test_which_blocks(unet: UNet2DConditionModel) -> None:
+    assert len(attention_blocks(unet)) == 7
+    assert middle_blocks(unet) == RELEASED
+    assert middle_blocks(unet, 1) == ["mid_block"]
+    with torch.device("meta"):
+        nano = build_unet()
+    assert middle_blocks(nano) == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.1", "up_blocks.2"]
+    assert middle_blocks(nano, 3) == ["down_blocks.1", "mid_block", "up_blocks.1"]
+    with pytest.raises(UserError, match="odd number"):
+        middle_blocks(unet, 4)
+    with pytest.raises(UserError, match="unknown block 'down_blocks.3'"):
+        CrossAttentionMaps(unet, ["down_blocks.3"])
+
+
+def test_maps_are_probabilities_and_the_result_is_the_same(unet: UNet2DConditionModel) -> None:
+    before = dict(unet.attn_processors)
+    with torch.no_grad():
+        plain = call(unet)
+        with CrossAttentionMaps(unet) as maps:
+            captured = call(unet)
+    assert torch.allclose(plain, captured, atol=1e-5)
+    # SD has 2 transformers in a down block, 1 in the middle, 3 in an up block; grids halve from block to block.
+    assert [tuple(m.shape) for m in maps] == [
+        (2, 2, positions, 7) for positions in (16, 16, 4, 4, 1, 4, 4, 4, 16, 16, 16)
+    ]
+    for m in maps:
+        assert m.dtype == torch.float32 and torch.allclose(m.sum(-1), torch.ones(()), atol=1e-5)
+    assert dict(unet.attn_processors) == before
+
+
+def test_the_map_is_softmax_of_q_k(unet: UNet2DConditionModel) -> None:
+    attn = unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    seen = {}
+    handle = attn.to_q.register_forward_hook(lambda _, args, out: seen.update(q=out))
+    other = attn.to_k.register_forward_hook(lambda _, args, out: seen.update(k=out))
+    with torch.no_grad(), CrossAttentionMaps(unet, ["mid_block"]) as maps:
+        call(unet)
+    handle.remove()
+    other.remove()
+    head = seen["q"].shape[-1] // 2
+    for h in range(2):
+        q, k = seen["q"][..., h * head : (h + 1) * head], seen["k"][..., h * head : (h + 1) * head]
+        assert torch.allclose(maps[0][:, h], (q @ k.transpose(1, 2) / head**0.5).softmax(-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_gradient_with_and_without_checkpointing(inside: bool) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        unet = tiny_backbone().unet.train().requires_grad_(True)
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        flags = {name: m.gradient_checkpointing for name, m in unet.named_modules() if hasattr(m, "gradient_checkpointing")}
+        ctx = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
+        with CrossAttentionMaps(unet, 3) as maps:
+            eps = call(unet, ctx)
+            loss = eps.square().mean() + sum(m[..., 2].square().sum() for m in maps)
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        after = {name: m.gradient_checkpointing for name, m in unet.named_modules() if hasattr(m, "gradient_checkpointing")}
+        assert after == flags and any(flags.values()) == checkpointing
+        assert ctx.grad is not None
+        gradients.append([ctx.grad, *(p.grad for p in unet.parameters() if p.grad is not None)])
+    assert len(gradients[0]) == len(gradients[1]) > 100
+    for one, two in zip(*gradients, strict=True):
+        assert torch.allclose(one, two, atol=1e-5)
+
+
+def test_maps_alone_teach_the_keys(unet: UNet2DConditionModel) -> None:
+    unet.requires_grad_(True)
+    with CrossAttentionMaps(unet) as maps:
+        call(unet)
+    maps[0][..., 3].sum().backward()
+    attn = unet.down_blocks[1].attentions[0].transformer_blocks[0].attn2
+    assert attn.to_k.weight.grad.abs().max() > 0
+    assert attn.to_v.weight.grad is None
+    unet.requires_grad_(False)
+    unet.zero_grad()
+
+
+def test_processors_come_back_after_an_error(unet: UNet2DConditionModel) -> None:
+    before = dict(unet.attn_processors)
+    with pytest.raises(KeyError), CrossAttentionMaps(unet):
+        raise KeyError
+    assert dict(unet.attn_processors) == before
+    with pytest.raises(RuntimeError, match="no maps yet"):
+        CrossAttentionMaps(unet)[0]
+
+
+def test_bf16_keeps_fp32_maps(tmp_path: Path, unet: UNet2DConditionModel) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), CrossAttentionMaps(unet) as maps:
+        call(unet)
+    assert {m.dtype for m in maps} == {torch.float32}
+    assert all((m.sum(-1) - 1).abs().max() < 1e-5 for m in maps)
