@@ -137,7 +137,9 @@ def test_every_rule_matches_a_key_that_exists() -> None:
 
     requests = [filled(experiment) for experiment in locate.options("exp")]
     requests += [[f"sampler={option}"] for option in locate.options("sampler")]
-    keys = {key for overrides in requests for key, _ in leaves(plain(compose(overrides)))}
+    configurations = [compose(overrides) for overrides in requests]
+    configurations.append(compose(["prompt=x"], config_name="sample"))
+    keys = {key for cfg in configurations for key, _ in leaves(plain(cfg))}
     assert [pattern for pattern in RULES if not any(fnmatchcase(key, pattern) for key in keys)] == []
 
 
