@@ -1,4 +1,5 @@
-"""What ships with fdlab: weights and data, listed in MANIFEST.json with their digest, source, licence and maker."""
+"""What ships with fdlab: weights and data, listed in MANIFEST.json with their digest, source, licence and
+maker."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ PREFIX = "asset:"
 
 
 def asset_path(name: str) -> Path:
-    """Path of a file or folder that ships; `name` is relative to the assets' folder, with or without `asset:`.
+    """Path of a file or folder that ships; `name` is relative to the assets' folder, with or without
+    `asset:`.
 
     Raises: UserError when there is none of that name, or when it points outside.
     """
@@ -44,7 +46,8 @@ def manifest(root: Path = ROOT) -> dict[str, dict[str, str]]:
 
 
 def verify(root: Path = ROOT) -> list[str]:
-    """Compare the assets with the manifest; one line for each that is missing, changed or unlisted. Empty: all well."""
+    """Compare the assets with the manifest; one line for each that is missing, changed or unlisted. Empty:
+    all well."""
     entries = manifest(root)
     problems = []
     for name, entry in entries.items():
@@ -53,10 +56,19 @@ def verify(root: Path = ROOT) -> list[str]:
             problems.append(f"{name}: listed, but missing")
         elif sha256(path) != entry.get("sha256"):
             problems.append(f"{name}: changed; its sha256 is not the manifest's")
-        problems += [f"{name}: its '{key}' is not said" for key in ("source", "licence", "made_by") if not entry.get(key)]
+        problems += [
+            f"{name}: its '{key}' is not said"
+            for key in ("source", "licence", "made_by")
+            if not entry.get(key)
+        ]
     listed = [root / name for name in entries]
     for file in sorted(root.rglob("*")):
-        own = file.suffix == ".py" or "__pycache__" in file.parts or file == root / "MANIFEST.json" or file.is_dir()
+        own = (
+            file.suffix == ".py"
+            or "__pycache__" in file.parts
+            or file == root / "MANIFEST.json"
+            or file.is_dir()
+        )
         if not own and not any(file == path or file.is_relative_to(path) for path in listed):
             problems.append(f"{file.relative_to(root).as_posix()}: not in the manifest")
     return problems

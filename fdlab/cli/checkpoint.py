@@ -16,21 +16,25 @@ def arguments() -> argparse.ArgumentParser:
     bring = verbs.add_parser(
         "import",
         help="a released pytorch_model.bin, or a folder of .bin weights, to a safetensors folder",
-        description="Turn the flat pytorch_model.bin of Face-diffuser or FastComposer, or a diffusers folder whose"
-        " weights are pickled, into a model folder in diffusers' layout. Only tensors are unpickled.",
+        description="Turn the flat pytorch_model.bin of Face-diffuser or FastComposer, or a diffusers folder"
+        " whose weights are pickled, into a model folder in diffusers' layout. Only tensors are unpickled.",
     )
     bring.add_argument("source", help="pytorch_model.bin, or a folder")
     bring.add_argument("out", help="the model folder to write")
-    bring.add_argument("--base", help="Stable Diffusion 1.5 folder: configs, tokenizer and scheduler (for a flat file)")
-    bring.add_argument("--image-encoder", help="folder with the config of CLIP's image encoder; default: as --base, or"
-                       " read from the tensors")
+    bring.add_argument(
+        "--base", help="Stable Diffusion 1.5 folder: configs, tokenizer and scheduler (for a flat file)"
+    )
+    bring.add_argument(
+        "--image-encoder",
+        help="folder with the config of CLIP's image encoder; default: as --base, or read from the tensors",
+    )
     bring.add_argument("--half", action="store_true", help="store fp16")
     bring.add_argument("--force", action="store_true", help="replace OUT if it exists")
     take = verbs.add_parser(
         "export",
         help="a model folder to the flat file that the released code reads",
-        description="Write a model folder as one flat state dict with the released names: .bin as torch.save does,"
-        " .safetensors as its name says.",
+        description="Write a model folder as one flat state dict with the released names: .bin as torch.save"
+        " does, .safetensors as its name says.",
     )
     take.add_argument("source", help="model folder in diffusers' layout")
     take.add_argument("out", help="file to write: NAME.bin or NAME.safetensors")
@@ -56,7 +60,10 @@ def _import(args: argparse.Namespace) -> int:
     if resolve(args.source).is_dir():
         backbone = import_folder(args.source)
     elif args.base is None:
-        raise UserError(f"'{args.source}' is one file, without configs or tokenizer: give --base FOLDER (Stable Diffusion 1.5).")
+        raise UserError(
+            f"'{args.source}' is one file, without configs or tokenizer;"
+            " give --base FOLDER (Stable Diffusion 1.5)."
+        )
     else:
         backbone = import_released(args.source, args.base, args.image_encoder)
     save_backbone(args.out, backbone, half=args.half)

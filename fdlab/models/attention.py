@@ -16,36 +16,42 @@ from fdlab.errors import UserError
 MIDDLE_FIVE = "middle five"
 
 
-def attention_blocks(unet: nn.Module) -> list[str]:
-    """Names of the UNet's blocks that attend to the text, from input to output, the mid block in their middle."""
+def attention_blocks(unet: Any) -> list[str]:
+    """Names of the UNet's blocks that attend to the text, from input to output, the mid block in their
+    middle."""
     order = [f"down_blocks.{i}" for i in range(len(unet.down_blocks))]
     order += ["mid_block"] if getattr(unet, "mid_block", None) is not None else []
     order += [f"up_blocks.{i}" for i in range(len(unet.up_blocks))]
     return [name for name in order if _cross_attentions(unet.get_submodule(name))]
 
 
-def middle_blocks(unet: nn.Module, num: int = 5) -> list[str]:
+def middle_blocks(unet: Any, num: int = 5) -> list[str]:
     """The `num` blocks around the middle, fewer where there are fewer.
 
-    Of Stable Diffusion's seven these are the released five: down 1 and 2, mid, up 1 and 2 (FastComposer). A UNet of
-    three levels has five in all. Raises: UserError when `num` is not odd and positive.
+    Of Stable Diffusion's seven these are the released five: down 1 and 2, mid, up 1 and 2 (FastComposer). A
+    UNet of three levels has five in all. Raises: UserError when `num` is not odd and positive.
     """
     if num < 1 or num % 2 == 0:
-        raise UserError(f"{num} middle blocks: an odd number is needed, the mid block and as many on either side.")
+        raise UserError(
+            f"{num} middle blocks: an odd number is needed, the mid block and as many on either side."
+        )
     found = attention_blocks(unet)
     cut = max(0, (len(found) - num) // 2)
     return found[cut : len(found) - cut]
 
 
 def _cross_attentions(block: nn.Module) -> list[str]:
-    return [name for name, module in block.named_modules() if name.endswith("attn2") and hasattr(module, "to_q")]
+    return [
+        name for name, module in block.named_modules() if name.endswith("attn2") and hasattr(module, "to_q")
+    ]
 
 
 class CaptureProcessor:
-    """An attention processor that keeps the softmaxed scores of the last call, in fp32, and computes the same result.
+    """An attention processor that keeps the softmaxed scores of the last call, in fp32, and computes the same
+    result.
 
-    Follows diffusers' AttnProcessor for a UNet's text cross-attention. The softmax is written out, because the fused
-    kernel does not give its probabilities.
+    Follows diffusers' AttnProcessor for a UNet's text cross-attention. The softmax is written out, because
+    the fused kernel does not give its probabilities.
     """
 
     def __init__(self) -> None:
@@ -87,20 +93,25 @@ class CrossAttentionMaps(Sequence[Tensor]):
             eps_BCHW = denoise(z_BCHW, t_B, ctx_BLD)
         loss = noise_loss(...) + localization_loss(list(maps), ...)
 
-    A sequence of the last call's maps, one an attention layer from input to output: (B, heads, positions, tokens) fp32.
+    A sequence of the last call's maps, one an attention layer from input to output: (B, heads, positions,
+    tokens) fp32.
 
-    `blocks`: "middle five", an odd number of middle blocks, "all", or block names (`down_blocks.1`). On leaving, the
-    UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
+    `blocks`: "middle five", an odd number of middle blocks, "all", or block names (`down_blocks.1`). On
+    leaving, the UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
 
-    Gradient checkpointing: the transformers whose maps are kept run without it (their maps must be kept for the loss
-    anyway, and one recomputed after the capture ended would meet other processors); all else, the full-resolution
-    blocks that need it most among them, goes on checkpointing.
+    Gradient checkpointing: the transformers whose maps are kept run without it (their maps must be kept for
+    the loss anyway, and one recomputed after the capture ended would meet other processors); all else, the
+    full-resolution blocks that need it most among them, goes on checkpointing.
     """
 
     def __init__(self, unet: nn.Module, blocks: str | int | list[str] = MIDDLE_FIVE) -> None:
         self.unet = unet
         self.blocks = _chosen(unet, blocks)
-        self.names = [f"{block}.{name}" for block in self.blocks for name in _cross_attentions(unet.get_submodule(block))]
+        self.names = [
+            f"{block}.{name}"
+            for block in self.blocks
+            for name in _cross_attentions(unet.get_submodule(block))
+        ]
         self._captured: list[CaptureProcessor] = []
         self._before: list[tuple[Any, Any]] = []
         self._checkpointed: list[Any] = []
@@ -154,5 +165,7 @@ def _chosen(unet: nn.Module, blocks: str | int | list[str]) -> list[str]:
     names = [blocks] if isinstance(blocks, str) else list(blocks)
     for name in names:
         if name not in known:
-            raise UserError(f"unknown block '{name}'; allowed: {MIDDLE_FIVE}, all, an odd number, {', '.join(known)}.")
+            raise UserError(
+                f"unknown block '{name}'; allowed: {MIDDLE_FIVE}, all, an odd number, {', '.join(known)}."
+            )
     return names

@@ -1,4 +1,5 @@
-"""A backbone: Stable Diffusion's parts, from a folder in diffusers' layout, each replaceable by another folder."""
+"""A backbone: Stable Diffusion's parts, from a folder in diffusers' layout, each replaceable by another
+folder."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ OPTIONAL = ("image_encoder", "fusion")
 
 INDEX = "model_index.json"
 _HOW_TO_GET = {
-    "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5: openai/clip-vit-large-patch14)"
-    " as backbone.image_encoder=FOLDER",
+    "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5:"
+    " openai/clip-vit-large-patch14) as backbone.image_encoder=FOLDER",
     "fusion": "a subject-augmented model has one: fine-tune it (+exp=sdm), or import a released one with"
     " `python -m fdlab checkpoint import`",
 }
@@ -88,14 +89,17 @@ def missing_part(part: str, where: Path | str) -> UserError:
 
 
 def part_folders(folder: Path | str) -> dict[str, Path]:
-    """Parts that lie below a folder, as `overrides` takes them: `asset:nano/sdm` -> unet, image_encoder, fusion.
+    """Parts that lie below a folder, as `overrides` takes them: `asset:nano/sdm` -> unet, image_encoder,
+    fusion.
 
     Raises: UserError when the folder is missing or holds no part.
     """
     root = _existing(folder)
     found = {part: root / part for part in PARTS if (root / part).is_dir()}
     if not found:
-        raise UserError(f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
+        raise UserError(
+            f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."
+        )
     return found
 
 
@@ -109,11 +113,11 @@ def load_backbone(
 ) -> Backbone:
     """Read a backbone from diffusers' folder layout: safetensors only, fp16 or fp32 on disk, fp32 in memory.
 
-    `overrides` gives parts folders of their own (None: not overridden); both take `asset:NAME` for what ships. `parts`
-    are those to read: of ALL, an absent image encoder or fusion is None; a part asked for by name must be there.
-    `image_size` in pixels replaces the size the UNet was made for.
-    Raises: UserError for a folder or part that is missing, weights that are not safetensors or corrupt, a class or
-    architecture that is not what it should be, and parts that do not fit each other.
+    `overrides` gives parts folders of their own (None: not overridden); both take `asset:NAME` for what
+    ships. `parts` are those to read: of ALL, an absent image encoder or fusion is None; a part asked for by
+    name must be there. `image_size` in pixels replaces the size the UNet was made for.
+    Raises: UserError for a folder or part that is missing, weights that are not safetensors or corrupt, a
+    class or architecture that is not what it should be, and parts that do not fit each other.
     """
     wanted = tuple(dict.fromkeys(parts))
     given = {part: path for part, path in (overrides or {}).items() if path is not None}
@@ -122,7 +126,9 @@ def load_backbone(
             raise unknown("part of a backbone", part, PARTS)
     root = _existing(folder)
     index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
-    folders = {part: _existing(given[part]) if part in given else root / part for part in PARTS}
+    # An override of a part that is not asked for may be absent: a TDM needs no image encoder.
+    needed = {part: _existing(given[part]) for part in wanted if part in given}
+    folders = {part: needed.get(part) or resolve(given.get(part) or root / part) for part in PARTS}
 
     backbone = Backbone(name=name or root.name)
     everything = set(wanted) == set(ALL)
@@ -140,9 +146,13 @@ def load_backbone(
 
 
 def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) -> None:
-    """Write all parts that are there in diffusers' layout, the whole folder or nothing; `half` stores fp16."""
+    """Write all parts that are there in diffusers' layout, the whole folder or nothing; `half` stores
+    fp16."""
     with whole_folder(folder) as temporary:
-        index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": _diffusers_version()}
+        index: dict[str, Any] = {
+            "_class_name": "StableDiffusionPipeline",
+            "_diffusers_version": _diffusers_version(),
+        }
         for part in PARTS:
             value = backbone.scheduler_config if part == "scheduler" else getattr(backbone, part)
             if value is not None:
@@ -156,9 +166,23 @@ def check_fit(backbone: Backbone) -> None:
     b = backbone
     text = b.text_encoder.config.hidden_size if b.text_encoder is not None else None
     if b.unet is not None and b.vae is not None:
-        _same("unet", "in_channels", b.unet.config.in_channels, "vae", "latent_channels", b.vae.config.latent_channels)
+        _same(
+            "unet",
+            "in_channels",
+            b.unet.config.in_channels,
+            "vae",
+            "latent_channels",
+            b.vae.config.latent_channels,
+        )
     if b.unet is not None and text is not None:
-        _same("unet", "cross_attention_dim", b.unet.config.cross_attention_dim, "text_encoder", "hidden_size", text)
+        _same(
+            "unet",
+            "cross_attention_dim",
+            b.unet.config.cross_attention_dim,
+            "text_encoder",
+            "hidden_size",
+            text,
+        )
     if b.fusion is not None and text is not None:
         _same("fusion", "width", b.fusion.config.width, "text_encoder", "hidden_size", text)
     if b.fusion is not None and b.image_encoder is not None:
@@ -168,7 +192,9 @@ def check_fit(backbone: Backbone) -> None:
     if b.tokenizer is not None and b.text_encoder is not None:
         num, room = len(b.tokenizer), b.text_encoder.config.vocab_size
         if num > room:
-            raise UserError(f"the tokenizer has {num} tokens, the text encoder only {room}; take both from one model.")
+            raise UserError(
+                f"the tokenizer has {num} tokens, the text encoder only {room}; take both from one model."
+            )
 
 
 def _same(part: str, key: str, value: Any, other: str, other_key: str, other_value: Any) -> None:
@@ -187,7 +213,9 @@ def _existing(path: Path | str) -> Path:
         if folder.suffix in PICKLED:
             raise refuse_pickle(folder)
         raise UserError(f"'{path}' is a file; a model is a folder in diffusers' layout.")
-    raise UserError(f"model folder '{path}' does not exist; give one in diffusers' layout (unet/, vae/, ...).")
+    raise UserError(
+        f"model folder '{path}' does not exist; give one in diffusers' layout (unet/, vae/, ...)."
+    )
 
 
 def _sizes(folders: Mapping[str, Path], image_size: int | None) -> tuple[int, tuple[int, int, int]]:

@@ -1,14 +1,16 @@
 """From token ids and reference pictures to what the denoiser is conditioned on.
 
-Axes: B batch, L tokens, N subjects (padded), D text width, E width of a subject's embedding, 3 H W reference pixels.
+Axes: B batch, L tokens, N subjects (padded), D text width, E width of a subject's embedding, 3 H W reference
+pixels.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from fdlab.errors import UserError
 from fdlab.models.tokenizer import token_ids
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Embeddings(NamedTuple):
-    """The three embeddings a guider chooses from, in the order of `fdlab.diffusion.conditioning.Conditioning`."""
+    """The three embeddings a guider chooses from, in the order of
+    `fdlab.diffusion.conditioning.Conditioning`."""
 
     null_BLD: Tensor
     """The empty prompt."""
@@ -26,14 +29,33 @@ class Embeddings(NamedTuple):
     """The prompt with subjects fused in; equal to the text where there are none."""
 
 
-def encode_text(text_encoder: nn.Module, input_ids_BL: Tensor) -> Tensor:
-    """Token ids to the text encoder's last hidden state, final norm included: ctx_BLD. No padding mask, as in SD."""
+def encode_text(text_encoder: Any, input_ids_BL: Tensor) -> Tensor:
+        raise UserError(
+            f"{length} tokens given; the text encoder takes {limit}: set backbone.max_tokens={limit}."
+        )
+
+    Raises: UserError when there are more tokens than the encoder takes.
+    """
+    length, limit = input_ids_BL.shape[1], text_encoder.config.max_position_embeddings
+    if length > limit:
+        raise UserError(
+            f"{length} tokens given; the text encoder takes {limit}: set backbone.max_tokens={limit}."
+        )
     return text_encoder(input_ids_BL)[0]
 
 
-def embed_references(image_encoder: nn.Module, references_BN3HW: Tensor) -> Tensor:
-    """Reference pictures, CLIP-normalised, to projected image embeddings: obj_BNE."""
+def embed_references(image_encoder: Any, references_BN3HW: Tensor) -> Tensor:
+    """Reference pictures, CLIP-normalised, to projected image embeddings: obj_BNE.
+
+    Raises: UserError when they are not of the encoder's size.
+    """
     batch, num = references_BN3HW.shape[:2]
+    size, given = image_encoder.config.image_size, tuple(references_BN3HW.shape[-2:])
+    if given != (size, size):
+        raise UserError(
+            f"references of {given[0]} x {given[1]} pixels given; the image encoder takes {size} x {size}:"
+            f" set backbone.reference_size={size}."
+        )
     embeds = image_encoder(pixel_values=references_BN3HW.flatten(0, 1)).image_embeds
     return embeds.unflatten(0, (batch, num))
 
@@ -52,13 +74,14 @@ def condition(
 ) -> Embeddings:
     """Everything a guider needs: `Conditioning(*condition(...))`.
 
-    Without references the augmented embedding is the text's. Gradient flows where it is enabled and a part is not
-    frozen. Raises: UserError when references are given to a backbone without an image encoder or fusion.
+    Without references the augmented embedding is the text's. Gradient flows where it is enabled and a part is
+    not frozen. Raises: UserError when references are given to a backbone without an image encoder or fusion.
     """
     batch, length = input_ids_BL.shape
     empty_BL = null_ids(backbone.tokenizer, length).to(input_ids_BL.device).expand(batch, -1)
     encoder = backbone.need("text_encoder")
-    # One row is enough for the empty prompt; and a batch of one keeps it the same whatever it is computed with.
+    # One row is enough for the empty prompt; and a batch of one keeps it the same whatever it is computed
+    # with.
     null_BLD = encode_text(encoder, empty_BL[:1]).expand(batch, -1, -1)
     text_BLD = encode_text(encoder, input_ids_BL)
     if references_BN3HW is None or valid_BN is None:

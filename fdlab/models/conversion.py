@@ -1,6 +1,8 @@
-"""Checkpoints from elsewhere: the flat files of Face-diffuser and FastComposer, and diffusers folders of pickled weights.
+"""Checkpoints from elsewhere: the flat files of Face-diffuser and FastComposer, and diffusers folders of
+pickled weights.
 
-Both projects saved one flat state dict of their whole module, `pytorch_model.bin`. Only tensors are ever unpickled.
+Both projects saved one flat state dict of their whole module, `pytorch_model.bin`. Only tensors are ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -19,11 +21,18 @@ from torch import Tensor
 from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.files import whole
-from fdlab.models.backbone import INDEX, OPTIONAL, Backbone, check_fit, missing_part, save_backbone
+from fdlab.models.backbone import INDEX, OPTIONAL, Backbone, check_fit, missing_part
 from fdlab.models.fusion import SubjectFusion
 from fdlab.models.parts import NETWORKS, load_network, load_part, read_json
 from fdlab.models.tensor_names import TEXT_LEVEL, old_attention
-from fdlab.models.weights import DIFFUSERS, PICKLED, TRANSFORMERS, fill, read_part, read_weights, write_weights
+from fdlab.models.weights import (
+    DIFFUSERS,
+    TRANSFORMERS,
+    fill,
+    read_part,
+    read_weights,
+    write_weights,
+)
 
 PREFIXES = {
     "vae": "vae.",
@@ -57,7 +66,9 @@ def read_flat(file: Path | str) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"'{file}' is no checkpoint of plain tensors, and nothing else is unpickled.") from error
+        raise UserError(
+            f"'{file}' is no checkpoint of plain tensors, and nothing else is unpickled."
+        ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise UserError(f"'{file}' is corrupt or cut short: {str(error).splitlines()[0]}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
@@ -96,13 +107,16 @@ def import_released(
 ) -> Backbone:
     """Turn a released `pytorch_model.bin` into a backbone; save it with `save_backbone`.
 
-    `base` is a Stable Diffusion 1.5 folder: the file holds no configs, tokenizer or scheduler, so they are taken from
-    there, as are parts that the file lacks. The image encoder's config comes from `image_encoder`, else from `base`,
-    else from the tensors' shapes. Raises: UserError.
+    `base` is a Stable Diffusion 1.5 folder: the file holds no configs, tokenizer or scheduler, so they are
+    taken from there, as are parts that the file lacks. The image encoder's config comes from `image_encoder`,
+    else from `base`, else from the tensors' shapes. Raises: UserError.
     """
     root = resolve(base)
     if not root.is_dir():
-        raise UserError(f"base folder '{base}' does not exist; a Stable Diffusion 1.5 folder in diffusers' layout is needed.")
+        raise UserError(
+            f"base folder '{base}' does not exist;"
+            " a Stable Diffusion 1.5 folder in diffusers' layout is needed."
+        )
     index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
     parts = split(read_flat(file), file)
     backbone = Backbone(name=name)
@@ -137,9 +151,14 @@ def _from_shapes(part: str, state: Mapping[str, Tensor]) -> torch.nn.Module:
         intermediate = state["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
         projection = state["visual_projection.weight"].shape[0]
     except KeyError as error:
-        raise UserError(f"the checkpoint's {part} lacks tensor {error}; it is of another architecture.") from error
+        raise UserError(
+            f"the checkpoint's {part} lacks tensor {error}; it is of another architecture."
+        ) from error
     if patch.shape[0] % _CLIP_HEAD:
-        raise UserError(f"the image encoder's width {patch.shape[0]} is no CLIP's; give its config with --image-encoder FOLDER.")
+        raise UserError(
+            f"the image encoder's width {patch.shape[0]} is no CLIP's;"
+            " give its config with --image-encoder FOLDER."
+        )
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     layers = {name.split(".")[3] for name in state if name.startswith("vision_model.encoder.layers.")}
@@ -157,18 +176,23 @@ def _from_shapes(part: str, state: Mapping[str, Tensor]) -> torch.nn.Module:
 
 
 def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
-    """Read a diffusers folder whose weights are pickled (`*.bin`), safetensors where there are any. Raises: UserError."""
+    """Read a diffusers folder whose weights are pickled (`*.bin`), safetensors where there are any. Raises:
+    UserError."""
     root = resolve(folder)
     index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
     backbone = Backbone(name=name)
     for part in ("tokenizer", "scheduler"):
         if (root / part).is_dir():
-            setattr(backbone, "scheduler_config" if part == "scheduler" else part, load_part(part, root / part))
+            setattr(
+                backbone, "scheduler_config" if part == "scheduler" else part, load_part(part, root / part)
+            )
     for part in NETWORKS:
         if (root / part / "config.json").is_file():
             setattr(backbone, part, load_network(part, root / part, index, _any_weights(root / part, part)))
     if not backbone.networks():
-        raise UserError(f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
+        raise UserError(
+            f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."
+        )
     check_fit(backbone)
     return backbone
 
@@ -183,7 +207,8 @@ def _any_weights(folder: Path, part: str) -> dict[str, Tensor]:
 
 
 def export_released(file: Path | str, backbone: Backbone) -> None:
-    """Write a backbone as a released flat file: safetensors if `file` is named so, else as `torch.save` does."""
+    """Write a backbone as a released flat file: safetensors if `file` is named so, else as `torch.save`
+    does."""
     flat = join({part: network.state_dict() for part, network in backbone.networks().items()})
     if Path(file).suffix == ".safetensors":
         write_weights(Path(file), flat)

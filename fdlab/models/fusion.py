@@ -31,8 +31,8 @@ class Mlp(nn.Module):
 class SubjectFusion(ModelMixin, ConfigMixin):
     """Replace the text embedding at each subject's token by a mix of it and the subject's embedding.
 
-    `width` is the text encoder's, `object_width` the image encoder's projection (None: the same). State-dict names are
-    those of the released `postfuse_module`.
+    `width` is the text encoder's, `object_width` the image encoder's projection (None: the same). State-dict
+    names are those of the released `postfuse_module`.
     """
 
     @register_to_config
@@ -43,22 +43,27 @@ class SubjectFusion(ModelMixin, ConfigMixin):
         self.layer_norm = nn.LayerNorm(width)
 
     def fuse(self, text_BND: Tensor, obj_BNE: Tensor) -> Tensor:
-        """Mix token embeddings with subject embeddings, one for one: LN(mlp2(mlp1([text; subject]) + text))."""
+        """Mix token embeddings with subject embeddings, one for one: LN(mlp2(mlp1([text; subject]) +
+        text))."""
         mixed_BND = self.mlp1(torch.cat([text_BND, obj_BNE], dim=-1)) + text_BND
         return self.layer_norm(self.mlp2(mixed_BND))
 
-    def forward(self, text_BLD: Tensor, obj_BNE: Tensor, subject_token_BL: Tensor, valid_BN: Tensor) -> Tensor:
+    def forward(
+        self, text_BLD: Tensor, obj_BNE: Tensor, subject_token_BL: Tensor, valid_BN: Tensor
+    ) -> Tensor:
         """Augmented embedding ctx_BLD.
 
-        The n-th marked token of a row belongs to the row's n-th subject; it stays as it is where that subject is not
-        valid. All other tokens, and rows without a marked token, stay as they are to the last bit. Shapes do not
-        depend on the values, so that nothing waits for the device and torch.compile sees one graph.
+        The n-th marked token of a row belongs to the row's n-th subject; it stays as it is where that subject
+        is not valid. All other tokens, and rows without a marked token, stay as they are to the last bit.
+        Shapes do not depend on the values, so that nothing waits for the device and torch.compile sees one
+        graph.
         """
         num, width = obj_BNE.shape[1], text_BLD.shape[-1]
         if num == 0:
             return text_BLD
         marked_BL = subject_token_BL.bool()
-        # Position of each row's n-th marked token; rows with fewer get unmarked ones, which are not used below.
+        # Position of each row's n-th marked token; rows with fewer get unmarked ones, which are not used
+        # below.
         index_BN = torch.argsort(marked_BL.int(), dim=1, descending=True, stable=True)[:, :num]
         text_BND = text_BLD.gather(1, index_BN[..., None].expand(-1, -1, width))
         fused_BND = self.fuse(text_BND, obj_BNE[:, : index_BN.shape[1]]).to(text_BLD.dtype)

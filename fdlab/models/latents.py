@@ -12,7 +12,8 @@ from torch import Tensor
 
 
 def encode_images(vae: Any, x_B3HW: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Pixels in [-1, 1] to z = (posterior - shift) * scale; the posterior's mean, or a sample where a generator is given."""
+    """Pixels in [-1, 1] to z = (posterior - shift) * scale; the posterior's mean, or a sample where a
+    generator is given."""
     posterior = vae.encode(x_B3HW).latent_dist
     raw_BCHW = posterior.mean if generator is None else posterior.sample(generator)
     return (raw_BCHW - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor

@@ -36,10 +36,12 @@ UNET: dict[str, Any] = {
     "attention_head_dim": (3, 3, 4),
     "time_embedding_dim": 256,
 }
-"""5.76 M parameters. Stable Diffusion's layout with three levels: text is attended to at 16, 8 and 4 (the mid block).
+"""5.76 M parameters. Stable Diffusion's layout with three levels: text is attended to at 16, 8 and 4 (the mid
+block).
 
-One layer a block and a wide first level. Forward and backward of a batch of 32 on two cores: fp32 0.55 s, bf16 with
-channels-last 0.45 s; widths (64, 96, 96) with two layers a block, equal in parameters: 0.58 s and 0.58 s.
+One layer a block and a wide first level. Forward and backward of a batch of 32 on two cores: fp32 0.55 s,
+bf16 with channels-last 0.45 s; widths (64, 96, 96) with two layers a block, equal in parameters: 0.58 s and
+0.58 s.
 """
 
 TEXT: dict[str, Any] = {
@@ -89,7 +91,9 @@ def build_unet(config: Mapping[str, Any] | None = None, seed: int = 0) -> UNet2D
         return UNet2DConditionModel(**{**UNET, **(config or {})})
 
 
-def build_text_encoder(tokenizer: Any, config: Mapping[str, Any] | None = None, seed: int = 0) -> CLIPTextModel:
+def build_text_encoder(
+    tokenizer: Any, config: Mapping[str, Any] | None = None, seed: int = 0
+) -> CLIPTextModel:
     """A new CLIP text encoder with the tokenizer's vocabulary and ends; `config` changes keys of `TEXT`."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -103,7 +107,9 @@ def build_text_encoder(tokenizer: Any, config: Mapping[str, Any] | None = None, 
         return CLIPTextModel(CLIPTextConfig(**{**TEXT, **ends, **(config or {})}))
 
 
-def build_image_encoder(config: Mapping[str, Any] | None = None, seed: int = 0) -> CLIPVisionModelWithProjection:
+def build_image_encoder(
+    config: Mapping[str, Any] | None = None, seed: int = 0
+) -> CLIPVisionModelWithProjection:
     """A new CLIP image encoder with projection; `config` changes keys of `VISION`."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 

@@ -36,14 +36,16 @@ CLASSES: dict[str, tuple[str, str]] = {
     "SubjectFusion": ("fusion", "fdlab.models.fusion"),
     "CLIPTokenizer": ("tokenizer", "transformers"),
 }
-"""What a folder may ask for: class -> (part, module). Nothing else is ever imported on a checkpoint's word."""
+"""What a folder may ask for: class -> (part, module). Nothing else is ever imported on a checkpoint's
+word."""
 
 _ALIASES = {"CLIPModel": "CLIPVisionModelWithProjection", "CLIPTokenizerFast": "CLIPTokenizer"}
 """A whole CLIP model on disk serves as an image encoder: its vision tower is taken."""
 
 
 class _SkipInit(TorchFunctionMode):
-    """Leave new tensors as they are: they are about to be overwritten, and a big UNet's initialisation takes seconds."""
+    """Leave new tensors as they are: they are about to be overwritten, and a big UNet's initialisation takes
+    seconds."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
@@ -95,7 +97,8 @@ def make_network(name: str, config: Mapping[str, Any], folder: Path | None = Non
 def load_network(
     part: str, folder: Path, index: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
 ) -> nn.Module:
-    """Read one network: fp32 on the CPU, in evaluation mode, frozen; `state` in place of the weights that lie there.
+    """Read one network: fp32 on the CPU, in evaluation mode, frozen; `state` in place of the weights that lie
+    there.
 
     Raises: UserError (see `weights`).
     """
@@ -141,7 +144,9 @@ def save_part(folder: Path | str, part: str, value: Any, half: bool = False) -> 
         write_json(folder / "config.json", config)
         state = value.state_dict()
         if part == "text_encoder":  # as Stable Diffusion's folders have it, which every version reads
-            state = {name if name.startswith(TEXT_LEVEL) else TEXT_LEVEL + name: t for name, t in state.items()}
+            state = {
+                name if name.startswith(TEXT_LEVEL) else TEXT_LEVEL + name: t for name, t in state.items()
+            }
         write_weights(folder / f"{TRANSFORMERS}.safetensors", state, half)
     else:
         value.save_config(folder)
@@ -159,7 +164,8 @@ def index_entry(part: str, value: Any) -> list[str]:
 
 @contextmanager
 def whole_folder(folder: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; it takes its place when the block ends well, and goes otherwise."""
+    """Yield a temporary folder beside `folder`; it takes its place when the block ends well, and goes
+    otherwise."""
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -168,10 +174,10 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
+            folder.replace(old)
+        temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if old.exists():
-            # Killed between the two renames, the old folder would be the only one left: put it back then.
-            shutil.rmtree(old, ignore_errors=True) if folder.exists() else os.replace(old, folder)
+            # If the second rename failed, the old folder is the only one left: put it back.
+            shutil.rmtree(old, ignore_errors=True) if folder.exists() else old.replace(folder)

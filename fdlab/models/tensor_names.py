@@ -1,4 +1,5 @@
-"""Names of the same tensors through the years: what checkpoints on disk say, and what today's modules expect."""
+"""Names of the same tensors through the years: what checkpoints on disk say, and what today's modules
+expect."""
 
 from __future__ import annotations
 
@@ -19,8 +20,9 @@ _BACK = {new: old for old, new in _OLD_ATTENTION.items()}
 def modern(state: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
     """Rename a checkpoint's tensors to the names a module of today expects; what needs no renaming stays.
 
-    `position_ids` goes (it is 0, 1, 2, ...), unless expected; the text encoder gains or loses its `text_model.` level;
-    the autoencoder's attention gets its new names; of a whole CLIP model only the tower that is expected stays.
+    `position_ids` goes (it is 0, 1, 2, ...), unless expected; the text encoder gains or loses its
+    `text_model.` level; the autoencoder's attention gets its new names; of a whole CLIP model only the tower
+    that is expected stays.
     """
     has_level = any(name.startswith(TEXT_LEVEL) for name in expected)
     towers = ("vision_model.", "visual_projection.")

@@ -7,7 +7,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fdlab.models.backbone import Backbone, save_backbone
-from fdlab.models.nano import SCHEDULER, build_fusion, build_image_encoder, build_text_encoder, build_unet, seeded
+from fdlab.models.nano import (
+    SCHEDULER,
+    build_fusion,
+    build_image_encoder,
+    build_text_encoder,
+    build_unet,
+    seeded,
+)
 from fdlab.models.tokenizer import load_tokenizer, train_tokenizer
 
 CAPTIONS = (
@@ -16,7 +23,13 @@ CAPTIONS = (
     "a photograph of a woman and a man in a city at night",
     "a pencil drawing of a smiling man in a library",
 )
-_TEXT = {"hidden_size": 32, "intermediate_size": 64, "projection_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+_TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "projection_dim": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 _VISION = {**_TEXT, "num_hidden_layers": 3, "image_size": 24, "patch_size": 12}
 
 
@@ -28,14 +41,17 @@ def tiny_tokenizer(max_tokens: int, vocab_size: int = 600) -> Any:
 
 
 def tiny_backbone(seed: int = 0) -> Backbone:
-    """The nano backbone's layout in miniature: 64 px, latents 4 x 8 x 8, width 32, 32 tokens, references 24 px."""
+    """The nano backbone's layout in miniature: 64 px, latents 4 x 8 x 8, width 32, 32 tokens, references 24
+    px."""
     from fdlab.models.autoencoder import NanoAutoencoder
 
     tokenizer = tiny_tokenizer(max_tokens=32)
     shape = {"sample_size": 8, "in_channels": 4, "out_channels": 4, "cross_attention_dim": 32}
     widths = {"block_out_channels": (16, 16, 32), "attention_head_dim": (2, 2, 4), "norm_num_groups": 8}
     with seeded(seed, "vae"):
-        vae = NanoAutoencoder(latent_channels=4, outer_width=16, inner_width=16, fine_width=16, sample_size=64)
+        vae = NanoAutoencoder(
+            latent_channels=4, outer_width=16, inner_width=16, fine_width=16, sample_size=64
+        )
     return _frozen(
         Backbone(
             name="tiny",
@@ -53,7 +69,8 @@ def tiny_backbone(seed: int = 0) -> Backbone:
 
 
 def tiny_sd15(seed: int = 0, subjects: bool = False) -> Backbone:
-    """Stable Diffusion 1.5's layout in miniature: its classes, four UNet levels, 77 tokens, PNDM; 64 px, width 32.
+    """Stable Diffusion 1.5's layout in miniature: its classes, four UNet levels, 77 tokens, PNDM; 64 px,
+    width 32.
 
     `subjects` adds what Face-diffuser's SDM has besides: image encoder and fusion.
     """

@@ -1,4 +1,5 @@
-"""A small CLIP tokenizer made from captions: byte-level byte-pair encoding, lower-cased, as OpenAI's, but 1,500 tokens.
+"""A small CLIP tokenizer made from captions: byte-level byte-pair encoding, lower-cased, as OpenAI's, but
+1,500 tokens.
 
 Sennrich et al. 2016 (merges by frequency), in CLIP's file layout (vocab.json, merges.txt).
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,8 @@ END_OF_WORD = "</w>"
 def learn(words: Counter[str], alphabet: list[str], num_merges: int) -> list[tuple[str, str]]:
     """Learn byte-pair merges from word counts: the most frequent pair first, ties by the pair's spelling.
 
-    Words are strings over `alphabet`; the last letter of a word carries `</w>`. Pairs seen once are not merged.
+    Words are strings over `alphabet`; the last letter of a word carries `</w>`. Pairs seen once are not
+    merged.
     """
     pieces = {word: [*word[:-1], word[-1] + END_OF_WORD] for word in words}
     merges: list[tuple[str, str]] = []
@@ -33,7 +36,7 @@ def learn(words: Counter[str], alphabet: list[str], num_merges: int) -> list[tup
     while len(merges) < num_merges:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, split in pieces.items():
-            for pair in zip(split, split[1:], strict=False):
+            for pair in pairwise(split):
                 pairs[pair] += words[word]
         if not pairs:
             break
@@ -55,11 +58,13 @@ def _merge(split: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def train_tokenizer(captions: Iterable[str], folder: Path | str, vocab_size: int = 1500, max_tokens: int = 64) -> None:
+def train_tokenizer(
+    captions: Iterable[str], folder: Path | str, vocab_size: int = 1500, max_tokens: int = 64
+) -> None:
     """Write a tokenizer made from captions to `folder`; the same captions give the same bytes, in any order.
 
-    `vocab_size` is an upper limit: merging ends when no pair occurs twice. Raises: UserError when it is under 514
-    (every byte, alone and at the end of a word, and the two ends of text).
+    `vocab_size` is an upper limit: merging ends when no pair occurs twice. Raises: UserError when it is under
+    514 (every byte, alone and at the end of a word, and the two ends of text).
     """
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
@@ -68,7 +73,9 @@ def train_tokenizer(captions: Iterable[str], folder: Path | str, vocab_size: int
     base = [*letters, *(letter + END_OF_WORD for letter in letters)]
     room = vocab_size - len(base) - 2
     if room < 0:
-        raise UserError(f"vocab_size={vocab_size}: at least {len(base) + 2} is needed (every byte, and the ends of text).")
+        raise UserError(
+            f"vocab_size={vocab_size}: at least {len(base) + 2} is needed (every byte, and the ends of text)."
+        )
     backend = CLIPTokenizer().backend_tokenizer
     words: Counter[str] = Counter()
     for caption in captions:
@@ -78,11 +85,18 @@ def train_tokenizer(captions: Iterable[str], folder: Path | str, vocab_size: int
     tokens = list(dict.fromkeys([*base, *(left + right for left, right in merges), BOS, EOS]))
     folder = Path(folder)
     write_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
-    write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n")
+    write_text(
+        folder / "merges.txt", "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n"
+    )
     special = {"bos_token": BOS, "eos_token": EOS, "pad_token": EOS, "unk_token": EOS}
     write_json(
         folder / "tokenizer_config.json",
-        {"tokenizer_class": "CLIPTokenizer", "model_max_length": max_tokens, "do_lower_case": True, **special},
+        {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": max_tokens,
+            "do_lower_case": True,
+            **special,
+        },
     )
     write_json(folder / "special_tokens_map.json", special)
 

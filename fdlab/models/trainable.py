@@ -36,8 +36,9 @@ def sdm_choice(image_blocks: int) -> str:
 def select(backbone: Backbone, choice: str) -> dict[str, nn.Parameter]:
     """Let the parameters of `choice` learn and freeze all others; returns them by name, in a fixed order.
 
-    `choice`: parts joined by "+" ("unet", "fusion", ...), and "image_encoder_last_N" for the last N transformer blocks
-    (the norm and projection behind them stay frozen, as released). Names are `<part>.<name in the part>`.
+    `choice`: parts joined by "+" ("unet", "fusion", ...), and "image_encoder_last_N" for the last N
+    transformer blocks (the norm and projection behind them stay frozen, as released). Names are `<part>.<name
+    in the part>`.
     Raises: UserError for an unknown part, a part that is not there, or more blocks than there are.
     """
     for network in backbone.networks().values():

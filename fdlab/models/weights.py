@@ -25,7 +25,8 @@ _LFS = b"version https://git-lfs"
 def weight_files(folder: Path, what: str) -> list[Path]:
     """The safetensors files that hold a part: one, or the shards that an index lists.
 
-    `what` names the part in errors. Raises: UserError when there are none, naming pickled weights that lie there.
+    `what` names the part in errors. Raises: UserError when there are none, naming pickled weights that lie
+    there.
     """
     for stem in (DIFFUSERS, TRANSFORMERS):
         for variant in ("", ".fp16"):
@@ -34,20 +35,28 @@ def weight_files(folder: Path, what: str) -> list[Path]:
                 return [file]
             index = folder / f"{stem}.safetensors.index{variant}.json"
             if index.is_file():
-                return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+                return [
+                    folder / name
+                    for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
+                ]
     pickled = sorted(p for p in folder.iterdir() if p.suffix in PICKLED) if folder.is_dir() else []
     if pickled:
         raise refuse_pickle(pickled[0])
-    raise UserError(f"the {what} in '{folder}' has no weights; expected {DIFFUSERS}.safetensors or model.safetensors.")
+    raise UserError(
+        f"the {what} in '{folder}' has no weights; expected {DIFFUSERS}.safetensors or model.safetensors."
+    )
 
 
 def refuse_pickle(file: Path) -> UserError:
     """Make the error for weights that are not safetensors."""
-    return UserError(f"'{file}' is not safetensors, and pickled weights are never loaded; {CONVERT} '{file}' OUT.")
+    return UserError(
+        f"'{file}' is not safetensors, and pickled weights are never loaded; {CONVERT} '{file}' OUT."
+    )
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors of one safetensors file, on the CPU, as stored. Raises: UserError when missing, pickled or corrupt."""
+    """Tensors of one safetensors file, on the CPU, as stored. Raises: UserError when missing, pickled or
+    corrupt."""
     if file.suffix in PICKLED:
         raise refuse_pickle(file)
     if not file.is_file():
@@ -63,13 +72,16 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 def read_part(folder: Path, what: str) -> dict[str, Tensor]:
     """All tensors of a part's folder, shards joined. Raises: UserError."""
-    return {name: tensor for file in weight_files(folder, what) for name, tensor in read_weights(file).items()}
+    return {
+        name: tensor for file in weight_files(folder, what) for name, tensor in read_weights(file).items()
+    }
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
     """Put a checkpoint's tensors, as fp32, into a module; every one must be there and fit.
 
-    Raises: UserError for a checkpoint of another architecture: the first tensor that does not fit, and both shapes.
+    Raises: UserError for a checkpoint of another architecture: the first tensor that does not fit, and both
+    shapes.
     """
     own = module.state_dict()
     given = modern(state, own.keys())
@@ -82,10 +94,15 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
             raise UserError(f"{other} '{name}' is {there} there and {here} here.")
     extra = sorted(given.keys() - own.keys())
     if extra:
-        raise UserError(f"{other} '{extra[0]}' {tuple(given[extra[0]].shape)} has no place here ({len(extra)} such).")
-    # Into memory of their own: tensors of a mapped file may lie unaligned, which changes sums in their last bits.
+        raise UserError(
+            f"{other} '{extra[0]}' {tuple(given[extra[0]].shape)} has no place here ({len(extra)} such)."
+        )
+    # Into memory of their own: tensors of a mapped file may lie unaligned, which changes sums in their last
+    # bits.
     full = {
-        name: given[name].to(torch.float32 if given[name].is_floating_point() else given[name].dtype, copy=True)
+        name: given[name].to(
+            torch.float32 if given[name].is_floating_point() else given[name].dtype, copy=True
+        )
         for name in own
     }
     module.load_state_dict(full, assign=True)
@@ -102,7 +119,9 @@ def write_weights(file: Path, state: Mapping[str, Tensor], half: bool = False) -
         if half and stored.is_floating_point():
             stored = stored.half()
             if not torch.isfinite(stored).all():
-                raise UserError(f"tensor '{name}' has values beyond fp16 (65504) or not finite; store it as fp32.")
+                raise UserError(
+                    f"tensor '{name}' has values beyond fp16 (65504) or not finite; store it as fp32."
+                )
         ready[name] = stored.contiguous()
     with whole(file) as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})

@@ -1,4 +1,5 @@
-"""Captured cross-attention maps: the right layers, true probabilities, a gradient, and no trace left behind."""
+"""Captured cross-attention maps: the right layers, true probabilities, a gradient, and no trace left
+behind."""
 
 from __future__ import annotations
 
@@ -34,11 +35,17 @@ def test_which_blocks(unet: UNet2DConditionModel) -> None:
     assert middle_blocks(unet, 1) == ["mid_block"]
     with torch.device("meta"):
         nano = build_unet()
-    assert middle_blocks(nano) == ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.1", "up_blocks.2"]
+    assert middle_blocks(nano) == [
+        "down_blocks.0",
+        "down_blocks.1",
+        "mid_block",
+        "up_blocks.1",
+        "up_blocks.2",
+    ]
     assert middle_blocks(nano, 3) == ["down_blocks.1", "mid_block", "up_blocks.1"]
     with pytest.raises(UserError, match="odd number"):
         middle_blocks(unet, 4)
-    with pytest.raises(UserError, match="unknown block 'down_blocks.3'"):
+    with pytest.raises(UserError, match=r"unknown block 'down_blocks\.3'"):
         CrossAttentionMaps(unet, ["down_blocks.3"])
 
 
@@ -49,7 +56,8 @@ def test_maps_are_probabilities_and_the_result_is_the_same(unet: UNet2DCondition
         with CrossAttentionMaps(unet) as maps:
             captured = call(unet)
     assert torch.allclose(plain, captured, atol=1e-5)
-    # SD has 2 transformers in a down block, 1 in the middle, 3 in an up block; grids halve from block to block.
+    # SD has 2 transformers in a down block, 1 in the middle, 3 in an up block; grids halve from block to
+    # block.
     assert [tuple(m.shape) for m in maps] == [
         (2, 2, positions, 7) for positions in (16, 16, 4, 4, 1, 4, 4, 4, 16, 16, 16)
     ]
@@ -80,7 +88,11 @@ def test_gradient_with_and_without_checkpointing(inside: bool) -> None:
         unet = tiny_backbone().unet.train().requires_grad_(True)
         if checkpointing:
             unet.enable_gradient_checkpointing()
-        flags = {name: m.gradient_checkpointing for name, m in unet.named_modules() if hasattr(m, "gradient_checkpointing")}
+        flags = {
+            name: m.gradient_checkpointing
+            for name, m in unet.named_modules()
+            if hasattr(m, "gradient_checkpointing")
+        }
         ctx = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
         with CrossAttentionMaps(unet, 3) as maps:
             eps = call(unet, ctx)
@@ -89,7 +101,11 @@ def test_gradient_with_and_without_checkpointing(inside: bool) -> None:
                 loss.backward()
         if not inside:
             loss.backward()
-        after = {name: m.gradient_checkpointing for name, m in unet.named_modules() if hasattr(m, "gradient_checkpointing")}
+        after = {
+            name: m.gradient_checkpointing
+            for name, m in unet.named_modules()
+            if hasattr(m, "gradient_checkpointing")
+        }
         assert after == flags and any(flags.values()) == checkpointing
         assert ctx.grad is not None
         gradients.append([ctx.grad, *(p.grad for p in unet.parameters() if p.grad is not None)])

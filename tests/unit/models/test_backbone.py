@@ -61,7 +61,9 @@ def test_stable_diffusion_layout(sd15_folder: Path) -> None:
     backbone = load_backbone(sd15_folder)
     assert backbone.image_encoder is None and backbone.fusion is None
     assert (backbone.image_size, backbone.latent_shape_CHW, backbone.max_tokens) == (64, (4, 8, 8), 77)
-    assert backbone.scheduler_config is not None and backbone.scheduler_config["_class_name"] == "PNDMScheduler"
+    assert (
+        backbone.scheduler_config is not None and backbone.scheduler_config["_class_name"] == "PNDMScheduler"
+    )
     assert same(backbone, tiny_sd15())
     assert load_backbone(sd15_folder, image_size=128).latent_shape_CHW == (4, 16, 16)
     with pytest.raises(UserError, match="image_size=100: must be a multiple of 64"):
@@ -76,7 +78,10 @@ def test_half_precision_is_loaded_as_full(tmp_path: Path) -> None:
     fresh = tiny_backbone()
     save_backbone(tmp_path / "half", fresh, half=True)
     save_backbone(tmp_path / "full", fresh)
-    sizes = [(tmp_path / kind / "unet/diffusion_pytorch_model.safetensors").stat().st_size for kind in ("half", "full")]
+    sizes = [
+        (tmp_path / kind / "unet/diffusion_pytorch_model.safetensors").stat().st_size
+        for kind in ("half", "full")
+    ]
     assert sizes[0] < 0.6 * sizes[1]
     loaded = load_backbone(tmp_path / "half")
     for part, network in loaded.networks().items():
@@ -94,12 +99,16 @@ def test_overrides_replace_parts(tiny_folder: Path, tmp_path: Path) -> None:
     assert same(Backbone(name="", unet=mixed.unet), Backbone(name="", unet=other.unet))
     assert same(Backbone(name="", vae=mixed.vae), Backbone(name="", vae=fresh.vae))
     assert mixed.folders["unet"] == tmp_path / "tuned" / "unet"
+    absent = {"image_encoder": tmp_path / "absent"}
+    assert list(load_backbone(tiny_folder, absent, parts=["vae", "unet"]).networks()) == ["vae", "unet"]
+    with pytest.raises(UserError, match="absent' does not exist"):
+        load_backbone(tiny_folder, absent)
 
 
 def test_parts_and_their_sizes_without_the_rest(tiny_folder: Path) -> None:
     backbone = load_backbone(tiny_folder, parts=["vae"])
     assert list(backbone.networks()) == ["vae"] and backbone.latent_shape_CHW == (4, 8, 8)
-    with pytest.raises(UserError, match="unknown part of a backbone 'unett'.*'unet'"):
+    with pytest.raises(UserError, match=r"unknown part of a backbone 'unett'.*'unet'"):
         load_backbone(tiny_folder, parts=["unett"])
 
 
@@ -137,14 +146,18 @@ def test_missing_folder_or_part(broken: Path, tmp_path: Path) -> None:
 def test_pickled_weights_are_refused_and_named(broken: Path, tmp_path: Path) -> None:
     weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(UserError, match=r"diffusion_pytorch_model\.bin' is not safetensors.*fdlab checkpoint import"):
+    with pytest.raises(
+        UserError, match=r"diffusion_pytorch_model\.bin' is not safetensors.*fdlab checkpoint import"
+    ):
         load_backbone(broken)
     (tmp_path / "sd.ckpt").touch()
     with pytest.raises(UserError, match=r"sd\.ckpt' is not safetensors"):
         load_backbone(tmp_path / "sd.ckpt")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"version https://git-lfs.github.com/spec/v1\n", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 100, b"version https://git-lfs.github.com/spec/v1\n", None]
+)
 def test_corrupt_weights(broken: Path, content: bytes | None) -> None:
     file = broken / "text_encoder" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10] if content is None else content)
@@ -155,7 +168,9 @@ def test_corrupt_weights(broken: Path, content: bytes | None) -> None:
 def test_weights_of_another_architecture(broken: Path, sd15_folder: Path) -> None:
     name = "diffusion_pytorch_model.safetensors"
     shutil.copy(sd15_folder / "unet" / name, broken / "unet" / name)
-    with pytest.raises(UserError, match=r"another architecture: tensor '\S+' is \([\d, ]+\) there and \([\d, ]+\) here"):
+    with pytest.raises(
+        UserError, match=r"another architecture: tensor '\S+' is \([\d, ]+\) there and \([\d, ]+\) here"
+    ):
         load_backbone(broken)
 
 
@@ -169,9 +184,14 @@ def test_parts_that_do_not_fit_each_other(tiny_folder: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"_class_name": "Evil"}', "unknown class for the unet.*'Evil'.*UNet2DConditionModel"),
-     ("{", "is no JSON"),
-     ('{"_class_name": "UNet2DConditionModel", "down_block_types": ["Nothing"]}', "does not make a UNet2DConditionModel")],
+    [
+        ('{"_class_name": "Evil"}', "unknown class for the unet.*'Evil'.*UNet2DConditionModel"),
+        ("{", "is no JSON"),
+        (
+            '{"_class_name": "UNet2DConditionModel", "down_block_types": ["Nothing"]}',
+            "does not make a UNet2DConditionModel",
+        ),
+    ],
 )
 def test_bad_config(broken: Path, text: str, message: str) -> None:
     (broken / "unet" / "config.json").write_text(text)

@@ -30,7 +30,9 @@ def test_three_embeddings(tiny: Backbone) -> None:
         empty = token_ids(tiny.tokenizer, [""], tiny.max_tokens)
         assert torch.equal(null[1:], encode_text(tiny.text_encoder, empty))
         obj = embed_references(tiny.image_encoder, references)
-        assert torch.allclose(obj[1, 0], tiny.image_encoder(pixel_values=references[1, :1]).image_embeds[0], atol=1e-5)
+        assert torch.allclose(
+            obj[1, 0], tiny.image_encoder(pixel_values=references[1, :1]).image_embeds[0], atol=1e-5
+        )
     changed = (augmented != text).any(-1)
     assert torch.equal(changed, mask)
     assert (text[:, :3] != null[:, :3]).any()
@@ -55,13 +57,22 @@ def test_without_subjects(tiny: Backbone) -> None:
         condition(tiny, ids, mask, references, valid)
 
 
+def test_sizes_that_the_encoders_do_not_take(tiny: Backbone) -> None:
+    with pytest.raises(UserError, match="33 tokens given; the text encoder takes 32"):
+        encode_text(tiny.text_encoder, torch.zeros(1, 33, dtype=torch.long))
+    with pytest.raises(UserError, match=r"36 x 36 pixels given.*backbone\.reference_size=24"):
+        embed_references(tiny.image_encoder, torch.zeros(1, 1, 3, 36, 36))
+
+
 def test_denoiser_takes_a_scalar_or_a_row_of_timesteps(tiny: Backbone) -> None:
     denoise = UNetDenoiser(tiny.unet)
     z, ctx = torch.ones(2, *tiny.latent_shape_CHW), torch.ones(2, 5, 32)
     with torch.no_grad():
         one = denoise(z, torch.tensor(7), ctx)
         assert one.shape == z.shape
-        assert torch.equal(one, denoise(z, 7, ctx)) and torch.equal(one, denoise(z, torch.tensor([7, 7]), ctx))
+        assert torch.equal(one, denoise(z, 7, ctx)) and torch.equal(
+            one, denoise(z, torch.tensor([7, 7]), ctx)
+        )
         assert not torch.equal(one, denoise(z, 700, ctx))
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from fdlab.cli.checkpoint import main
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
-from fdlab.models.conversion import export_released, import_folder, import_released, join, read_flat, split
+from fdlab.models.conversion import export_released, import_folder, import_released, join, read_flat
 from fdlab.models.nano import build_image_encoder
 from fdlab.models.tiny import tiny_sd15
 
@@ -27,7 +27,9 @@ def flat(subjects: Backbone) -> dict[str, torch.Tensor]:
     """A file as Face-diffuser's SDM would have it: trained parts fp32, frozen ones bf16."""
     state = join({part: network.state_dict() for part, network in subjects.networks().items()})
     frozen = ("vae.", "text_encoder.")
-    return {n: t.bfloat16() if n.startswith(frozen) and t.is_floating_point() else t for n, t in state.items()}
+    return {
+        n: t.bfloat16() if n.startswith(frozen) and t.is_floating_point() else t for n, t in state.items()
+    }
 
 
 def test_flat_names_are_the_released_ones(flat: dict[str, torch.Tensor]) -> None:
@@ -47,7 +49,7 @@ def test_flat_names_are_the_released_ones(flat: dict[str, torch.Tensor]) -> None
         "postfuse_module.layer_norm.weight",
     ):
         assert name in flat
-    assert not any("text_model" in name or ".to_q" in name and name.startswith("vae") for name in flat)
+    assert not any("text_model" in name or (".to_q" in name and name.startswith("vae")) for name in flat)
 
 
 def test_released_file_becomes_the_same_backbone(
@@ -56,7 +58,13 @@ def test_released_file_becomes_the_same_backbone(
     torch.save(flat, tmp_path / "pytorch_model.bin")
     save_backbone(tmp_path / "encoder", Backbone(name="", image_encoder=subjects.image_encoder))
     encoder = str(tmp_path / "encoder" / "image_encoder")
-    arguments = ["import", str(tmp_path / "pytorch_model.bin"), str(tmp_path / "out"), "--base", str(sd15_folder)]
+    arguments = [
+        "import",
+        str(tmp_path / "pytorch_model.bin"),
+        str(tmp_path / "out"),
+        "--base",
+        str(sd15_folder),
+    ]
     assert main([*arguments, "--image-encoder", encoder]) == 0
     loaded = load_backbone(tmp_path / "out")
     assert loaded.networks().keys() == subjects.networks().keys()
@@ -83,7 +91,9 @@ def test_text_driven_file_has_no_subject_parts(
     assert not torch.equal(loaded.vae.quant_conv.weight, flat["vae.quant_conv.weight"].float())
 
 
-def test_image_encoder_is_made_from_its_tensors(tmp_path: Path, subjects: Backbone, sd15_folder: Path) -> None:
+def test_image_encoder_is_made_from_its_tensors(
+    tmp_path: Path, subjects: Backbone, sd15_folder: Path
+) -> None:
     size = {"hidden_size": 128, "intermediate_size": 64, "projection_dim": 32, "num_hidden_layers": 1}
     encoder = build_image_encoder({**size, "num_attention_heads": 2, "image_size": 42, "patch_size": 14})
     state = join({"image_encoder": encoder.state_dict(), "fusion": subjects.fusion.state_dict()})
@@ -93,7 +103,9 @@ def test_image_encoder_is_made_from_its_tensors(tmp_path: Path, subjects: Backbo
     assert [getattr(made.image_encoder.config, k) for k in keys] == [getattr(encoder.config, k) for k in keys]
     pixels = torch.ones(1, 3, 42, 42)
     with torch.no_grad():
-        assert torch.allclose(made.image_encoder(pixels).image_embeds, encoder.eval()(pixels).image_embeds, atol=1e-6)
+        assert torch.allclose(
+            made.image_encoder(pixels).image_embeds, encoder.eval()(pixels).image_embeds, atol=1e-6
+        )
     assert made.fusion.config.width == 32
 
 
@@ -143,7 +155,9 @@ def test_a_folder_of_pickled_weights_is_converted(tmp_path: Path, sd15_folder: P
     assert import_folder(sd15_folder).networks().keys() == reference.networks().keys()
 
 
-def test_info(tmp_path: Path, sd15_folder: Path, subjects: Backbone, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info(
+    tmp_path: Path, sd15_folder: Path, subjects: Backbone, capsys: pytest.CaptureFixture[str]
+) -> None:
     export_released(tmp_path / "flat.safetensors", subjects)
     main(["info", str(tmp_path / "flat.safetensors")])
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}

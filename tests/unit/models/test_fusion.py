@@ -72,4 +72,7 @@ def test_object_width_may_differ() -> None:
     fusion = build_fusion(D, object_width=8)
     text, obj, mask, valid = inputs()
     assert fusion(text, obj[..., :8], mask, valid).shape == text.shape
-    assert sorted(name.split(".")[0] for name in fusion.state_dict() if name.endswith("fc1.weight")) == ["mlp1", "mlp2"]
+    assert sorted(name.split(".")[0] for name in fusion.state_dict() if name.endswith("fc1.weight")) == [
+        "mlp1",
+        "mlp2",
+    ]

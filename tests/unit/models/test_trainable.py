@@ -22,7 +22,9 @@ def test_subject_augmented_trains_unet_fusion_and_the_last_two_blocks(tiny: Back
     assert {name.split(".")[0] for name in trained} == {"unet", "fusion", "image_encoder"}
     blocks = {name.split(".")[4] for name in trained if name.startswith("image_encoder.")}
     assert blocks == {"1", "2"} and len(tiny.image_encoder.vision_model.encoder.layers) == 3
-    learning = {f"{p}.{n}" for p, net in tiny.networks().items() for n, q in net.named_parameters() if q.requires_grad}
+    learning = {
+        f"{p}.{n}" for p, net in tiny.networks().items() for n, q in net.named_parameters() if q.requires_grad
+    }
     assert learning == set(trained)
     assert sdm_choice(2) == SDM
 
