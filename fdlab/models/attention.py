@@ -100,8 +100,8 @@ class CrossAttentionMaps(Sequence[Tensor]):
     leaving, the UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
 
     Gradient checkpointing: the transformers whose maps are kept run without it (their maps must be kept for
-    the loss anyway, and one recomputed after the capture ended would meet other processors); all else, the
-    full-resolution blocks that need it most among them, goes on checkpointing.
+    the loss anyway, and one recomputed after the capture ended would meet other processors). All else goes on
+    checkpointing; in Stable Diffusion that includes the full-resolution blocks, which need it most.
     """
 
     def __init__(self, unet: nn.Module, blocks: str | int | list[str] = MIDDLE_FIVE) -> None:

@@ -30,9 +30,7 @@ class Embeddings(NamedTuple):
 
 
 def encode_text(text_encoder: Any, input_ids_BL: Tensor) -> Tensor:
-        raise UserError(
-            f"{length} tokens given; the text encoder takes {limit}: set backbone.max_tokens={limit}."
-        )
+    """Token ids to the text encoder's last hidden state, final norm included: ctx_BLD. No mask, as in SD.
 
     Raises: UserError when there are more tokens than the encoder takes.
     """
