@@ -81,7 +81,7 @@ def test_every_step_teacher_forced(
 def test_one_image_is_the_same_alone(
     models: dict[str, guiders.Model], scheduler: Any, trajectory: dict[str, Tensor]
 ) -> None:
-    """Neither the other image of the batch nor their order changes a result, free-running, on a crop of the grid."""
+    """Neither the other image nor the order changes a result; free-running, on a crop of the grid."""
 
     def run(rows: list[int]) -> Tensor:
         chosen = {

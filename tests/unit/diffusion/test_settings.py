@@ -1,0 +1,93 @@
+"""Samplers as people configure them, and the room's promise to stay pure."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import fdlab.diffusion
+from fdlab.diffusion import guiders
+from fdlab.diffusion.conditioning import Conditioning
+from fdlab.diffusion.initial import latents
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.sampler import sample
+from fdlab.diffusion.settings import SamplerSettings
+from fdlab.diffusion.stages import PRESETS, Stages
+from fdlab.errors import UserError
+
+CONF = Path(__file__).parents[3] / "conf" / "sampler"
+SHIPPED = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def load(name: str) -> dict[str, Any]:
+    """A file with its defaults below it, as Hydra lays them."""
+    keys = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    below: dict[str, Any] = {}
+    for parent in keys.pop("defaults", []):
+        below |= load(parent) if parent != "_self_" else {}
+    return below | keys
+
+
+def test_the_samplers_that_ship() -> None:
+    assert {"snf_demo", "snf_test", "snf_default", *guiders.GUIDERS} - {"snf"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_sampler_samples(name: str) -> None:
+    mapping = load(name)
+    settings = SamplerSettings.from_mapping(mapping)
+    assert settings.as_dict() == mapping, "a key is missing in the file, or not read"
+    settings = SamplerSettings.from_mapping({**mapping, "num_steps": 6})
+
+    conditioning = Conditioning(torch.zeros(1, 3, 4), torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0))
+    model = guiders.Model(lambda z, t, ctx: z * ctx.mean((1, 2))[:, None, None, None].cos(), conditioning)
+    guider = settings.make_guider(
+        **dict.fromkeys(settings.needs, model), schedule=NoiseSchedule.from_config({})
+    )
+    z = sample(guider, settings.make_scheduler({}), latents([0, 1], (4, 6, 6)), settings.num_steps)
+    assert z.shape == (2, 4, 6, 6) and z.isfinite().all()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_in_files_are_those_in_code(name: str) -> None:
+    mapping = load(name)
+    assert (mapping["alpha"], mapping["beta"]) == PRESETS[name]
+    guider = SamplerSettings.from_mapping(mapping).make_guider(
+        tdm=guiders.Model(torch.add, Conditioning(*[torch.zeros(1, 1, 1)] * 3)),  # type: ignore[arg-type]
+        sdm=guiders.Model(torch.add, Conditioning(*[torch.zeros(1, 1, 1)] * 3)),  # type: ignore[arg-type]
+    )
+    assert guider.stages == Stages.from_fractions(*PRESETS[name], 50)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ({}, "needs the key 'guider'"),
+        ({"guider": "snv"}, "Did you mean 'snf'"),
+        ({"guider": "snf", "guidence_scale": 5}, "Did you mean 'guidance_scale'"),
+        ({"guider": "tdm", "alpha": 0.3}, "unknown key of sampler 'tdm' 'alpha'"),
+    ],
+)
+def test_bad_settings(mapping: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        SamplerSettings.from_mapping(mapping)
+
+
+def test_the_room_is_pure() -> None:
+    """No Lightning, Hydra, wandb or logging, and no room below this one."""
+    files = list(Path(fdlab.diffusion.__file__).parent.rglob("*.py"))
+    assert len(files) > 15
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                root = name.split(".")[0]
+                assert root not in {"lightning", "hydra", "omegaconf", "wandb", "logging"}, (path, name)
+                allowed = ("fdlab.diffusion", "fdlab.errors", "fdlab.randomness")
+                assert root != "fdlab" or name.startswith(allowed), (path, name)
