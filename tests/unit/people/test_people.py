@@ -1,0 +1,169 @@
+"""Rendered people: what is fixed, what varies, and that pictures, masks, boxes and captions agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fdlab.data import layout
+from fdlab.errors import UserError
+from fdlab.people import appearance, benchmark, body, captions, dataset, identity, picture, scenes, styles
+from fdlab.people.raster import rasterise
+from fdlab.randomness import numpy_rng
+
+
+def portrait(number: int = 3, **changes: object) -> picture.Spec:
+    look = replace(appearance.draw(numpy_rng(0, "test"), 1.0), hat=None, scarf=None)
+    spec = picture.Spec(((number, look),), "studio", "day", "photograph", picture.Framing(33.0, 0.42), 5)
+    return replace(spec, **changes)
+
+
+def test_rasteriser_agrees_with_a_test_of_every_pixel_against_every_triangle():
+    rng = np.random.default_rng(0)
+    screen = np.column_stack([rng.uniform(-4, 20, (30, 2)), rng.uniform(5, 9, 30)]).astype(np.float32)
+    triangles = rng.permutation(30).reshape(10, 3).astype(np.int32)
+    found, weights, depth = rasterise(screen, triangles, np.ones(30, np.float32), np.zeros(10, np.float32), screen, 16, 16)
+    for y in range(16):
+        for x in range(16):
+            best, nearest = -1, np.inf
+            for t, corners in enumerate(triangles):
+                a, b, c = screen[corners].astype(float)
+                matrix = np.array([[a[0], b[0], c[0]], [a[1], b[1], c[1]], [1, 1, 1]])
+                w = np.linalg.solve(matrix, [x + 0.5, y + 0.5, 1])
+                if (w >= 0).all():
+                    z = 1 / (w @ (1 / np.array([a[2], b[2], c[2]])))
+                    if z < nearest:
+                        best, nearest = t, z
+            assert found[y, x] == best
+            if best >= 0:
+                assert depth[y, x] == pytest.approx(nearest, rel=1e-5)
+
+
+def test_an_identity_is_a_function_of_its_number():
+    identity.identity.cache_clear()
+    first = [identity.identity(n) for n in range(30)]
+    identity.identity.cache_clear()
+    assert [identity.identity(n) for n in reversed(range(30))] == first[::-1]
+    assert len({person.weights for person in first}) == 30
+
+
+def test_shapes_stay_human():
+    """Each target's weight is bounded, and so is what they add up to, at every vertex of the face."""
+    mesh = body.load()
+    for number in range(200):
+        person = identity.identity(number)
+        assert max(value for _, value in person.weights) <= 1.0
+        shaped = mesh.shape(dict(person.weights))
+        eyes = mesh.vertices_of(body.EYE)
+        left, right = shaped[eyes[mesh.rest_V3[eyes, 0] > 0]].mean(0), shaped[eyes[mesh.rest_V3[eyes, 0] < 0]].mean(0)
+        assert 0.45 < left[0] - right[0] < 0.85
+        assert abs(left[1] - right[1]) < 0.08
+
+
+def test_rendering_repeats_to_the_byte_and_follows_its_seed():
+    spec = portrait()
+    assert np.array_equal(picture.render(spec).image_HW3, picture.render(spec).image_HW3)
+    assert not np.array_equal(picture.render(spec).image_HW3, picture.render(replace(spec, seed=6)).image_HW3)
+
+
+@pytest.mark.parametrize("scene", scenes.SCENES)
+def test_scenes_vary_by_seed_and_differ_by_kind(scene):
+    one, two = (scenes.draw(numpy_rng(seed, "t"), scene, "day", 64).picture_HW3 for seed in (0, 1))
+    assert one.shape == (64, 64, 3) and one.min() >= 0 and one.max() <= 1
+    assert np.abs(one - two).mean() > 0.01
+
+
+def test_styles_leave_the_mask_and_change_the_picture():
+    plain = picture.render(portrait())
+    for style in styles.STYLES:
+        drawn = picture.render(portrait(style=style))
+        assert np.array_equal(drawn.segments_HW, plain.segments_HW)
+    grey = picture.render(portrait(style="black-and-white photograph")).image_HW3
+    assert np.array_equal(grey[..., 0], grey[..., 1])
+
+
+def test_the_mask_is_where_the_person_is():
+    """Another background changes no pixel well inside the mask, and most pixels outside it."""
+    from scipy.ndimage import binary_dilation, binary_erosion
+
+    made, other = picture.render(portrait()), picture.render(portrait(scene="space"))
+    # The scenes' lights differ, so it is the silhouette that is compared, not the colours.
+    assert np.array_equal(made.segments_HW, other.segments_HW)
+    person = made.segments_HW > 0
+    assert 0.2 < person.mean() < 0.8
+    outside = ~binary_dilation(person, iterations=2)
+    assert (np.abs(made.image_HW3.astype(int) - other.image_HW3).sum(2)[outside] > 20).mean() > 0.9
+    assert binary_erosion(person, iterations=3).any()
+
+
+def test_captions_say_what_the_truth_knows_and_ends_point_behind_nouns():
+    for index in range(60):
+        spec = dataset.spec_of("all", 1000, 3, index)
+        text, ends = picture.describe(spec)
+        known = picture.truth(spec)
+        assert len(ends) == len(spec.people)
+        for end, person in zip(ends, known["people"], strict=True):
+            assert text[:end].endswith(person["noun"])
+        assert text.startswith(styles.STYLES[known["style"]][1])
+        assert scenes.SCENES[known["scene"]][1] in text
+        assert captions.article("apple") == "an apple"
+
+
+def test_no_dataset_reaches_the_benchmark():
+    for mix in picture.MIXES:
+        numbers = [n for i in range(200) for n, _ in dataset.spec_of(mix, 24000, 0, i).people]
+        assert max(numbers) < dataset.HELD_OUT
+    assert all(s["identity"] >= dataset.HELD_OUT for s in benchmark.manifest("people_single")["subjects"])
+
+
+def test_bytes_do_not_depend_on_workers_or_interruption(tmp_path):
+    dataset.render(tmp_path / "one", "portraits", 18, 4, size=64, workers=1, progress=False)
+    (tmp_path / "two").mkdir()
+    for index in (17, 3):
+        dataset.write_one(tmp_path / "two", "portraits", 18, 4, index, 64)
+    dataset.render(tmp_path / "two", "portraits", 18, 4, size=64, workers=2, progress=False)
+    ours = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*") if p.is_file()}
+    theirs = {p.relative_to(tmp_path / "two"): p.read_bytes() for p in (tmp_path / "two").rglob("*") if p.is_file()}
+    assert ours == theirs
+    sample = layout.read_sample(tmp_path / "one", layout.read_ids(tmp_path / "one", "all")[0])
+    assert sample.image_HW3.shape == (64, 64, 3)
+    for subject in sample.subjects:
+        x1, y1, x2, y2 = subject.bbox
+        rows, columns = np.nonzero(sample.segments_HW == subject.segment)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
+
+
+def test_another_dataset_in_the_folder_is_refused(tmp_path):
+    dataset.render(tmp_path, "portraits", 2, 4, size=32, workers=1, progress=False)
+    with pytest.raises(UserError, match="holds another dataset"):
+        dataset.render(tmp_path, "portraits", 3, 4, size=32, workers=1, progress=False)
+    with pytest.raises(UserError, match="Did you mean 'portraits'"):
+        dataset.render(tmp_path / "x", "portrait", 3, 4)
+
+
+def test_splits_share_no_person(tmp_path):
+    dataset.render(tmp_path, "all", 40, 4, size=16, workers=1, progress=False)
+    people = {}
+    for split in ("train", "test"):
+        ids = (tmp_path / f"image_ids_{split}.txt").read_text().split()
+        records = [json.loads((tmp_path / i[:5] / f"{i}.json").read_text()) for i in ids]
+        people[split] = {p["identity"] for r in records for p in r["truth"]["people"]}
+    held = {n for n in people["test"] if n % dataset.TEST_EVERY == dataset.TEST_EVERY - 1}
+    assert not held & people["train"]
+
+
+def test_benchmark_prompts_are_asked_in_words():
+    for prompt in benchmark.PROMPTS:
+        assert prompt.text.count("{noun} <|image|>") == 1
+        for name in ("color", "hat", "scarf"):
+            if getattr(prompt, name):
+                assert getattr(prompt, name) in prompt.text
+        spec = benchmark.spec(0, "real", benchmark.PROMPTS.index(prompt))
+        assert (spec.scene, spec.style, spec.hour) == (prompt.scene, prompt.style, prompt.hour)
+        look = spec.people[0][1]
+        assert look.expression == (prompt.expression or "neutral")
+        assert prompt.color in (None, look.color)
+    assert {p.category for p in benchmark.PROMPTS} == {"clothes", "style", "expression", "context"}
