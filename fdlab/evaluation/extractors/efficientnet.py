@@ -102,7 +102,9 @@ class EfficientNetExtractor:
     def __init__(self, device: torch.device | str = "cpu", path: Path | str | None = None) -> None:
         path = Path(path) if path is not None else _installed()
         if not path.is_file():
-            raise UserError(f"EfficientNet weights '{path}' do not exist; leave `path` empty for the package's.")
+            raise UserError(
+                f"EfficientNet weights '{path}' do not exist; leave `path` empty for the package's."
+            )
         self.device = torch.device(device)
         self.sha256 = sha256(path)
         self.network = EfficientNetLite0()

@@ -26,7 +26,7 @@ class Extractor(Protocol):
     dim: int
 
     def __call__(self, images_BHW3: np.ndarray | Tensor) -> Tensor:
-        """Features (B, dim) of uint8 RGB pictures, float32, on the extractor's device."""
+        """Features (B, dim) of uint8 RGB pictures, float32, on the CPU."""
         ...
 
 
@@ -41,4 +41,4 @@ def in_batches(
     """Run `network` (float (b, 3, H, W) in 0..255 to (b, dim)) over the pictures, some at a time."""
     images = torch.as_tensor(images_BHW3)
     parts = [network(to_float(some, device)) for some in images.split(batch_size) if len(some)]
-    return torch.cat(parts).float() if parts else torch.zeros(0, dim, device=device)
+    return torch.cat(parts).float().cpu() if parts else torch.zeros(0, dim)

@@ -90,5 +90,7 @@ def _from_state_dict(path: Path) -> Inception2015:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"'{path}' holds another network than the Inception of 2015 ({STATE_DICT}).") from error
+        raise UserError(
+            f"'{path}' holds another network than the Inception of 2015 ({STATE_DICT})."
+        ) from error
     return network

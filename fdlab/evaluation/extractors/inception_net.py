@@ -144,7 +144,11 @@ class Inception2015(nn.Module):
         self.Conv2d_2b_3x3 = ConvNorm(32, 64, 3)
         self.Conv2d_3b_1x1 = ConvNorm(64, 80, 1)
         self.Conv2d_4a_3x3 = ConvNorm(80, 192, 3, same=False)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = _mixed_35(192, 32), _mixed_35(256, 64), _mixed_35(288, 64)
+        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = (
+            _mixed_35(192, 32),
+            _mixed_35(256, 64),
+            _mixed_35(288, 64),
+        )
         self.Mixed_6a = _mixed_35_to_17(288)
         self.Mixed_6b, self.Mixed_6c = _mixed_17(768, 128), _mixed_17(768, 160)
         self.Mixed_6d, self.Mixed_6e = _mixed_17(768, 160), _mixed_17(768, 192)

@@ -39,7 +39,8 @@ def sample_chips(
         rows = (level_N == level).nonzero().squeeze(1)
         for some in rows.split(step) if len(rows) else ():
             order.append(some)
-            parts.append(_sample_level(image, index_N[some], matrix_N23[some], size, supersample, 2**level))
+            shape = (size, supersample, 2**level, *image_B3HW.shape[-2:])
+            parts.append(_sample_level(image, index_N[some], matrix_N23[some], *shape))
     return torch.cat(parts)[torch.cat(order).argsort()]
 
 
@@ -51,35 +52,43 @@ def _pyramid(image_B3HW: Tensor, deepest: int) -> list[Tensor]:
 
 
 def _sample_level(
-    image_B3HW: Tensor, index_N: Tensor, matrix_N23: Tensor, size: int, supersample: int, factor: int
+    image_B3HW: Tensor,
+    index_N: Tensor,
+    matrix_N23: Tensor,
+    size: int,
+    supersample: int,
+    factor: int,
+    height: int,
+    width: int,
 ) -> Tensor:
+    """Read from one pyramid level, `factor` times smaller than the picture of `height` x `width`."""
     side = size * supersample
     line = (torch.arange(side, device=image_B3HW.device, dtype=matrix_N23.dtype) + 0.5) / supersample
     y_SS, x_SS = torch.meshgrid(line, line, indexing="ij")
     grid_3P = torch.stack([x_SS.flatten(), y_SS.flatten(), torch.ones_like(x_SS).flatten()])
-    point_N2P = matrix_N23 @ grid_3P / factor - 0.5
-    value_NP3 = bilinear(image_B3HW, index_N, point_N2P[:, 0], point_N2P[:, 1])
-    chip_N3SS = value_NP3.transpose(1, 2).reshape(len(index_N), -1, side, side)
+    x_NP, y_NP = (matrix_N23 @ grid_3P).unbind(1)
+    inside_NP = (x_NP >= 0) & (x_NP <= width) & (y_NP >= 0) & (y_NP <= height)
+    value_NP3 = _bilinear(image_B3HW, index_N, x_NP / factor - 0.5, y_NP / factor - 0.5)
+    value_N3P = (value_NP3 * inside_NP[..., None]).transpose(1, 2)
+    chip_N3SS = value_N3P.reshape(len(index_N), -1, side, side)
     return F.avg_pool2d(chip_N3SS, supersample) if supersample > 1 else chip_N3SS
 
 
-def bilinear(image_B3HW: Tensor, index_N: Tensor, x_NP: Tensor, y_NP: Tensor) -> Tensor:
-    """Interpolate picture index_N at array positions (pixel centres at integers); zero outside. Returns NP3.
+def _bilinear(image_B3HW: Tensor, index_N: Tensor, x_NP: Tensor, y_NP: Tensor) -> Tensor:
+    """Interpolate picture index_N at array positions (pixel centres at integers), edges repeated: (N, P, 3).
 
     A gather, where `grid_sample` would need a copy of the whole picture for every chip.
     """
     channels, height, width = image_B3HW.shape[1:]
     pixel_Q3 = image_B3HW.permute(0, 2, 3, 1).reshape(-1, channels)
     base_N1 = (index_N * height * width)[:, None]
-    x0_NP, y0_NP = x_NP.floor(), y_NP.floor()
-    value_NP3 = None
-    for dy in (0, 1):
-        for dx in (0, 1):
-            x, y = x0_NP + dx, y0_NP + dy
-            weight_NP = (1 - (x_NP - x).abs()) * (1 - (y_NP - y).abs())
-            weight_NP = weight_NP * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
-            flat_NP = base_N1 + y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
-            part_NP3 = weight_NP[..., None] * pixel_Q3[flat_NP]
-            value_NP3 = part_NP3 if value_NP3 is None else value_NP3 + part_NP3
-    assert value_NP3 is not None
-    return value_NP3
+    x_NP, y_NP = x_NP.clamp(0, width - 1), y_NP.clamp(0, height - 1)
+    x0_NP, y0_NP = x_NP.long(), y_NP.long()
+    x1_NP, y1_NP = (x0_NP + 1).clamp(max=width - 1), (y0_NP + 1).clamp(max=height - 1)
+    right_NP1, lower_NP1 = (x_NP - x0_NP)[..., None], (y_NP - y0_NP)[..., None]
+
+    def row(y_NP: Tensor) -> Tensor:
+        start_NP = base_N1 + y_NP * width
+        return torch.lerp(pixel_Q3[start_NP + x0_NP], pixel_Q3[start_NP + x1_NP], right_NP1)
+
+    return torch.lerp(row(y0_NP), row(y1_NP), lower_NP1)

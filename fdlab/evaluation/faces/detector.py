@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fdlab.errors import UserError
+from fdlab.evaluation.extractors.resize import to_float
 from fdlab.evaluation.faces.face import Face
 from fdlab.evaluation.faces.mtcnn import WEIGHTS, Cascade, CascadeSettings
 from fdlab.evaluation.faces.weights import SHIPPED, freeze, load_tensors, weight_sha256
@@ -26,9 +27,13 @@ class FaceDetector:
     name = "mtcnn"
     version = "1"
 
-    def __init__(self, device: torch.device | str = "cpu", min_face: float = CascadeSettings.min_face) -> None:
+    def __init__(
+        self, device: torch.device | str = "cpu", min_face: float = CascadeSettings.min_face
+    ) -> None:
         if not 0 < min_face <= 1:
-            raise UserError(f"min_face is {min_face}; it is a fraction of the picture's shorter side in (0, 1].")
+            raise UserError(
+                f"min_face is {min_face}; it is a fraction of the picture's shorter side in (0, 1]."
+            )
         self.device = torch.device(device)
         self.sha256 = weight_sha256(SHIPPED / WEIGHTS)
         self.cascade = Cascade(CascadeSettings(min_face=min_face))
@@ -42,7 +47,7 @@ class FaceDetector:
         """
         if not isinstance(images_BHW3, np.ndarray | Tensor):
             return self._of_many_sizes(images_BHW3)
-        image_B3HW = as_float(images_BHW3, self.device)
+        image_B3HW = to_float(images_BHW3, self.device)
         height, width = image_B3HW.shape[-2:]
         faces: list[list[Face]] = []
         for some in image_B3HW.split(max(1, PIXELS_AT_ONCE // (height * width))):
@@ -59,11 +64,3 @@ class FaceDetector:
             for row, some in zip(rows, found, strict=True):
                 faces[row] = some
         return faces
-
-
-def as_float(images_BHW3: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """Move uint8 RGB pictures to `device` as float (B, 3, H, W) in 0..255; UserError on any other layout."""
-    image = torch.as_tensor(images_BHW3)
-    if image.dtype != torch.uint8 or image.ndim != 4 or image.shape[-1] != 3:
-        raise UserError(f"pictures are {image.dtype} of shape {tuple(image.shape)}; needed: uint8 (B, H, W, 3) RGB.")
-    return image.to(device).permute(0, 3, 1, 2).float()

@@ -5,6 +5,7 @@ Axes: B pictures, N faces of all pictures in order, D = 128, S = 150 chip pixels
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fdlab.evaluation.extractors.resize import to_float
 from fdlab.evaluation.faces import align, dlib_resnet
-from fdlab.evaluation.faces.detector import as_float
 from fdlab.evaluation.faces.face import Face
 from fdlab.evaluation.faces.weights import SHIPPED, freeze, load_tensors, weight_sha256
 
@@ -38,14 +39,15 @@ class FaceRecogniser:
         self.mean_D = torch.zeros(self.dim, device=self.device)
         if centered:
             self.mean_D = load_tensors(SHIPPED / MEAN)["mean_D"].to(self.device)
-            self.sha256 = f"{self.sha256}+{weight_sha256(SHIPPED / MEAN)}"
+            both = f"{self.sha256} {weight_sha256(SHIPPED / MEAN)}"
+            self.sha256 = hashlib.sha256(both.encode()).hexdigest()
         self.network = dlib_resnet.DlibResNet()
         self.network.load_state_dict(dlib_resnet.dequantised(load_tensors(SHIPPED / dlib_resnet.WEIGHTS)))
         freeze(self.network, self.device)
 
     @torch.no_grad()
     def embed(self, images_BHW3: np.ndarray | Tensor, faces: Sequence[Sequence[Face]]) -> Tensor:
-        """Unit-length embeddings (N, D) of every face of every picture, in order; a dot product is the cosine.
+        """Unit-length embeddings (N, D), on the CPU, of every face of every picture, in order; a dot product is the cosine.
 
         images_BHW3 uint8 RGB; faces as `FaceDetector` gives them, one list a picture.
         """
@@ -53,16 +55,20 @@ class FaceRecogniser:
 
     @torch.no_grad()
     def raw(self, images_BHW3: np.ndarray | Tensor, faces: Sequence[Sequence[Face]]) -> Tensor:
-        """dlib's own descriptors (N, D), neither centred nor normalised."""
-        image_B3HW = as_float(images_BHW3, self.device)
+        """dlib's own descriptors (N, D), on the CPU, neither centred nor normalised."""
+        image_B3HW = to_float(images_BHW3, self.device)
         index_N = torch.tensor([b for b, some in enumerate(faces) for _ in some], dtype=torch.long)
         landmarks = [face.landmarks_52 for some in faces for face in some]
         landmark_N52 = torch.from_numpy(np.array(landmarks, np.float32).reshape(-1, 5, 2))
         parts = [self.network.fc.weight.new_zeros(0, self.dim)]
-        for index, landmark in zip(index_N.split(CHIPS_AT_ONCE), landmark_N52.split(CHIPS_AT_ONCE), strict=True):
+        for index, landmark in zip(
+            index_N.split(CHIPS_AT_ONCE), landmark_N52.split(CHIPS_AT_ONCE), strict=True
+        ):
             if len(index):
-                parts.append(self.network(self.chips(image_B3HW, index.to(self.device), landmark.to(self.device))))
-        return torch.cat(parts)
+                parts.append(
+                    self.network(self.chips(image_B3HW, index.to(self.device), landmark.to(self.device)))
+                )
+        return torch.cat(parts).cpu()
 
     def chips(self, image_B3HW: Tensor, index_N: Tensor, landmark_N52: Tensor) -> Tensor:
         """Aligned chips (N, 3, 150, 150) of float pictures (0..255); differentiable in the pictures."""
@@ -71,4 +77,4 @@ class FaceRecogniser:
 
     def normalised(self, raw_ND: Tensor) -> Tensor:
         """Subtract the population mean (where centred) and scale to unit length."""
-        return F.normalize(raw_ND - self.mean_D, dim=1)
+        return F.normalize(raw_ND - self.mean_D.to(raw_ND.device), dim=1)
