@@ -29,6 +29,7 @@ class Shape:
     reference_size: int | None
     """Pixels a side of a reference; None where none are needed."""
     max_subjects: int
+    """Most subjects a picture may have; 0: captions alone are wanted, and subjects are not looked at."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def caption_tokens(tokenizer: Any, annotation: Annotation, shape: Shape) -> tupl
 
     UserError when there are more subjects than allowed, or one past the last token.
     """
+    if not shape.max_subjects:
+        return encode(tokenizer, annotation.caption), ()
     check_subjects(annotation, shape.max_subjects)
     try:
         encoded = encode(tokenizer, annotation.caption, [s.end for s in annotation.subjects])

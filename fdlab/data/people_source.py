@@ -9,8 +9,10 @@ from fdlab.data.store import exclusive
 
 
 def people_folder(root: Path, mix: str, num: int, seed: int, size: int) -> Path:
-    """Folder of one rendered data set; its name says all that decides its content."""
-    return Path(root) / f"{mix}-{num}-seed{seed}-{size}px"
+    """Folder of one rendered data set; its name says all that decides its content, the renderer's version too."""
+    from fdlab.people.dataset import VERSION
+
+    return Path(root) / f"{mix}-{num}-seed{seed}-{size}px-v{VERSION}"
 
 
 def ensure_people(root: Path, mix: str, num: int, seed: int, size: int, workers: int = 0, progress: bool = True) -> Path:

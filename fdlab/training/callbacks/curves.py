@@ -1,0 +1,87 @@
+"""metrics.csv: one row every few steps, means since the row before; it survives kills and resumes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from fdlab.files import write_text
+from fdlab.training.callbacks.stepping import StepCallback, is_due
+from fdlab.training.module import Training
+
+
+class Curves(StepCallback):
+    """Columns: step, seconds (of training, all processes of the run), lr, and every loss.
+
+    A resumed run cuts the rows after its checkpoint's step, so that each step has one row. Rows also go to the
+    trainer's loggers.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        super().__init__()
+        self.path, self.every = Path(path), every
+        self._sums: dict[str, torch.Tensor] = {}
+        self._passes, self._before, self._start = 0, 0.0, 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Lightning's hook."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.is_global_zero:
+            self._before = cut(self.path, pl_module.step)
+        self._start = time.monotonic()
+
+    def on_pass(self, trainer: lightning.Trainer, module: Training) -> None:
+        """Add up the losses without waiting for the device."""
+        for name, value in module.latest.items():
+            before = self._sums.get(name)
+            self._sums[name] = value if before is None else before + value
+        self._passes += 1
+
+    def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
+        """Write a row when it is due."""
+        if not is_due(module.step, self.every, module.max_steps):
+            return
+        means = {name: float(value) / self._passes for name, value in self._sums.items()}
+        self._sums, self._passes = {}, 0
+        if not trainer.is_global_zero:
+            return
+        rate = module.optimization.lr_at(module.step - 1, module.max_steps)
+        seconds = self._before + time.monotonic() - self._start
+        append(self.path, {"step": module.step, "seconds": round(seconds, 2), "lr": rate, **means})
+        for logger in trainer.loggers:
+            logger.log_metrics({"lr": rate, **means}, step=module.step)
+
+
+def append(path: Path, row: dict[str, float]) -> None:
+    """Add a row, and the header where there is none. A row is one short write, so a kill leaves it whole or torn off
+    at the file's end, which `cut` repairs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists() or path.stat().st_size == 0
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
+    if new:
+        writer.writeheader()
+    writer.writerow(row)
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(text.getvalue())
+
+
+def cut(path: Path, step: int) -> float:
+    """Keep the rows up to `step`, drop the later ones and a torn last one; return the last kept row's seconds."""
+    if not path.exists():
+        return 0.0
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if not lines or step == 0:
+        path.unlink()
+        return 0.0
+    width = len(lines[0].split(","))
+    rows = [line for line in lines[1:] if line.endswith("\n") and len(line.split(",")) == width]
+    kept = [line for line in rows if int(line.split(",")[0]) <= step]
+    write_text(path, "".join([lines[0], *kept]))
+    return float(kept[-1].split(",")[1]) if kept else 0.0

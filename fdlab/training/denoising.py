@@ -1,0 +1,76 @@
+"""What TDM and SDM share: a backbone, latents of a batch, and the fine-tuned parts in diffusers' layout.
+
+Axes: B batch, C latent channels, H W latent grid, L tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fdlab.data.captions import null_ids
+from fdlab.data.latents import encode_pixels
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.training.module import Optimization, Training
+from fdlab.training.objective import NoiseSettings
+
+
+class DenoisingTraining(Training):
+    """A denoiser that learns on a backbone's latents and captions."""
+
+    KIND: ClassVar[str]
+    """`tdm` or `sdm`: which shipped weights it continues, which sampler shows it."""
+    PARTS: ClassVar[tuple[str, ...]]
+    """Parts of the backbone that learning changes."""
+    REFERENCES: ClassVar[bool]
+    """Whether batches need references."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        seed: int,
+        optimization: Optimization,
+        *,
+        condition_dropout: float,
+        prediction_type: str,
+        min_snr_gamma: float | None,
+        gradient_checkpointing: bool,
+    ) -> None:
+        super().__init__(optimization, seed)
+        backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
+        self.backbone = backbone
+        self.networks = nn.ModuleDict(backbone.networks())
+        # Convolutions are faster in this memory format on every device measured.
+        backbone.unet.to(memory_format=torch.channels_last)
+        if gradient_checkpointing:
+            backbone.unet.enable_gradient_checkpointing()
+        self.noise = NoiseSettings(
+            schedule=NoiseSchedule.from_config(backbone.scheduler_config),
+            null_ids_L=torch.from_numpy(null_ids(backbone.need("tokenizer"))),
+            condition_dropout=condition_dropout,
+            min_snr_gamma=min_snr_gamma,
+        )
+
+    def on_fit_start(self) -> None:
+        """Lightning's hook: spare a copy to the device at every step."""
+        schedule, null = self.noise.schedule.to(self.device), self.noise.null_ids_L.to(self.device)
+        self.noise = replace(self.noise, schedule=schedule, null_ids_L=null)
+
+    def latents(self, batch: dict[str, Any]) -> Tensor:
+        """Scaled latents of a batch: as cached, or encoded now."""
+        if "latent_BCHW" in batch:
+            z0_BCHW: Tensor = batch["latent_BCHW"]
+            return z0_BCHW
+        with torch.autocast(self.device.type, enabled=False):
+            return encode_pixels(self.backbone.vae, batch["image_B3HW"])
+
+    def export(self, folder: Path) -> None:
+        """Write the parts that learning changed, and the scheduler (which knows what the denoiser predicts)."""
+        b = self.backbone
+        parts = {part: getattr(b, part) for part in self.PARTS}
+        save_backbone(folder, Backbone(name=b.name, scheduler_config=b.scheduler_config, **parts))

@@ -1,0 +1,225 @@
+"""Fine-tune what a configuration asks for, into its run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fdlab.config import directory
+from fdlab.config.instantiate import instantiate
+from fdlab.data.batches import BatchSettings
+from fdlab.data.check import check_complete, dataset_card
+from fdlab.data.datamodule import StatelessData
+from fdlab.data.entry import Live, Shape, Source
+from fdlab.data.layout import read_ids
+from fdlab.data.people_source import ensure_people
+from fdlab.data.prepare import prepare
+from fdlab.errors import UserError
+from fdlab.files import write_json
+from fdlab.models.backbone import Backbone
+from fdlab.models.parts import whole_folder
+from fdlab.training import checkpoints, samples
+from fdlab.training.callbacks.grids import DrawGrids
+from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.initial import TRAINING, Start, load_start
+from fdlab.training.loggers import make_loggers
+from fdlab.training.loop import LoopSettings, find_checkpoint, run
+from fdlab.training.precision import choose_device
+
+GRID_ROWS = 4
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training left behind."""
+
+    run_dir: Path
+    model: Path
+    """Fine-tuned parts in diffusers' layout, averaged weights, and training.json."""
+    steps: int
+    """Optimiser steps of this run."""
+    total_steps: int
+    """The same with those of the weights it started from."""
+    seconds: float
+    """Spent training by this process (0 where all was done before)."""
+
+
+def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
+    """Train what `cfg` describes, from the start or from where its run directory stopped.
+
+    `grid` replaces the sample grid, which by default shows people of the training data. Raises: UserError for bad data,
+    weights or checkpoints; KeyboardInterrupt after Ctrl-C or SIGTERM, with the state saved.
+    """
+    folder = directory.run_dir(cfg)
+    resume = find_checkpoint(folder, str(cfg.resume))
+    if not (folder / "config.yaml").exists():
+        directory.save(cfg, [])
+    start, module = _module(cfg)
+    if resume is not None:
+        checkpoints.check(checkpoints.read(resume), module, resume)
+    root, source = make_source(cfg, start.backbone, module.REFERENCES)
+    data = StatelessData(
+        source, _batch_settings(cfg, start.backbone, module.REFERENCES), stop=0, num_workers=int(cfg.trainer.num_workers)
+    )
+    callbacks = []
+    if int(cfg.trainer.sample_every) > 0:
+        grid = grid or default_grid(cfg, module, source, root)
+        callbacks.append(DrawGrids(folder / "samples", grid, int(cfg.trainer.sample_every)))
+    if cfg.trainer.get("compile"):
+        start.backbone.unet.compile()
+    values = json.loads(json.dumps(_plain(cfg)))
+    loggers = make_loggers(cfg.logger, folder / "wandb", str(cfg.experiment), str(cfg.name), values)
+    seconds = run(module, data, loop_settings(cfg), folder, resume, callbacks, loggers)
+    total = start.steps + module.step
+    facts = {
+        "steps": total,
+        "steps_of_this_run": module.step,
+        "kind": module.KIND,
+        "init": start.origin,
+        "pictures_a_step": _world() * int(cfg.trainer.batch_size) * int(cfg.trainer.accumulate),
+        "seed": int(cfg.seed),
+        "averaged": bool(module.averaging.average),
+    }
+    if directory.is_main_process():
+        export(module, folder / "model", facts)
+    return FitResult(folder, folder / "model", module.step, total, seconds)
+
+
+def describe(cfg: Any) -> dict[str, str]:
+    """What `fit` would do, without data: parameters, steps, batch, device, memory of weights and optimiser."""
+    start, module = _module(cfg)
+    trained = module.trainable_parameters()
+    total = sum(p.numel() for network in start.backbone.networks().values() for p in network.parameters())
+    learning = sum(p.numel() for p in trained.values())
+    # fp32: weights; and for what learns gradient, two moments and the average.
+    copies = 3 + bool(module.averaging.average)
+    device = choose_device(str(cfg.trainer.accelerator))
+    pictures = int(cfg.trainer.batch_size) * int(cfg.trainer.accumulate)
+    resume = find_checkpoint(directory.run_dir(cfg), str(cfg.resume))
+    return {
+        "run directory": str(directory.run_dir(cfg)),
+        "backbone": f"{start.backbone.name}, {start.backbone.image_size} px, latents {start.backbone.latent_shape_CHW}",
+        "starts from": f"{start.origin}, {start.steps:,} steps" + (f"; resumes {resume}" if resume else ""),
+        "parameters": f"{total:,}, of which {learning:,} learn",
+        "steps": f"{int(cfg.trainer.max_steps):,} of {pictures} pictures a device",
+        "device": str(device),
+        "memory": f"{4 * (total + copies * learning) / 2**20:,.0f} MiB for weights and optimiser, activations beside",
+    }
+
+
+def export(module: DenoisingTraining, folder: Path, facts: dict[str, Any]) -> None:
+    """Write the averaged weights and what is known about them, the whole folder or nothing."""
+    with whole_folder(folder) as temporary, module.averaging.swapped_in():
+        module.export(temporary / "parts")
+        for path in (temporary / "parts").iterdir():
+            path.rename(temporary / path.name)
+        (temporary / "parts").rmdir()
+        write_json(temporary / TRAINING, facts)
+
+
+def make_source(cfg: Any, backbone: Backbone, references: bool) -> tuple[Path, Source]:
+    """The data folder (rendered if it has to be) and its rows, encoded once or read anew."""
+    data = cfg.data
+    shape = Shape(
+        image_size=int(backbone.image_size),
+        latent_CHW=tuple(backbone.latent_shape_CHW),
+        reference_size=backbone.reference_size if references else None,
+        max_subjects=int(data.max_subjects) if references else 0,
+    )
+    if int(data.size) != shape.image_size and data.kind == "people":
+        raise UserError(f"data.size={data.size}: the backbone works at {shape.image_size} pixels.")
+    if data.kind == "people":
+        root = ensure_people(
+            Path(data.root).expanduser(), str(data.mix), int(data.num), int(data.seed), int(data.size),
+            workers=int(data.render_workers),
+        )  # fmt: skip
+    else:
+        root = Path(data.root).expanduser()
+    split = str(data.get("split", "train"))
+    mirror, skip = bool(data.get("mirror", False)), bool(data.skip_corrupt)
+    if data.cache_latents:
+        device = choose_device(str(cfg.trainer.accelerator), _local_rank())
+        cache = Path(cfg.paths.cache).expanduser()
+        return root, prepare(root, cache, backbone.vae, backbone.tokenizer, shape, split, mirror, skip, device)
+    check_complete(root)
+    rendered = bool((dataset_card(root) or {}).get("kind") == "people")
+    views = 2 if mirror else 1
+    return root, Live(root, read_ids(root, split), backbone.tokenizer, shape, views, rendered)
+
+
+def default_grid(cfg: Any, module: DenoisingTraining, source: Source, root: Path) -> samples.Grid:
+    """A grid of people of the training data; a TDM sees their captions only."""
+    rows: list[list[samples.Case]] = []
+    if module.REFERENCES:
+        rows = samples.cases_from_data(source, root, GRID_ROWS, int(cfg.seed))
+    else:
+        rows = samples.captions_from_data(source, root, GRID_ROWS)
+    return samples.Grid(
+        rows,
+        seed=int(cfg.seed),
+        guider=module.KIND,
+        guidance_scale=float(cfg.sampler.guidance_scale),
+        num_steps=int(cfg.sampler.num_steps),
+        scheduler=str(cfg.sampler.scheduler),
+    )
+
+
+def loop_settings(cfg: Any) -> LoopSettings:
+    """conf/trainer as the loop takes it."""
+    t = cfg.trainer
+    return LoopSettings(
+        max_steps=int(t.max_steps),
+        accumulate=int(t.accumulate),
+        precision=str(t.precision),
+        accelerator=str(t.accelerator),
+        devices=t.devices,
+        strategy=str(t.strategy),
+        log_every=int(t.log_every),
+        checkpoint_every=int(t.checkpoint_every),
+        keep_checkpoints=int(t.keep_checkpoints),
+    )
+
+
+def _module(cfg: Any) -> tuple[Start, DenoisingTraining]:
+    from hydra.utils import get_class
+
+    kind = get_class(str(cfg.model._target_))
+    if not issubclass(kind, DenoisingTraining):
+        raise UserError(f"model._target_={cfg.model._target_}: not a training of a denoiser.")
+    start = load_start(cfg, kind.KIND, kind.REFERENCES)
+    # Networks must not pass through Hydra, which copies what it is given: so it makes a partial.
+    make = instantiate({**_plain(cfg.model), "_partial_": True})
+    return start, make(backbone=start.backbone, seed=int(cfg.seed))
+
+
+def _batch_settings(cfg: Any, backbone: Backbone, references: bool) -> BatchSettings:
+    return BatchSettings(
+        seed=int(cfg.seed),
+        batch_size=int(cfg.trainer.batch_size),
+        max_subjects=int(cfg.data.max_subjects) if references else 0,
+        reference_size=backbone.reference_size if references else None,
+        background=str(cfg.data.background),  # type: ignore[arg-type]
+        reference=str(cfg.data.get("reference", "own")),  # type: ignore[arg-type]
+        skip_corrupt=bool(cfg.data.skip_corrupt),
+    )
+
+
+def _plain(cfg: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _world() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1

@@ -1,0 +1,163 @@
+"""Run any training with any data through Lightning: exact resume, progress, curves, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from fdlab.data.datamodule import StatelessData
+from fdlab.errors import UserError
+from fdlab.training import checkpoints
+from fdlab.training.callbacks.checkpoint import SaveCheckpoints, numbered
+from fdlab.training.callbacks.curves import Curves
+from fdlab.training.callbacks.interrupt import StopWhenAsked
+from fdlab.training.callbacks.progress import ShowProgress
+from fdlab.training.module import Training
+from fdlab.training.precision import choose_device, lightning_precision
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """conf/trainer, as far as the loop is concerned."""
+
+    max_steps: int
+    accumulate: int = 1
+    precision: str = "auto"
+    accelerator: str = "auto"
+    devices: str | int = "auto"
+    strategy: str = "auto"
+    log_every: int = 10
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    show: bool = True
+
+
+class _RestoreOptimizer(lightning.Callback):
+    """Lightning makes the optimiser; only then can its state be put back."""
+
+    def __init__(self, state: dict[str, Any] | None) -> None:
+        self.state = state
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Lightning's hook."""
+        pl_module.averaging.to_parameters_device()
+        if self.state is not None:
+            checkpoints.restore_optimizer(self.state, pl_module, trainer.optimizers[0])
+            self.state = None
+
+
+def run(
+    module: Training,
+    data: StatelessData,
+    settings: LoopSettings,
+    folder: Path,
+    resume: Path | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
+    loggers: Sequence[Any] = (),
+) -> float:
+    """Train `module` to `settings.max_steps`; returns the seconds this process trained.
+
+    Writes folder/{metrics.csv,checkpoints/}. `resume` is a checkpoint to go on from, bit for bit.
+    Raises UserError for a checkpoint that does not fit, KeyboardInterrupt after a signal, with the state saved.
+    """
+    folder = Path(folder)
+    module.max_steps, module.accumulate = settings.max_steps, settings.accumulate
+    state = None
+    if resume is not None:
+        state = checkpoints.read(resume)
+        checkpoints.check(state, module, resume)
+        checkpoints.restore_weights(state, module)
+    if module.step >= settings.max_steps:
+        return 0.0
+    data.start = module.first_pass = module.step * settings.accumulate
+    data.stop = settings.max_steps * settings.accumulate
+
+    _tidy(folder / "checkpoints", module.step)
+    saver = SaveCheckpoints(folder / "checkpoints", settings.checkpoint_every, settings.keep_checkpoints)
+    stopper = StopWhenAsked(saver)
+    curves = Curves(folder / "metrics.csv", settings.log_every)
+    ordered = [_RestoreOptimizer(state), curves, *callbacks, saver, stopper, ShowProgress(show=settings.show)]
+    device = choose_device(settings.accelerator)
+    started = time.monotonic()
+    with quiet():
+        trainer = lightning.Trainer(
+            max_steps=settings.max_steps - module.step,
+            accelerator={"cuda": "gpu"}.get(device.type, device.type) if settings.accelerator == "auto" else settings.accelerator,
+            devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
+            strategy=settings.strategy,
+            precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
+            accumulate_grad_batches=settings.accumulate,
+            callbacks=ordered,
+            logger=list(loggers) or False,
+            default_root_dir=folder,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            barebones=False,
+        )
+        module.train()
+        trainer.fit(module, datamodule=data)
+    if stopper.stopped:
+        raise KeyboardInterrupt(f"stopped after step {module.step}; run the same command again to go on.")
+    return time.monotonic() - started
+
+
+def find_checkpoint(folder: Path, resume: str) -> Path | None:
+    """Checkpoint that `resume` (auto, never or a path) means for a run directory; None: start anew.
+
+    Raises UserError where a given path is not there.
+    """
+    if resume == "never":
+        return None
+    if resume != "auto":
+        path = Path(resume).expanduser()
+        path = path / "checkpoints" / checkpoints.LAST if path.is_dir() else path
+        if not path.is_file():
+            raise UserError(f"resume={resume}: no checkpoint there; give a .ckpt file or a run directory, auto or never.")
+        return path
+    last = Path(folder) / "checkpoints" / checkpoints.LAST
+    return last if last.is_file() else None
+
+
+def _tidy(folder: Path, step: int) -> None:
+    """Remove what a kill or an abandoned continuation left: half-written files, checkpoints beyond `step`."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
+    for path in numbered(folder):
+        if int(path.stem.removeprefix("step-")) > step:
+            path.unlink()
+    if step == 0:
+        (folder / checkpoints.LAST).unlink(missing_ok=True)
+
+
+class quiet(warnings.catch_warnings):  # noqa: N801 - used as a context manager
+    """Lightning without advertisements and without advice that does not apply here."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        # Batches come from memory maps: a worker process costs more than it gives at small sizes.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # One pass over what is left of the run is all there is, however short.
+        warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+        # Frozen networks are in evaluation mode on purpose.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # Lightning 2.6 against torch 2.13, inside Lightning.
+        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
+        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+        for name in self._levels:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        return entered
+
+    def __exit__(self, *arguments: Any) -> None:
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        super().__exit__(*arguments)

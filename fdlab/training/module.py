@@ -1,0 +1,135 @@
+"""What every training has in common: trained parameters by name, AdamW, learning rate, averaging, exact steps.
+
+Axes: B batch, C latent channels, H W latent grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from fdlab.randomness import torch_generator
+from fdlab.training.averaging import Averaging
+from fdlab.training.objective import Losses
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW and what goes with it; the defaults are the released scripts' but for the learning rate."""
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+    warmup_steps: int = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip: float = 1.0
+    """Largest norm of the gradient; 0: any."""
+    ema_decay: float = 0.999
+
+    def lr_at(self, step: int, max_steps: int) -> float:
+        """Learning rate of optimiser step `step`, counted from 0: linear warm-up, then constant or cosine to 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        if self.schedule == "constant" or max_steps <= self.warmup_steps:
+            return self.lr
+        done = (step - self.warmup_steps) / (max_steps - self.warmup_steps)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class Training(lightning.LightningModule):
+    """Base of all trainings that `fdlab.training.fit` runs.
+
+    A subclass calls `super().__init__`, registers its networks, calls `start` with the parameters that learn (by name),
+    and writes `losses` and `export`. `step` counts optimiser steps from the very first; everything random follows from
+    (seed, forward pass, rank), so that a run resumed at `step` goes on as if it had not stopped.
+    """
+
+    def __init__(self, optimization: Optimization, seed: int) -> None:
+        super().__init__()
+        self.optimization, self.seed = optimization, seed
+        self.step, self.max_steps, self.accumulate = 0, 0, 1
+        self.first_pass = 0
+        """Forward passes that were done before this process began."""
+        self.latest: Losses = {}
+        self._trained: dict[str, nn.Parameter] = {}
+
+    def start(self, trained: dict[str, nn.Parameter]) -> None:
+        """Say which parameters learn."""
+        self._trained = trained
+        self.averaging = Averaging(trained, self.optimization.ema_decay)
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+        """Compute the losses of a batch; every random draw comes from `generator` (on the CPU)."""
+        raise NotImplementedError
+
+    def export(self, folder: Path) -> None:
+        """Write the model as it is now to a folder, whole or not at all."""
+        raise NotImplementedError
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters that learn, by name, in a fixed order."""
+        return self._trained
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Lightning's hook: one forward pass."""
+        generator = torch_generator(self.seed, "training", self.first_pass + batch_idx, self.global_rank)
+        losses = self.losses(batch, generator)
+        self.latest = {name: value.detach() for name, value in losses.items()}
+        return losses["loss"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Lightning's hook: AdamW over the parameters that learn."""
+        o = self.optimization
+        return torch.optim.AdamW(
+            list(self._trained.values()),
+            lr=o.lr,
+            betas=tuple(o.betas),  # type: ignore[arg-type]
+            eps=o.eps,
+            weight_decay=o.weight_decay,
+            fused=next(iter(self._trained.values())).device.type in ("cpu", "cuda"),
+        )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning's hook: clip the gradient's norm. Lightning's own refuses fused optimisers under autocast."""
+        if self.optimization.clip > 0:
+            nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Lightning's hook: one step at this step's learning rate, then the average."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        optimizer.step(closure=optimizer_closure)
+        self.averaging.update(self.step)
+        self.step += 1
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the step that comes next."""
+        return self.optimization.lr_at(self.step, self.max_steps)
+
+    def train(self, mode: bool = True) -> Training:
+        """Put the networks that learn into training mode; frozen ones stay in evaluation mode."""
+        super().train(mode)
+        for child in self.modules():
+            if child is not self and not any(p.requires_grad for p in child.parameters()):
+                child.training = False
+        return self

@@ -1,0 +1,164 @@
+"""What TDM and SDM are trained on: a batch, networks and a generator in, losses out.
+
+Axes: B batch, C latent channels, H W latent grid, L tokens, D text width, N subjects (padded).
+Draws come from one CPU generator a step and rank, in a fixed order, so that devices agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fdlab.diffusion.losses import localization_loss, masked_noise_loss, min_snr_weight, noise_loss
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.timesteps import draw_timesteps
+from fdlab.models.attention import CrossAttentionMaps
+from fdlab.models.conditioning import embed_references, encode_text
+from fdlab.models.denoiser import UNetDenoiser
+
+Losses = dict[str, Tensor]
+"""Scalars by name; `loss` is what is minimised, the others are shown."""
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """What TDM and SDM have in common."""
+
+    schedule: NoiseSchedule
+    """Its prediction type is what the denoiser learns."""
+    null_ids_L: Tensor
+    """Token ids of the empty prompt."""
+    condition_dropout: float = 0.1
+    """Share of samples with the empty caption and no subject."""
+    min_snr_gamma: float | None = None
+
+
+@dataclass(frozen=True)
+class SubjectSettings:
+    """What the SDM has besides (research: FastComposer's released training script)."""
+
+    text_only: float = 0.0
+    """Share of samples with their caption but no subject."""
+    subject_keep: float = 0.9
+    masked_loss: float = 0.5
+    """Probability of scoring only the subjects' pixels."""
+    masked_loss_per_sample: bool = True
+    """True: a coin a sample, mean over its mask. False, as released: a coin a batch, mean over all pixels."""
+    localization_weight: float = 1e-3
+    localization_blocks: int = 5
+    localization_normalize: bool = False
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A batch of latents with noise on it, and what the denoiser should say."""
+
+    z_BCHW: Tensor
+    t_B: Tensor
+    target_BCHW: Tensor
+    weight_B: Tensor | None
+
+
+@dataclass(frozen=True)
+class SubjectNetworks:
+    """The networks of an SDM."""
+
+    unet: nn.Module
+    text_encoder: nn.Module
+    image_encoder: nn.Module
+    fusion: nn.Module
+
+
+def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, generator: torch.Generator) -> Noised:
+    """Draw noise and timesteps and apply them."""
+    schedule, device = settings.schedule, z0_BCHW.device
+    eps_BCHW = torch.randn(z0_BCHW.shape, generator=generator).to(device)
+    t_B = draw_timesteps(len(z0_BCHW), schedule.num_timesteps, generator).to(device)
+    weight_B = None
+    if settings.min_snr_gamma is not None:
+        weight_B = min_snr_weight(schedule.snr(t_B), settings.min_snr_gamma, schedule.prediction_type)
+    z_BCHW = schedule.add_noise(z0_BCHW, eps_BCHW, t_B)
+    return Noised(z_BCHW, t_B, schedule.target(z0_BCHW, eps_BCHW, t_B), weight_B)
+
+
+def coins(num: int | tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
+    """Booleans on the CPU, true with `probability`; draws the same amount whatever the probability."""
+    return torch.rand(num, generator=generator) < probability
+
+
+def drop_captions(input_ids_BL: Tensor, dropped_B: Tensor, null_ids_L: Tensor) -> Tensor:
+    """Replace the captions of dropped samples with the empty one."""
+    return torch.where(dropped_B.to(input_ids_BL.device)[:, None], null_ids_L.to(input_ids_BL.device), input_ids_BL)
+
+
+def text_driven_losses(
+    batch: dict[str, Any],
+    z0_BCHW: Tensor,
+    unet: nn.Module,
+    text_encoder: nn.Module,
+    settings: NoiseSettings,
+    generator: torch.Generator,
+) -> Losses:
+    """The TDM's loss: E || target - eps_T(z_t, t, psi(c)) ||^2 (Face-diffuser, section 3.1)."""
+    noised = add_noise(z0_BCHW, settings, generator)
+    dropped_B = coins(len(z0_BCHW), settings.condition_dropout, generator)
+    with torch.no_grad():
+        ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
+        ctx_BLD = encode_text(text_encoder, ids_BL)
+    output_BCHW = UNetDenoiser(unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
+    return {"loss": noise_loss(output_BCHW, noised.target_BCHW, noised.weight_B)}
+
+
+def subject_augmented_losses(
+    batch: dict[str, Any],
+    z0_BCHW: Tensor,
+    networks: SubjectNetworks,
+    settings: NoiseSettings,
+    subjects: SubjectSettings,
+    generator: torch.Generator,
+) -> Losses:
+    """The SDM's loss: noise with psi(c)_aug, on the subjects' pixels now and then, plus weighted localization."""
+    noised = add_noise(z0_BCHW, settings, generator)
+    num, device = len(z0_BCHW), z0_BCHW.device
+    dropped_B = coins(num, settings.condition_dropout, generator)
+    text_only_B = coins(num, subjects.text_only, generator)
+    kept_BN = coins(tuple(batch["subject_valid_BN"].shape), subjects.subject_keep, generator)
+    valid_BN = batch["subject_valid_BN"] & (kept_BN & ~(dropped_B | text_only_B)[:, None]).to(device)
+
+    with torch.no_grad():
+        ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
+        text_BLD = encode_text(networks.text_encoder, ids_BL)
+    obj_BND = embed_references(networks.image_encoder, batch["references_BN3HW"])
+    ctx_BLD = networks.fusion(text_BLD, obj_BND, batch["subject_token_BL"], valid_BN)
+
+    localized = subjects.localization_weight > 0 and subjects.localization_blocks > 0
+    denoise = UNetDenoiser(networks.unet)
+    if localized:
+        with CrossAttentionMaps(networks.unet, subjects.localization_blocks) as captured:
+            output_BCHW = denoise(noised.z_BCHW, noised.t_B, ctx_BLD)
+        maps = list(captured)
+    else:
+        output_BCHW = denoise(noised.z_BCHW, noised.t_B, ctx_BLD)
+    noise = masked_noise_loss(
+        output_BCHW,
+        noised.target_BCHW,
+        batch["mask_BNHW"],
+        valid_BN,
+        probability=subjects.masked_loss,
+        generator=generator,
+        normalized=subjects.masked_loss_per_sample,
+        weight_B=noised.weight_B,
+    )
+    if not localized:
+        return {"loss": noise}
+    localization = localization_loss(
+        maps, batch["mask_BNHW"], batch["token_index_BN"], valid_BN, subjects.localization_normalize
+    )
+    return {
+        "loss": noise + subjects.localization_weight * localization,
+        "noise_loss": noise.detach(),
+        "localization_loss": localization.detach(),
+    }

@@ -1,0 +1,42 @@
+"""In which numbers a device computes fastest without harm."""
+
+from __future__ import annotations
+
+import torch
+
+from fdlab.errors import unknown
+
+PRECISIONS = ("auto", "32", "bf16")
+
+
+def lightning_precision(precision: str, device: torch.device | str) -> str:
+    """Lightning's name for `auto`, `32` or `bf16`. Weights stay fp32; bf16 is autocast.
+
+    `auto` takes bf16 where the device multiplies it in hardware; elsewhere its emulation is slower than fp32.
+    """
+    if str(precision) not in PRECISIONS:
+        raise unknown("precision", str(precision), PRECISIONS)
+    if str(precision) == "auto":
+        precision = "bf16" if has_native_bf16(torch.device(device)) else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed"}[str(precision)]
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16 matrix products."""
+    if device.type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        flags = torch.cpu.get_capabilities()
+        return any(bool(flags.get(flag)) for flag in ("amx_bf16", "avx512_bf16", "bf16"))
+    return False
+
+
+def choose_device(accelerator: str, local_rank: int = 0) -> torch.device:
+    """Device of this process for `auto`, `cpu` or `gpu`."""
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", local_rank)
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")

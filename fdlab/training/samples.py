@@ -1,0 +1,163 @@
+"""A small picture of how far the model is: fixed people, fixed prompts, fixed noise, drawn with the averaged weights.
+
+Axes: B batch, L tokens, N subjects, C latent channels, H W latents or pixels, 3 RGB, R side of a reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdlab.data.captions import encode, mark, parse
+from fdlab.data.entry import Source
+from fdlab.data.layout import read_annotation
+from fdlab.data.transforms import CLIP_MEAN, CLIP_STD, composite, resize
+from fdlab.diffusion import guiders
+from fdlab.diffusion.conditioning import Conditioning
+from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.initial import latents
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.sampler import sample
+from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.files import whole
+from fdlab.models.conditioning import condition
+from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.latents import decode_latents
+from fdlab.randomness import derive, numpy_rng
+
+if TYPE_CHECKING:
+    from fdlab.models.backbone import Backbone
+
+NEW_PLACE = "on a beach"
+"""What the second picture of a subject asks for, beside its own caption."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture of a grid: a prompt with markers and its subjects' references (3RR each, as the encoder takes them)."""
+
+    prompt: str
+    references: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows of cases; a row shares its subjects, which are shown at its left."""
+
+    rows: Sequence[Sequence[Case]]
+    seed: int = 0
+    guider: str = "sdm"
+    options: dict[str, Any] = field(default_factory=dict)
+    guidance_scale: float = 5.0
+    num_steps: int = 20
+    scheduler: str = "ddim"
+
+
+def cases_from_data(source: Source, root: Path, num: int, seed: int) -> list[list[Case]]:
+    """The first `num` pictures that have subjects: their own captions, and their first subject in another place."""
+    rng = numpy_rng(seed, "grid references")
+    rows: list[list[Case]] = []
+    seen: set[str] = set()
+    for row in source.usable:
+        entry = source.entry(row)
+        if not entry.keys_N or entry.id in seen:
+            continue
+        seen.add(entry.id)
+        references = tuple(composite(source.reference(key), "grey", rng) for key in entry.keys_N)
+        annotation = read_annotation(root, entry.id)
+        ends = [subject.end for subject in annotation.subjects]
+        if len(ends) != len(references):
+            continue
+        noun = annotation.caption[: ends[0]].split()[-1]
+        prompts = [mark(annotation.caption, ends), f"a {noun} <|image|> {NEW_PLACE}"]
+        rows.append([Case(prompts[0], references), Case(prompts[1], references[:1])])
+        if len(rows) == num:
+            break
+    return rows
+
+
+def captions_from_data(source: Source, root: Path, num: int) -> list[list[Case]]:
+    """The captions of the first pictures, two a row, without subjects."""
+    ids = list(dict.fromkeys(source.entry(row).id for row in source.usable[: 4 * num]))[: 2 * num]
+    cases = [Case(read_annotation(root, id).caption) for id in ids]
+    return [cases[i : i + 2] for i in range(0, len(cases), 2)]
+
+
+@torch.no_grad()
+def draw(backbone: Backbone, grid: Grid, device: torch.device) -> np.ndarray:
+    """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random stream."""
+    cases = [case for row in grid.rows for case in row]
+    model = guiders.Model(UNetDenoiser(backbone.unet), _conditioning(backbone, cases, grid.guider, device))
+    config = backbone.need("scheduler")
+    guider = guiders.build(
+        grid.guider,
+        num_steps=grid.num_steps,
+        guidance=Guidance(grid.guidance_scale),
+        schedule=NoiseSchedule.from_config(config).to(device),
+        **{name: model for name in guiders.needs(grid.guider)},
+        **grid.options,
+    )
+    seeds = [derive(grid.seed, "grid", index) for index in range(len(cases))]
+    z_BCHW = latents(seeds, backbone.latent_shape_CHW, device=device)
+    z_BCHW = sample(guider, make_scheduler(grid.scheduler, config), z_BCHW, grid.num_steps)
+    x_B3HW = decode_latents(backbone.vae, z_BCHW).float().clamp(-1, 1)
+    pictures = ((x_B3HW + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return _lay_out(grid, pictures)
+
+
+def write(path: Path, grid_HW3: np.ndarray) -> None:
+    """Write a grid as PNG, whole or not at all."""
+    from PIL import Image
+
+    with whole(path) as temporary:
+        Image.fromarray(grid_HW3).save(temporary, format="PNG")
+
+
+def _conditioning(backbone: Backbone, cases: list[Case], guider: str, device: torch.device) -> Conditioning:
+    encoded = [encode(backbone.tokenizer, *parse(case.prompt)) for case in cases]
+    ids_BL = torch.from_numpy(np.stack([e.input_ids_L for e in encoded]))
+    token_BL = torch.zeros(ids_BL.shape, dtype=torch.bool)
+    for b, e in enumerate(encoded):
+        token_BL[b, e.positions] = True
+    num = max(len(case.references) for case in cases)
+    if guiders.needs(guider) == ("tdm",) or num == 0:
+        return Conditioning(*condition(backbone, ids_BL.to(device), token_BL.to(device)))
+    size = backbone.reference_size
+    references_BN3RR = torch.zeros(len(cases), num, 3, size, size)
+    valid_BN = torch.zeros(len(cases), num, dtype=torch.bool)
+    for b, case in enumerate(cases):
+        for n, reference in enumerate(case.references):
+            references_BN3RR[b, n], valid_BN[b, n] = reference, True
+    given = (ids_BL, token_BL, references_BN3RR, valid_BN)
+    return Conditioning(*condition(backbone, *(tensor.to(device) for tensor in given)))
+
+
+def _lay_out(grid: Grid, pictures: np.ndarray) -> np.ndarray:
+    """White between pictures; a row's references at its left, as many columns as the row with most needs."""
+    size, gap = pictures.shape[1], 2
+    shown = max((len(case.references) for row in grid.rows for case in row), default=0)
+    columns = shown + max(len(row) for row in grid.rows)
+    cell = size + gap
+    canvas = np.full((cell * len(grid.rows) - gap, cell * columns - gap, 3), 255, np.uint8)
+    index = 0
+    for y, row in enumerate(grid.rows):
+        cells = [_reference_pixels(r, size) for r in max((case.references for case in row), key=len)]
+        cells += [None] * (shown - len(cells))  # type: ignore[list-item]
+        cells += list(pictures[index : index + len(row)])
+        index += len(row)
+        for x, picture in enumerate(cells):
+            if picture is not None:
+                canvas[y * cell : y * cell + size, x * cell : x * cell + size] = picture
+    return canvas
+
+
+def _reference_pixels(reference_3RR: Tensor, size: int) -> np.ndarray:
+    mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+    image_RR3 = reference_3RR.permute(1, 2, 0) * std + mean
+    return resize((image_RR3.clamp(0, 1) * 255).round().byte().numpy(), size)

@@ -1,0 +1,69 @@
+"""The subject-augmented model (SDM): denoiser, fusion and the end of the image encoder learn from cut-out references.
+
+Face-diffuser (arXiv 2311.10329), section 3.2; FastComposer (arXiv 2305.10431), sections 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from fdlab.models.backbone import Backbone
+from fdlab.models.trainable import sdm_choice, select
+from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.module import Optimization
+from fdlab.training.objective import Losses, SubjectNetworks, SubjectSettings, subject_augmented_losses
+
+
+class SDM(DenoisingTraining):
+    """UNet, fusion MLP and the image encoder's last blocks learn. Parameters are those of conf/model/sdm.yaml."""
+
+    KIND = "sdm"
+    PARTS = ("unet", "image_encoder", "fusion")
+    REFERENCES = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        seed: int,
+        condition_dropout: float = 0.1,
+        text_only: float = 0.0,
+        subject_keep: float = 0.9,
+        train_image_blocks: int = 2,
+        masked_loss: float = 0.5,
+        masked_loss_mode: Literal["released", "sample"] = "sample",
+        localization_weight: float = 1e-3,
+        localization_blocks: int = 5,
+        localization_normalize: bool = False,
+        prediction_type: str = "epsilon",
+        min_snr_gamma: float | None = None,
+        gradient_checkpointing: bool = False,
+        **optimization: Any,
+    ) -> None:
+        super().__init__(
+            backbone,
+            seed,
+            Optimization(**optimization),
+            condition_dropout=condition_dropout,
+            prediction_type=prediction_type,
+            min_snr_gamma=min_snr_gamma,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.subjects = SubjectSettings(
+            text_only=text_only,
+            subject_keep=subject_keep,
+            masked_loss=masked_loss,
+            masked_loss_per_sample=masked_loss_mode == "sample",
+            localization_weight=localization_weight,
+            localization_blocks=localization_blocks,
+            localization_normalize=localization_normalize,
+        )
+        self.start(select(backbone, sdm_choice(train_image_blocks)))
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+        """Noise loss under the augmented captions, and localization."""
+        b = self.backbone
+        networks = SubjectNetworks(b.unet, b.text_encoder, b.image_encoder, b.fusion)
+        z0_BCHW = self.latents(batch)
+        return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, generator)

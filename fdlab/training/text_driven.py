@@ -1,0 +1,53 @@
+"""The text-driven model (TDM), and the base it starts from: the denoiser learns from captions.
+
+Face-diffuser (arXiv 2311.10329), section 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fdlab.models.backbone import Backbone
+from fdlab.models.trainable import TDM as TRAINED
+from fdlab.models.trainable import select
+from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.module import Optimization
+from fdlab.training.objective import Losses, text_driven_losses
+
+
+class TDM(DenoisingTraining):
+    """Only the UNet learns. Parameters are those of conf/model/tdm.yaml."""
+
+    KIND = "tdm"
+    PARTS = ("unet",)
+    REFERENCES = False
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        seed: int,
+        condition_dropout: float = 0.1,
+        prediction_type: str = "epsilon",
+        min_snr_gamma: float | None = None,
+        gradient_checkpointing: bool = False,
+        **optimization: Any,
+    ) -> None:
+        super().__init__(
+            backbone,
+            seed,
+            Optimization(**optimization),
+            condition_dropout=condition_dropout,
+            prediction_type=prediction_type,
+            min_snr_gamma=min_snr_gamma,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.start(select(backbone, TRAINED))
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+        """Noise loss under the captions."""
+        z0_BCHW = self.latents(batch)
+        return text_driven_losses(
+            batch, z0_BCHW, self.backbone.unet, self.backbone.text_encoder, self.noise, generator
+        )
