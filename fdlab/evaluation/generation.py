@@ -89,7 +89,7 @@ def generate(
     folder.mkdir(parents=True, exist_ok=True)
     stamp = {"fingerprint": fingerprint(settings or {}), "settings": dict(settings or {})}
     stamp_path = folder / STAMP
-    if not _same_stamp(stamp_path, stamp["fingerprint"]):
+    if not same_stamp(stamp_path, stamp["fingerprint"]):
         # Old pictures go before the new stamp comes: a kill in between leaves nothing that lies.
         stamp_path.unlink(missing_ok=True)
         for path in folder.glob("*.png"):
@@ -108,7 +108,8 @@ def generate(
     return [folder / job.file for job in todo]
 
 
-def _same_stamp(path: Path, expected: str) -> bool:
+def same_stamp(path: Path, expected: str) -> bool:
+    """Whether a folder's stamp carries the fingerprint expected."""
     if not path.is_file():
         return False
     try:

@@ -45,18 +45,22 @@ class FeatureExtractor(Protocol):
     name: str
     sha256: str | None
 
-    def __call__(self, images_BHW3: np.ndarray) -> np.ndarray: ...
+    def __call__(self, images_BHW3: np.ndarray) -> Any:
+        """Features (B, D), an array or a tensor."""
 
 
-class ClipExtractor(Protocol):
+class TextFeatures(Protocol):
+    """Features of prompts, and which prompts had to be cut."""
+
+    feature_BD: Any
+    truncated_B: Any
+
+
+class ClipExtractor(FeatureExtractor, Protocol):
     """A dual encoder that is not the conditioner of any model measured."""
 
-    name: str
-    sha256: str | None
-
-    def images(self, images_BHW3: np.ndarray) -> np.ndarray: ...
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray: ...
+    def text(self, prompts: Sequence[str]) -> Any:
+        """`TextFeatures` of prompts."""
 
 
 class Judge(Protocol):
@@ -65,7 +69,8 @@ class Judge(Protocol):
     name: str
     sha256: str | None
 
-    def __call__(self, images_BHW3: np.ndarray) -> dict[str, list[str]]: ...
+    def __call__(self, images_BHW3: np.ndarray) -> dict[str, list[str]]:
+        """Attribute -> one answer a picture."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def measure(
                 chosen += [prominent(entry) for entry in found]
                 embeddings.append(_embed(extractors.faces, images, chosen[start:]))
             if extractors.clip:
-                clip.append(finite(extractors.clip.images(images), extractors.clip.name))
+                clip.append(finite(extractors.clip(images), extractors.clip.name))
             if extractors.features:
                 features.append(finite(extractors.features(images), extractors.features.name))
             if extractors.judge:
@@ -176,7 +181,8 @@ def _embed(extractor: FaceExtractor, images_BHW3: np.ndarray, chosen: Sequence[A
 
 
 def finite(features: Any, name: str) -> np.ndarray:
-    array = np.asarray(features, np.float64)
+    """Features of any device as float64. UserError where one is not finite."""
+    array = np.asarray(features.detach().cpu() if hasattr(features, "detach") else features, np.float64)
     if not np.isfinite(array).all():
         raise UserError(f"extractor '{name}' gave features that are not finite (NaN); check its weights and the images.")
     return array

@@ -101,6 +101,9 @@ class Sampled:
                 f"benchmark '{benchmark.name}' has pictures of {benchmark.size} pixels, the backbone draws "
                 f"{self.any.image_size}; choose another benchmark or backbone."
             )
+        kinds = {model.need("scheduler").get("prediction_type", "epsilon") for model in self.models.values() if model}
+        if len(kinds) > 1:
+            raise UserError(f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused.")
         self._references: dict[str, Tensor] = {}
 
     @torch.no_grad()

@@ -105,6 +105,11 @@ def write(folder: Path, record: Mapping[str, Any], rows: Iterable[Mapping[str, A
     return folder / RECORD
 
 
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder's per_sample.jsonl."""
+    return [json.loads(line) for line in (folder / PER_SAMPLE).read_text().splitlines()]
+
+
 def read(path: Path | str) -> dict[str, Any]:
     """Read a record and check it. UserError that names the file and the first thing wrong."""
     path = Path(path)

@@ -41,10 +41,15 @@ def score(
     if extractors.faces:
         metrics |= _identity(benchmark, measured, known, own_N, extractors.faces, rows)
     if extractors.clip and measured.clip_ND is not None:
-        text_ND = finite(extractors.clip.texts([plain(job.text) for job in todo]), extractors.clip.name)
+        prompts = [plain(job.text) for job in todo]
+        different = sorted(set(prompts))
+        text = extractors.clip.text(different)
+        place = {prompt: i for i, prompt in enumerate(different)}
+        text_ND = finite(text.feature_BD, extractors.clip.name)[[place[prompt] for prompt in prompts]]
         values = clip_score(measured.clip_ND, text_ND)
         _fill(rows, "clip_score", values)
         _add(metrics, "clip_score", bootstrap.mean(values, own_N, benchmark.seed), info(extractors.clip))
+        metrics["clip_score"]["num_truncated_prompts"] = int(sum(bool(cut) for cut in text.truncated_B))
     if extractors.judge and measured.judged is not None:
         truth = [job.prompt.truth for job in todo]
         right = correct(measured.judged, truth)

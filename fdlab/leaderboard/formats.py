@@ -93,6 +93,8 @@ def show(groups: Sequence[Group], quoted: Sequence[Quoted]) -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a pipe has no width of its own
     for group in groups:
         console.print(table.terminal([named(entry) for entry in group.entries], group.title))
     for q in quoted:

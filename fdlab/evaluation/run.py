@@ -1,0 +1,207 @@
+"""Evaluate: draw a benchmark with each method, measure, write records, figures and the report, print the table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fdlab.errors import UserError, unknown
+from fdlab.evaluation import benchmarks, generation, measuring, provenance, record, scoring, table
+from fdlab.evaluation.benchmarks import Benchmark
+from fdlab.evaluation.measuring import Extractors, References
+from fdlab.evaluation.rows import Row, standard
+from fdlab.files import write_text
+
+MAIN, OTHERS = "evaluation", "evaluation/rows"
+KINDS = ("people", "folder")
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What all rows of one evaluation share."""
+
+    cfg: Any
+    benchmark: Benchmark
+    todo: list[generation.Job]
+    extractors: Extractors
+    references: References
+    device: str
+
+
+def evaluate(
+    cfg: Any, run_dir: Path, rows: Sequence[Row] | None = None, extractors: Extractors | None = None
+) -> list[dict[str, Any]]:
+    """Evaluate `rows` (by default those of `rows.standard`) and return their records, the main one last.
+
+    The last row is the method itself: its files are in `run_dir`/evaluation, the others' in evaluation/rows/<name>.
+    What an interrupted call drew is kept. Raises: UserError before anything is drawn, where input is wrong.
+    """
+    device = device_of(cfg)
+    benchmark = open_benchmark(cfg)
+    if rows is None:
+        rows = standard(cfg, benchmark, run_dir, device)
+    if extractors is None:
+        from fdlab.evaluation.loading import shipped
+
+        extractors = shipped(device)
+    todo = generation.jobs(benchmark)
+    references = measuring.references(benchmark, extractors)
+    bench = _Bench(cfg, benchmark, todo, extractors, references, device)
+    records = [_row(bench, row, folder_of(run_dir, rows, row)) for row in rows]
+    finish(cfg, run_dir, benchmark, rows, records)
+    title = f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {len(todo)} pictures a method"
+    table.show(records, title)
+    return records
+
+
+def open_benchmark(cfg: Any) -> Benchmark:
+    """The benchmark of a configuration, rendered first if it is one of rendered people, then limited. Raises: UserError."""
+    settings = cfg.benchmark
+    folder = Path(settings.folder).expanduser()
+    if settings.kind not in KINDS:
+        raise unknown("benchmark.kind", str(settings.kind), KINDS)
+    if settings.kind == "people" and not (folder / benchmarks.MANIFEST).is_file():
+        from fdlab.people import benchmark as rendered
+
+        rendered.render(folder, settings.name)
+    return benchmarks.load(folder).limited(settings.max_subjects, settings.max_prompts, settings.max_images)
+
+
+def device_of(cfg: Any) -> str:
+    """The device to evaluate on: a GPU if there is one, unless the trainer is told to use the CPU."""
+    import torch
+
+    accelerator = cfg.trainer.accelerator
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu, but no GPU is here; allowed: auto, cpu.")
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def folder_of(run_dir: Path, rows: Sequence[Row], row: Row) -> Path:
+    """Where a row's record and pictures go."""
+    return run_dir / MAIN if row is rows[-1] else run_dir / OTHERS / row.name
+
+
+def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
+    """Draw, measure and record one method."""
+    start = time.perf_counter()
+    paths = _draw(bench, row, folder / "images")
+    measured = measuring.measure(paths, bench.extractors, bench.benchmark.size, description=f"{row.label}: scoring")
+    metrics, samples = scoring.score(
+        bench.benchmark, bench.todo, measured, bench.references, bench.extractors, compare_with_real=not row.is_real
+    )
+    seconds = time.perf_counter() - start
+    method = {"name": row.name, "label": row.label, **row.method}
+    written = record.build(
+        bench.benchmark.summary(),
+        method,
+        metrics,
+        provenance.measured(bench.cfg, bench.device, seconds, bench.benchmark.seed),
+    )
+    record.write(folder, written, samples)
+    return written
+
+
+def _draw(bench: _Bench, row: Row, folder: Path) -> list[Path]:
+    settings = {
+        "benchmark": bench.benchmark.sha256,
+        "method": dict(row.method),
+        "row": row.name,
+        "device": bench.device,
+        "code": code_sha256(),
+    }
+    target = folder
+    if row.shared:
+        # What no run changes is drawn once for all runs.
+        digest = generation.fingerprint(settings)[:24]
+        target = Path(bench.cfg.paths.cache).expanduser() / "evaluation" / f"{row.name}-{digest}"
+    missing = any(not (target / job.file).is_file() for job in bench.todo) or not (target / generation.STAMP).is_file()
+    method = row.make() if missing or not _same(target, settings) else _never
+    paths = generation.generate(
+        bench.todo, method, target, settings, int(bench.cfg.benchmark.batch_size), description=f"{row.label}: drawing"
+    )
+    if target == folder:
+        return paths
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        _copy(path, folder / path.name)
+    return [folder / path.name for path in paths]
+
+
+def _same(folder: Path, settings: dict[str, Any]) -> bool:
+    return generation.same_stamp(folder / generation.STAMP, generation.fingerprint(settings))
+
+
+def _never(batch: Sequence[generation.Job]) -> Any:
+    raise AssertionError("every picture is there; nothing has to be drawn")
+
+
+def _copy(source: Path, target: Path) -> None:
+    from fdlab.files import whole
+
+    with whole(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def code_sha256() -> str:
+    """Digest of the code that draws, so that pictures of an older version are not taken for new ones."""
+    import fdlab
+
+    root = Path(fdlab.__file__).parent
+    files = [p for room in ("diffusion", "models", "data") for p in sorted((root / room).rglob("*.py"))]
+    files.append(root / "evaluation" / "methods.py")
+    return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in files)).hexdigest()
+
+
+def finish(
+    cfg: Any, run_dir: Path, benchmark: Benchmark, rows: Sequence[Row], records: Sequence[dict[str, Any]]
+) -> None:
+    """Figures, table and report of records that are written already."""
+    from omegaconf import OmegaConf
+
+    from fdlab.evaluation import figures, report
+
+    folder = run_dir / MAIN / "figures"
+    shown = []
+    path = folder / "pictures.png"
+    figures.image_grid(*_grid(run_dir, benchmark, rows), path)
+    shown.append(("Same person, same prompt, one column a method", path))
+    names = table.columns(records)
+    if names:
+        path = folder / "intervals.png"
+        figures.intervals(records, names, [table.label(r) for r in records], path)
+        shown.append(("Every method with its 95 % interval", path))
+    samples = record.read_rows(run_dir / MAIN)
+    if any(sample.get("similarity_to") for sample in samples):
+        path = folder / "similarity.png"
+        figures.similarity_histogram(samples, [s.id for s in benchmark.subjects], path, table.label(records[-1]))
+        shown.append(("How similar drawn faces are to their own and to other references", path))
+    if (run_dir / "metrics.csv").is_file() and figures.training_curves(run_dir / "metrics.csv", folder / "curves.png"):
+        shown.append(("Training curves", folder / "curves.png"))
+    grids = sorted((run_dir / "samples").glob("*.png"), key=os.path.getmtime) if (run_dir / "samples").is_dir() else []
+    if grids:
+        shown.append((f"Last sample grid while training ({grids[-1].name})", grids[-1]))
+    write_text(run_dir / MAIN / "table.md", f"{table.markdown(records, list(record.METRICS))}\n{table.NOTE}\n")
+    config = OmegaConf.to_yaml(cfg, resolve=True) if OmegaConf.is_config(cfg) else str(cfg)
+    title = f"{getattr(cfg, 'experiment', 'evaluation')} / {run_dir.name}"
+    report.write(run_dir / "report.html", title, records, rows[-1].name, shown, [("Configuration", config)])
+
+
+def _grid(
+    run_dir: Path, benchmark: Benchmark, rows: Sequence[Row], num: int = 8
+) -> tuple[list[tuple[str, list[Path | None]]], list[str]]:
+    """Up to `num` subjects, each with another prompt: reference, then every row's picture."""
+    lines: list[tuple[str, list[Path | None]]] = []
+    for i, subject in enumerate(benchmark.subjects[:num]):
+        prompt = benchmark.prompts[i % len(benchmark.prompts)]
+        file = f"{subject.id}-{prompt.id}-0.png"
+        pictures: list[Path | None] = [benchmark.folder / subject.references[0]]
+        pictures += [folder_of(run_dir, rows, row) / "images" / file for row in rows]
+        lines.append((scoring.plain(prompt.text.format(noun=subject.noun)), pictures))
+    return lines, ["reference", *(row.label for row in rows)]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdlab.errors import UserError
+from fdlab.evaluation import benchmarks, generation
+from fdlab.evaluation.generation import Job
+
+
+def digest(paths: list[Path]) -> list[bytes]:
+    return [np.asarray(Image.open(path)).tobytes() for path in paths]
+
+
+def test_jobs_have_distinct_stable_seeds(folder: Path) -> None:
+    bench = benchmarks.load(folder)
+    todo = generation.jobs(bench)
+    assert len(todo) == 4 * 4 * 2 and len({job.seed for job in todo}) == len({job.file for job in todo}) == len(todo)
+    assert todo[0].text == "a woman <|image|> on a beach" and todo[0].file == "s00-p00-0.png"
+    # A selection draws the same pictures as the whole.
+    whole = {job.id: job.seed for job in todo}
+    assert all(whole[job.id] == job.seed for job in generation.jobs(bench.limited(2, 2, 1)))
+
+
+def test_pictures_do_not_depend_on_batch_or_order(folder: Path, tmp_path: Path, world: ModuleType) -> None:
+    todo = generation.jobs(benchmarks.load(folder))
+    one = generation.generate(todo, world.Painter(), tmp_path / "a", batch_size=5)
+    generation.generate(todo[::-1], world.Painter(), tmp_path / "b", batch_size=32)
+    assert digest(one) == digest([tmp_path / "b" / path.name for path in one])
+
+
+def test_interrupted_generation_goes_on_without_drawing_again(folder: Path, tmp_path: Path, world: ModuleType) -> None:
+    todo = generation.jobs(benchmarks.load(folder))
+    whole = generation.generate(todo, world.Painter(), tmp_path / "whole")
+
+    class Dies(world.Painter):  # type: ignore[name-defined, misc]
+        def __call__(self, batch: list[Job]) -> np.ndarray:
+            if len(self.drawn) >= 10:
+                raise KeyboardInterrupt
+            return super().__call__(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        generation.generate(todo, Dies(), tmp_path / "parts", batch_size=5)
+    rest = world.Painter()
+    paths = generation.generate(todo, rest, tmp_path / "parts", batch_size=5)
+    assert len(rest.drawn) == len(todo) - 10 and digest(paths) == digest(whole)
+    idle = world.Painter()
+    generation.generate(todo, idle, tmp_path / "parts")
+    assert idle.drawn == []
+
+
+def test_other_settings_draw_again(folder: Path, tmp_path: Path, world: ModuleType) -> None:
+    todo = generation.jobs(benchmarks.load(folder))
+    generation.generate(todo, world.Painter(), tmp_path, {"steps": 10})
+    again = world.Painter()
+    generation.generate(todo, again, tmp_path, {"steps": 20})
+    assert len(again.drawn) == len(todo)
+
+
+def test_png_says_what_it_is(folder: Path, tmp_path: Path, world: ModuleType) -> None:
+    job = generation.jobs(benchmarks.load(folder))[0]
+    path = generation.generate([job], world.Painter(), tmp_path)[0]
+    with Image.open(path) as image:
+        assert image.format == "PNG" and image.info["prompt"] == job.text and image.info["seed"] == str(job.seed)
+
+
+def test_bad_pictures_are_named(tmp_path: Path) -> None:
+    Image.new("L", (16, 16)).save(tmp_path / "grey.png")
+    Image.new("RGBA", (16, 16)).save(tmp_path / "alpha.png")
+    Image.new("RGB", (8, 16)).save(tmp_path / "size.png")
+    (tmp_path / "corrupt.png").write_bytes(b"no image")
+    for name, message in (("grey", "mode L"), ("alpha", "mode RGBA"), ("size", "8 x 16"), ("corrupt", "cannot be read"), ("gone", "missing")):
+        with pytest.raises(UserError, match=message):
+            generation.read_image(tmp_path / f"{name}.png", 16)
+
+
+def test_a_method_of_wrong_shape_is_a_bug(folder: Path, tmp_path: Path) -> None:
+    todo = generation.jobs(benchmarks.load(folder))[:2]
+    with pytest.raises(TypeError, match="must return uint8"):
+        generation.generate(todo, lambda batch: np.zeros((1, 4, 4, 3), np.uint8), tmp_path)
