@@ -12,11 +12,9 @@ ALLOWED = ("fdlab.", "torch.optim.")
 def instantiate(node: Any, **extra: Any) -> Any:
     """Build the object that `node._target_` names from the node's other keys and from `extra`.
 
-    Nested mappings and lists arrive as plain Python ones. Raises: UserError for a target that is missing, not
-    allowed, or does not take the arguments.
+    Nested mappings and lists arrive as plain Python ones, `extra` as it is: Hydra, which copies what passes through
+    it, never sees it. Raises: UserError for a target that is missing or not allowed.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate as hydra_instantiate
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
@@ -25,8 +23,17 @@ def instantiate(node: Any, **extra: Any) -> Any:
     for target in _targets(plain):
         if not target.startswith(ALLOWED):
             raise UserError(f"_target_={target}: only {', '.join(f'{p}*' for p in ALLOWED)} may be built.")
+    if not extra:
+        return _hydra(plain)
+    return _hydra({**plain, "_partial_": True})(**extra)
+
+
+def _hydra(plain: dict[str, Any]) -> Any:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as hydra_instantiate
+
     try:
-        return hydra_instantiate(plain, _convert_="all", _recursive_=True, **extra)
+        return hydra_instantiate(plain, _convert_="all")
     except InstantiationException as error:
         # A bad value reported by the object itself is what the user needs to read, not where Hydra stood.
         if isinstance(error.__cause__, UserError):

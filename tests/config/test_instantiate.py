@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
+from fdlab.config.compose import compose
 from fdlab.config.instantiate import instantiate
+from fdlab.config.locate import options
 from fdlab.errors import UserError
 
 
@@ -31,3 +33,26 @@ def test_lists_and_mappings_arrive_as_plain_python() -> None:
 def test_what_the_object_says_about_a_bad_value_reaches_the_user() -> None:
     with pytest.raises(UserError, match="name=/: allowed are"):
         instantiate({"_target_": "fdlab.config.naming.check", "name": "/"})
+
+
+@pytest.mark.parametrize("experiment", [name for name in options("exp") if not name.endswith("_sd15")])
+def test_every_experiment_builds_its_training_on_the_network_handed_in(experiment: str) -> None:
+    from fdlab.models.tiny import tiny_backbone
+
+    cfg, backbone = compose([f"+exp={experiment}"]), tiny_backbone()
+    module = instantiate(cfg.model, backbone=backbone, seed=cfg.seed)
+    assert module.backbone.unet is backbone.unet
+    assert module.optimization.lr == cfg.model.lr
+    assert all(name.split(".")[0] in module.PARTS for name in module.trainable_parameters())
+
+
+@pytest.mark.parametrize("experiment", [name for name in options("exp") if name.endswith("_sd15")])
+def test_the_twins_build_on_stable_diffusions_parts(experiment: str) -> None:
+    from fdlab.models.tiny import tiny_sd15
+
+    cfg = compose([f"+exp={experiment}", "data.root=/somewhere"])
+    module = instantiate(cfg.model, backbone=tiny_sd15(subjects=True), seed=cfg.seed)
+    assert (
+        type(module).__name__.lower() == experiment.replace("base", "tdm").replace("fastcomposer", "sdm")[:3]
+    )
+    assert module.backbone.unet.is_gradient_checkpointing
