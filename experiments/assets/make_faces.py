@@ -6,7 +6,8 @@
     python experiments/assets/make_faces.py template --oracle FOLDER
     python experiments/assets/make_faces.py mean     --images FOLDER
 
-`weights`, `template` and `mean` need fdlab; `oracle` and `golden` run dlib itself and need an environment of their own.
+`weights`, `template` and `mean` need fdlab; `oracle` and `golden` run dlib itself: give them an environment
+of their own.
 Where the packages come from:
     pip download --no-deps facenet-pytorch==2.6.0
     npm pack @vladmandic/face-api@1.7.15
@@ -43,7 +44,7 @@ def make_weights(facenet: Path, face_api: Path) -> None:
 
 
 def convert_mtcnn(wheel: zipfile.ZipFile) -> dict:
-    """Rename to the layers of `mtcnn_nets`, and turn the first dense layer's inputs from (w, h, c) to (c, h, w)."""
+    """Rename to the layers of `mtcnn_nets`; the first dense layer's inputs go from (w, h, c) to (c, h, w)."""
     import torch
 
     tensors = {}
@@ -69,14 +70,15 @@ def convert_mtcnn(wheel: zipfile.ZipFile) -> dict:
 
 TRUNK = {
     "pnet": ["conv1", "prelu1", "pool1", "conv2", "prelu2", "conv3", "prelu3"],
-    "rnet": ["conv1", "prelu1", "pool1", "conv2", "prelu2", "pool2", "conv3", "prelu3", "flatten", "dense4", "prelu4"],
-    "onet": ["conv1", "prelu1", "pool1", "conv2", "prelu2", "pool2", "conv3", "prelu3", "pool3", "conv4", "prelu4",
-             "flatten", "dense5", "prelu5"],
+    "rnet": ["conv1", "prelu1", "pool1", "conv2", "prelu2", "pool2", "conv3", "prelu3", "flatten", "dense4",
+             "prelu4"],
+    "onet": ["conv1", "prelu1", "pool1", "conv2", "prelu2", "pool2", "conv3", "prelu3", "pool3", "conv4",
+             "prelu4", "flatten", "dense5", "prelu5"],
 }  # fmt: skip
 
 
 def convert_dlib(package: tarfile.TarFile) -> dict:
-    """Keep the uint8 codes with their (scale, minimum); filters from (h, w, in, out) to torch's (out, in, h, w)."""
+    """Keep the uint8 codes with their (scale, minimum); filters from (h, w, in, out) to (out, in, h, w)."""
     import torch
 
     kinds = {"conv/filters": "weight", "conv/bias": "bias", "scale/weights": "gain", "scale/biases": "offset"}
@@ -101,7 +103,7 @@ def convert_dlib(package: tarfile.TarFile) -> dict:
 
 
 def make_oracle(face_api: Path, out: Path, extra: list[Path]) -> None:
-    """Run dlib on the photos: per face its five points, chip and descriptor, as one npz a photo beside the photo.
+    """Run dlib on the photos: every face's five points, chip and descriptor, one npz beside each photo.
 
     Each photo is taken at full size and shrunk to 640 and 320 pixels of width, as it is and mirrored.
     """
@@ -155,7 +157,7 @@ GOLDEN = (
 
 
 def make_golden(oracle: Path, out: Path) -> None:
-    """Crop some of the oracle's faces and run dlib once more, on the crops alone; one npz and one png a face."""
+    """Crop some of the oracle's faces and run dlib once more, on the crops alone: an npz and a png a face."""
     import dlib
     import face_recognition_models
     from PIL import Image
@@ -189,10 +191,10 @@ def make_golden(oracle: Path, out: Path) -> None:
 
 
 def fit_template(oracle: Path) -> None:
-    """Place MTCNN's five points in dlib's chip (mean position, fitted weight; mirror-symmetric); print the constants.
+    """Place MTCNN's five points in dlib's chip (mean position, fitted weight, mirror-symmetric); print them.
 
-    The weights minimise how far the recogniser's frame from MTCNN's points lies from dlib's own frame, as the mean square
-    distance of dlib's five points between the two, over every face that both detectors find.
+    The weights minimise how far the recogniser's frame from MTCNN's points lies from dlib's own frame, as the
+    mean square distance of dlib's five points between the two, over every face that both detectors find.
     """
     import torch
 
@@ -236,9 +238,7 @@ def fit_template(oracle: Path) -> None:
     ):
         for with_weights in (False, True):
             pixels = error(test, *fit(train, with_weights)).sqrt().mean() * 150
-            print(
-                f"{int(train.sum())} faces, {title}, weights fitted: {with_weights}: {pixels:.2f} chip pixels off"
-            )
+            print(f"{int(train.sum())} faces, {title}, fitted {with_weights}: {pixels:.2f} chip pixels off")
     template_52, weight_5 = fit(everyone, True)
     print("MTCNN_52 =", [tuple(round(value, 4) for value in point) for point in template_52.tolist()])
     print("MTCNN_WEIGHT_5 =", [round(value, 3) for value in weight_5.tolist()])
@@ -289,7 +289,9 @@ def make_mean(images: Path) -> None:
 
     embedding_ND = torch.cat(parts)
     save_file({"mean_D": embedding_ND.mean(0)}, ASSETS / "dlib_resnet_mean.safetensors")
-    print(f"mean of {len(embedding_ND)} faces in {len(paths)} pictures")
+    print(
+        f"mean of {len(embedding_ND)} faces in {len(paths)} pictures: note it and the new digest in the manifest"
+    )
 
 
 def read(package: tarfile.TarFile, name: str) -> bytes:

@@ -30,7 +30,7 @@ class TextFeatures(NamedTuple):
 
     feature_BD: Tensor
     truncated_B: Tensor
-    """bool; the prompt had more tokens than the text encoder takes and lost its tail (never its end token)."""
+    """bool; the prompt had too many tokens for the text encoder and lost its tail (never its end token)."""
 
     @property
     def num_truncated(self) -> int:
@@ -42,7 +42,7 @@ class ClipExtractor:
     """A CLIP model as `CLIPModel.save_pretrained` and its tokenizer write it, read from `folder`.
 
     Features have unit length, so that the dot product of a picture's and a prompt's is the raw cosine (CLIP
-    score) and pictures' features serve CMMD. UserError when the folder, its weights or its tokenizer are missing.
+    score) and pictures' features serve CMMD. UserError when folder, weights or tokenizer are missing.
     """
 
     version = "1"
@@ -91,7 +91,7 @@ class ClipExtractor:
 
     @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> TextFeatures:
-        """Unit-length features (B, D) of prompts; a prompt too long is cut before its end token and counted."""
+        """Unit-length features (B, D) of prompts; one too long is cut before its end token and counted."""
         rows, truncated = [], []
         for prompt in prompts:
             ids = self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"]
@@ -101,7 +101,7 @@ class ClipExtractor:
         if not rows:
             return TextFeatures(torch.zeros(0, self.dim), truncated_B)
         length = max(len(row) for row in rows)
-        # Causal attention makes what follows the end token irrelevant to it; the end token itself is a safe filler.
+        # Causal attention hides from the end token what follows it; so it is itself a safe filler.
         pad = self.tokenizer.pad_token_id
         filled = [row + [row[-1] if pad is None else pad] * (length - len(row)) for row in rows]
         mask = [[1] * len(row) + [0] * (length - len(row)) for row in rows]

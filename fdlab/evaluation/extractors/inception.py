@@ -5,6 +5,7 @@ Axes: B pictures, H W pixels, D = 2048.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -40,8 +41,8 @@ class ScriptedTrunk(nn.Module):
 class InceptionExtractor:
     """Features for FID, after clean-fid's resize (bicubic, antialiased, floats).
 
-    path: the state dict or the TorchScript file. The name is `inception_2015` for the known state dict and says
-    so when the weights are others. UserError when the file is missing or holds another network.
+    path: the state dict or the TorchScript file. The name is `inception_2015` for the known state dict and
+    says so when the weights are others. UserError when the file is missing or holds another network.
     """
 
     version = "1"
@@ -59,7 +60,7 @@ class InceptionExtractor:
         self.sha256 = sha256(path)
         if _is_torchscript(path):
             self.name = "inception_2015_torchscript"
-            self.network: nn.Module = ScriptedTrunk(torch.jit.load(path, map_location="cpu"))
+            self.network: nn.Module = _from_torchscript(path)
         else:
             known = self.sha256.startswith(STATE_DICT_SHA256_STARTS)
             self.name = "inception_2015" if known else "inception_unknown_weights"
@@ -79,6 +80,16 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
+
+
+def _from_torchscript(path: Path) -> ScriptedTrunk:
+    with warnings.catch_warnings():
+        # The file of 2020 exists in no newer format; torch still reads it.
+        warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
+        script = torch.jit.load(path, map_location="cpu")
+    if not hasattr(script, "layers"):
+        raise UserError(f"'{path}' holds another network than NVIDIA's {TORCHSCRIPT}.")
+    return ScriptedTrunk(script)
 
 
 def _from_state_dict(path: Path) -> Inception2015:

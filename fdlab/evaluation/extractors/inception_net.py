@@ -1,7 +1,7 @@
-"""The Inception of 2015 that defines FID: Szegedy et al. 2015 (arXiv 1512.00567) in the released TensorFlow form.
+"""The Inception of 2015 that defines FID: Szegedy et al. 2015 (arXiv 1512.00567) as TensorFlow released it.
 
-It differs from today's Inception v3 in its poolings: averages leave the padding out, and the last block takes a
-maximum. Layer names are torchvision's, which `pt_inception-2015-12-05-6726825d.pth` uses.
+It differs from today's Inception v3 in its poolings: averages leave the padding out, and the last block takes
+a maximum. Layer names are torchvision's, which `pt_inception-2015-12-05-6726825d.pth` uses.
 Axes: B pictures, C channels, H W grid.
 """
 

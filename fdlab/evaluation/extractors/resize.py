@@ -1,6 +1,6 @@
 """Resizing as every extractor does it: antialiased, on floats, never rounded back to 8 bits.
 
-Clean-FID (Parmar et al. 2022, arXiv 2104.11222) shows why: other resizers move the distance by several points.
+Clean-FID (Parmar et al. 2022, arXiv 2104.11222) shows why: other resizers move FID by several points.
 Axes: B pictures, H W pixels, 3 RGB.
 """
 
@@ -29,7 +29,7 @@ def to_float(images_BHW3: np.ndarray | Tensor, device: torch.device | str = "cpu
 def resize(
     image_B3HW: Tensor, size: tuple[int, int], mode: Literal["bilinear", "bicubic"] = "bicubic"
 ) -> Tensor:
-    """Resize float pictures (0..255) to (height, width) as PIL does, without PIL's rounding; stays in 0..255."""
+    """Resize float pictures (0..255) to (height, width) as PIL does, but unrounded; stays in 0..255."""
     if tuple(image_B3HW.shape[-2:]) == tuple(size):
         return image_B3HW
     return F.interpolate(image_B3HW, size, mode=mode, antialias=True).clamp(0, 255)

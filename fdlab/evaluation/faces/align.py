@@ -26,8 +26,8 @@ MTCNN_52 = ((0.3217, 0.3003), (0.6783, 0.3003), (0.5, 0.5236), (0.352, 0.7004), 
 """Where MTCNN's five landmarks lie in dlib's padded unit chip: the mean over faces that dlib also placed."""
 
 MTCNN_WEIGHT_5 = (0.438, 0.438, 0.112, 0.006, 0.006)
-"""How much each landmark counts: fitted so that the frame comes closest to dlib's (2.4 of 150 chip pixels off, 3.3 with
-equal weights; a mouth moves with expression). Both printed by `experiments/assets/make_faces.py template`."""
+"""How much each landmark counts, fitted so that the frame comes closest to dlib's: 2.4 of 150 pixels off, 3.3
+with equal weights (a mouth moves). `experiments/assets/make_faces.py template` prints both constants."""
 
 
 def similarity(source_NP2: Tensor, target_P2: Tensor, weight_P: Tensor | None = None) -> Tensor:

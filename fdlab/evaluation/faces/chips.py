@@ -27,7 +27,7 @@ def sample_chips(
     if num == 0:
         return image_B3HW.new_zeros(0, image_B3HW.shape[1], size, size)
     scale_N = torch.linalg.det(matrix_N23[:, :, :2]).abs().sqrt()
-    # One sample a pixel cannot average: then the nearest level is best, else the one just finer than the chip.
+    # One sample a pixel cannot average: then the nearest level is best, else the next finer one.
     shrink_N = torch.log2(scale_N.clamp(min=1e-6)) + (0.5 if supersample == 1 else 0.0)
     deepest = max(min(image_B3HW.shape[-2:]).bit_length() - 1, 0)
     level_N = shrink_N.floor().long().clamp(0, deepest)

@@ -53,6 +53,8 @@ def _padded(x_NCHW: Tensor, shape: list[int]) -> Tensor:
 class DlibResNet(nn.Module):
     """(N, 3, 150, 150) float RGB in 0..255 to (N, 128), on dlib's scale (distance 0.6 parts two people)."""
 
+    mean_3: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean_3", torch.tensor(MEAN_RGB), persistent=False)

@@ -1,7 +1,7 @@
-"""Face detection with five landmarks: MTCNN's cascade (Zhang et al. 2016, arXiv 1604.02878), batched throughout.
+"""Face detection with five landmarks: MTCNN's cascade (Zhang et al. 2016, arXiv 1604.02878), batched.
 
 The proposal pyramid runs over all pictures of one size at once, the two later networks over all candidates of
-all pictures. Axes: B pictures, N candidates, H W pixels, h w grid cells, 4 = x1 y1 x2 y2, 52 = five points (x, y).
+all pictures. Axes: B pictures, N candidates, H W pixels, h w grid cells, 4 = x1 y1 x2 y2, 52 = five (x, y).
 """
 
 from __future__ import annotations

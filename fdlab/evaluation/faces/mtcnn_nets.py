@@ -65,7 +65,7 @@ class OutputNet(nn.Module):
         self.score, self.box, self.landmark = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
 
     def forward(self, crop_N3SS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the face probability (N), box offsets (N, 4) and landmarks (N, 5, 2) in sides of the crop."""
+        """Return the face probability (N), box offsets (N, 4) and landmarks (N, 5, 2), in crop sides."""
         feature = self.trunk(crop_N3SS)
         landmark_N52 = self.landmark(feature).unflatten(1, (2, 5)).transpose(1, 2)
         return self.score(feature).softmax(1)[:, 1], self.box(feature), landmark_N52

@@ -47,7 +47,7 @@ class FaceRecogniser:
 
     @torch.no_grad()
     def embed(self, images_BHW3: np.ndarray | Tensor, faces: Sequence[Sequence[Face]]) -> Tensor:
-        """Unit-length embeddings (N, D), on the CPU, of every face of every picture, in order; a dot product is the cosine.
+        """Unit-length embeddings (N, D), on the CPU, of all faces in order; a dot product is the cosine.
 
         images_BHW3 uint8 RGB; faces as `FaceDetector` gives them, one list a picture.
         """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def overlap(box_GM4: Tensor, over: Literal["union", "smaller"]) -> Tensor:
-    """Pairwise intersection within each group, over the union or over the smaller box: (G, M, M) in [0, 1]."""
+    """Pairwise intersection in each group, over the union or the smaller box: (G, M, M) in [0, 1]."""
     low_GMM2 = torch.maximum(box_GM4[:, :, None, :2], box_GM4[:, None, :, :2])
     high_GMM2 = torch.minimum(box_GM4[:, :, None, 2:], box_GM4[:, None, :, 2:])
     shared_GMM = (high_GMM2 - low_GMM2).clamp(min=0).prod(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_efficientnet_knows_a_cat() -> None:
 
 
 def test_missing_weights_are_named() -> None:
-    with pytest.raises(UserError, match="pt_inception-2015-12-05-6726825d.pth from https://"):
+    with pytest.raises(UserError, match=r"pt_inception-2015-12-05-6726825d\.pth from https://"):
         InceptionExtractor("/nowhere/inception.pth")
     with pytest.raises(UserError, match="do not exist"):
         EfficientNetExtractor(path="/nowhere/efficientnet.pth")
@@ -68,7 +69,7 @@ def test_missing_weights_are_named() -> None:
 
 def test_inception_has_the_known_size_and_reads_a_state_dict(tmp_path: Path) -> None:
     network = Inception2015()
-    # torchvision documents Inception v3 with 27,161,264 parameters: these, its classifier and its auxiliary head.
+    # torchvision documents 27,161,264: these, its classifier and its auxiliary head.
     assert sum(weight.numel() for weight in network.parameters()) == 21_785_568
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     path = tmp_path / "inception.pth"
@@ -82,6 +83,27 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="another network"):
         InceptionExtractor(tmp_path / "other.pth")
+
+
+def test_inception_reads_torchscript(tmp_path: Path) -> None:
+    class Layers(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2, 3))[:, None].repeat(1, 2048)
+
+    whole = torch.nn.Module()
+    whole.layers = Layers()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # making a script is deprecated; reading one is the point
+        torch.jit.script(whole).save(tmp_path / "inception.pt")
+        torch.jit.script(Layers()).save(tmp_path / "other.pt")
+    extractor = InceptionExtractor(tmp_path / "inception.pt")
+    assert extractor.name == "inception_2015_torchscript"
+    white = extractor(np.full((1, 299, 299, 3), 255, np.uint8))
+    assert white.shape == (1, 2048) and torch.allclose(white, torch.tensor(127 / 128))
+    with pytest.raises(UserError, match="another network"):
+        InceptionExtractor(tmp_path / "other.pt")
 
 
 @pytest.fixture(scope="module")
