@@ -1,0 +1,37 @@
+"""Train the judge on packed people (of another rendering seed) for a given time. Run again to go on.
+
+    python experiments/nano/train_judge.py DATA TOKENIZER OUT --minutes 40
+DATA is a folder that experiments/nano/pack.py made.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from fdlab.training.judge import pretrain
+
+
+def main() -> None:
+    """Parse and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("tokenizer", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, required=True, help="training time in all, resumed parts included")
+    parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    finished = pretrain(
+        given.data, given.tokenizer, given.out, given.minutes, given.batch_size, given.lr, given.seed
+    )
+    print("finished" if finished else "stopped; run the same command to go on")
+
+
+if __name__ == "__main__":
+    main()

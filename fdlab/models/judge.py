@@ -1,0 +1,148 @@
+"""The judge: a small CLIP of its own that says what a picture of rendered people shows. Used for measuring alone.
+
+A folder holds a stock `CLIPModel` with its tokenizer (so that it also serves for the CLIP score), `heads.safetensors`
+and `judge.json` (every head's vocabulary). Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fdlab import files
+from fdlab.data.transforms import normalise
+from fdlab.errors import UserError
+from fdlab.models.nano import seeded
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
+VISION: dict[str, Any] = {
+    "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6,
+    "image_size": 128, "patch_size": 16,
+}  # fmt: skip
+TEXT: dict[str, Any] = {
+    "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+PROJECTION = 128
+
+
+def build_clip(tokenizer: Any, seed: int, vision: Mapping[str, Any] | None = None, text: Mapping[str, Any] | None = None) -> CLIPModel:
+    """A new CLIPModel with the tokenizer's vocabulary; other sizes and seed than the conditioner's encoders."""
+    from transformers import CLIPConfig, CLIPModel
+
+    ends = {
+        "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    config = CLIPConfig(
+        text_config={**TEXT, **ends, **(text or {})}, vision_config={**VISION, **(vision or {})}, projection_dim=PROJECTION
+    )
+    with seeded(seed, "judge"):
+        return CLIPModel(config)
+
+
+class Judge(nn.Module):
+    """A CLIP model with one linear head an attribute on its class token.
+
+    `vocabularies`: attribute -> answers, in the order of the head's outputs.
+    """
+
+    def __init__(self, clip: CLIPModel, vocabularies: Mapping[str, Sequence[str]], seed: int = 0) -> None:
+        super().__init__()
+        self.clip = clip
+        self.vocabularies = {name: list(words) for name, words in vocabularies.items()}
+        width = clip.config.vision_config.hidden_size
+        with seeded(seed, "judge heads"):
+            self.heads = nn.ModuleDict({name: nn.Linear(width, len(words)) for name, words in self.vocabularies.items()})
+        self.name, self.sha256 = "judge", ""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that the network takes."""
+        return int(self.clip.config.vision_config.image_size)
+
+    def pixels(self, images_BHW3: np.ndarray) -> Tensor:
+        """uint8 pictures of any one square size as the network takes them, B3SS."""
+        pixels = torch.from_numpy(np.array(images_BHW3)).permute(0, 3, 1, 2).float() / 255
+        if pixels.shape[-2:] != (self.image_size, self.image_size):
+            size = (self.image_size, self.image_size)
+            pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False)
+        return normalise(pixels.clamp(0, 1))
+
+    def forward(self, pixels_B3SS: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Projected features BD, and each attribute's logits BK."""
+        pooled_BD = self.clip.vision_model(pixel_values=pixels_B3SS).pooler_output
+        answers = {name: head(pooled_BD) for name, head in self.heads.items()}
+        return self.clip.visual_projection(pooled_BD), answers
+
+    def embed_texts(self, input_ids_BL: Tensor) -> Tensor:
+        """Projected features of texts, BD."""
+        return self.clip.text_projection(self.clip.text_model(input_ids=input_ids_BL).pooler_output)
+
+    @torch.no_grad()
+    def judge(self, images_BHW3: np.ndarray, batch_size: int = 32) -> dict[str, list[str]]:
+        """What each uint8 picture shows: attribute -> one answer a picture."""
+        found: dict[str, list[str]] = {name: [] for name in self.vocabularies}
+        device = next(self.parameters()).device
+        for start in range(0, len(images_BHW3), batch_size):
+            _, answers = self(self.pixels(images_BHW3[start : start + batch_size]).to(device))
+            for name, logits_BK in answers.items():
+                found[name] += [self.vocabularies[name][k] for k in logits_BK.argmax(1).tolist()]
+        return found
+
+    def save(self, folder: Path | str, tokenizer_folder: Path | str) -> None:
+        """Write the folder, fp16, the tokenizer's files copied into it."""
+        from copy import deepcopy
+
+        folder = Path(folder)
+        deepcopy(self.clip).half().save_pretrained(folder)
+        half = {name: tensor.detach().half().contiguous() for name, tensor in self.heads.state_dict().items()}
+        with files.whole(folder / "heads.safetensors") as temporary:
+            save_file(half, temporary)
+        files.write_json(folder / "judge.json", {"heads": self.vocabularies})
+        for path in sorted(Path(tokenizer_folder).iterdir()):
+            if path.suffix in (".json", ".txt"):
+                files.write_bytes(folder / path.name, path.read_bytes())
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str = "cpu") -> Judge:
+        """Read a folder, fp32, for evaluation. Raises UserError naming what is missing or does not fit."""
+        from transformers import CLIPModel
+
+        folder = Path(folder)
+        for name in ("judge.json", "heads.safetensors", "config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
+        vocabularies = json.loads((folder / "judge.json").read_text())["heads"]
+        judge = cls(CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32), vocabularies)
+        state = {name: tensor.float() for name, tensor in load_file(folder / "heads.safetensors").items()}
+        wanted = {name: tensor.shape for name, tensor in judge.heads.state_dict().items()}
+        if {name: tensor.shape for name, tensor in state.items()} != wanted:
+            raise UserError(f"'{folder}/heads.safetensors' does not fit the vocabularies in judge.json.")
+        judge.heads.load_state_dict(state)
+        both = files.sha256(folder / "model.safetensors") + files.sha256(folder / "heads.safetensors")
+        judge.name, judge.sha256 = f"judge:{folder.name}", hashlib.sha256(both.encode()).hexdigest()
+        return judge.to(device).eval().requires_grad_(False)
+
+
+class JudgeExtractor:
+    """A loaded judge as what measuring asks for: `name`, `sha256`, pictures in, answers out. No module."""
+
+    def __init__(self, folder: Path | str, device: str = "cpu") -> None:
+        self.judge = Judge.load(folder, device)
+        self.name, self.sha256 = self.judge.name, self.judge.sha256
+
+    def __call__(self, images_BHW3: np.ndarray) -> dict[str, list[str]]:
+        """Attribute -> one answer a picture."""
+        return self.judge.judge(images_BHW3)
