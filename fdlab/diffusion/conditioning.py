@@ -6,7 +6,7 @@ Axes: B batch, L tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -61,11 +61,15 @@ class Conditioning:
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """One batch of several; all with subjects or all without."""
-        if len({part.augmented_BLD is None for part in parts}) > 1:
+        augmented = [part.augmented_BLD for part in parts if part.augmented_BLD is not None]
+        if len(augmented) not in (0, len(parts)):
             raise ValueError("some conditionings have augmented embeddings and some have none")
-        columns = [[getattr(part, field.name) for part in parts] for field in fields(Conditioning)]
-        return Conditioning(*(None if column[0] is None else torch.cat(column) for column in columns))
+        return Conditioning(
+            torch.cat([part.null_BLD for part in parts]),
+            torch.cat([part.text_BLD for part in parts]),
+            torch.cat(augmented) if augmented else None,
+        )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
-        values = (getattr(self, field.name) for field in fields(self))
-        return Conditioning(*(None if value is None else change(value) for value in values))
+        augmented_BLD = None if self.augmented_BLD is None else change(self.augmented_BLD)
+        return Conditioning(change(self.null_BLD), change(self.text_BLD), augmented_BLD)
