@@ -93,7 +93,7 @@ class Sampled:
         needed = guiders.needs(self.sampler["guider"])
         for name in needed:
             if self.models[name] is None:
-                raise UserError(f"sampler '{self.sampler['guider']}' needs a {name.upper()}, but none was given ({name}=PATH).")
+                raise UserError(f"sampler '{self.sampler['guider']}' needs the {name.upper()}, but none was given ({name}=PATH).")
         self.models = {name: model for name, model in self.models.items() if name in needed}
         self.any: Backbone = next(model for model in self.models.values() if model is not None)
         if self.any.image_size and self.any.image_size != benchmark.size:

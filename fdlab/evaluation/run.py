@@ -66,9 +66,11 @@ def open_benchmark(cfg: Any) -> Benchmark:
     folder = Path(settings.folder).expanduser()
     if settings.kind not in KINDS:
         raise unknown("benchmark.kind", str(settings.kind), KINDS)
-    if settings.kind == "people" and not (folder / benchmarks.MANIFEST).is_file():
+    if settings.kind == "people":
         from fdlab.people import benchmark as rendered
 
+        # A folder a version: what an older renderer left is neither mixed in nor thrown away.
+        folder = folder / f"v{rendered.manifest(settings.name)['version']}"
         rendered.render(folder, settings.name)
     return benchmarks.load(folder).limited(settings.max_subjects, settings.max_prompts, settings.max_images)
 

@@ -1,0 +1,158 @@
+"""A whole evaluation with real models in miniature: load, draw with every row's sampler, measure, record."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fdlab.config.compose import compose
+from fdlab.errors import UserError
+from fdlab.evaluation import benchmarks, generation, record, rows, run
+from fdlab.evaluation.measuring import Extractors
+from fdlab.evaluation.methods import AutoencoderOnly, Sampled
+from fdlab.models.backbone import save_backbone
+from fdlab.models.parts import save_part
+from fdlab.models.tiny import tiny_backbone
+
+SAMPLER = {"guider": "snf", "scheduler": "ddim", "num_steps": 3, "guidance_scale": 2.0, "alpha": 0.3, "beta": 0.6}
+
+
+@pytest.fixture(scope="module")
+def world() -> ModuleType:
+    path = Path(__file__).parents[1] / "unit/evaluation/world.py"
+    spec = importlib.util.spec_from_file_location("squares_world_for_steps", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> Path:
+    """A backbone with base, TDM and SDM in folders of their own, a run with a trained SDM, and a benchmark of 64 px."""
+    root = tmp_path_factory.mktemp("disk")
+    world.write_benchmark(root / "bench", subjects=2, prompts=2, images=1, size=64)
+    backbone = tiny_backbone(0)
+    base_unet, fusion, eye = backbone.unet, backbone.fusion, backbone.image_encoder
+    backbone.fusion = None
+    save_backbone(root / "tiny", backbone)
+    save_part(root / "tiny/base/unet", "unet", base_unet)
+    for place, seed in (("tiny/tdm", 1), ("tiny/sdm", 2), ("runs/sdm/one/model", 3)):
+        other = tiny_backbone(seed)
+        save_part(root / place / "unet", "unet", other.unet)
+        if "sdm" in place:
+            save_part(root / place / "fusion", "fusion", other.fusion)
+            save_part(root / place / "image_encoder", "image_encoder", eye)
+        (root / place / "training.json").write_text(json.dumps({"steps": 1000 * seed}))
+    assert fusion is not None
+    return root
+
+
+def config(disk: Path, *overrides: str) -> Any:
+    tiny = disk / "tiny"
+    return compose([
+        "+exp=sdm", "trainer=smoke", "benchmark=own", f"benchmark.folder={disk / 'bench'}", f"backbone.path={tiny}",
+        f"backbone.base={tiny / 'base'}", f"backbone.tdm={tiny / 'tdm'}", f"backbone.sdm={tiny / 'sdm'}",
+        "backbone.image_size=64", "data.size=64", "sampler.num_steps=3", f"paths.runs={disk / 'runs'}",
+        f"paths.cache={disk / 'cache'}", "name=one", "trainer.accelerator=cpu", *overrides,
+    ])  # fmt: skip
+
+
+def test_all_rows_of_a_run(disk: Path, world: ModuleType) -> None:
+    run_dir = disk / "runs/sdm/one"
+    records = run.evaluate(config(disk), run_dir, extractors=world.extractors())
+    named = {r["method"]["name"]: r for r in records}
+    assert list(named) == ["real", "autoencoder", "base", "sdm_shipped", "sdm", "snf"]
+    assert named["real"]["metrics"]["identity_rank1"]["value"] == 1.0
+    assert named["sdm_shipped"]["method"]["training_steps"] == "2,000"
+    assert named["snf"]["method"]["training_steps"] == "1,000 + 3,000"
+    assert named["snf"]["method"]["sdm"]["source"] == "this run" and named["snf"]["method"]["tdm"]["source"] == "shipped"
+    assert named["snf"]["method"]["sdm"]["sha256"] == named["sdm"]["method"]["sdm"]["sha256"]
+    assert named["sdm"]["method"]["sdm"]["sha256"] != named["sdm_shipped"]["method"]["sdm"]["sha256"]
+    assert named["snf"]["method"]["sampler"]["alpha"] == 0.3
+    assert record.read(run_dir / "evaluation/record.json") == named["snf"]
+    assert (run_dir / "report.html").stat().st_size > 10_000
+    places = {name: run_dir / "evaluation/rows" / name for name in named} | {"snf": run_dir / "evaluation"}
+    images = [generation.read_images(sorted((place / "images").glob("*.png"))) for place in places.values()]
+    # Every row drew with weights or a sampler of its own.
+    assert all((a != b).any() for i, a in enumerate(images) for b in images[:i])
+
+
+@pytest.fixture(scope="module")
+def snf(disk: Path) -> Sampled:
+    bench = benchmarks.load(disk / "bench")
+    cfg = config(disk)
+    found = {kind: rows.weights(cfg, kind, "shipped") for kind in ("tdm", "sdm")}
+    loaded = {kind: rows.load(cfg, weights, kind, "cpu") for kind, weights in found.items() if weights}
+    return Sampled(bench, SAMPLER, **loaded)
+
+
+def test_a_picture_depends_on_its_job_alone(snf: Sampled) -> None:
+    todo = generation.jobs(snf.benchmark)
+    together = snf(todo)
+    state = torch.random.get_rng_state()
+    apart = np.concatenate([snf([job]) for job in todo[::-1]])[::-1]
+    assert together.shape == (4, 64, 64, 3) and together.dtype == np.uint8
+    # Batched matrix products may round otherwise: at most one grey level, on few pixels.
+    assert np.abs(together.astype(int) - apart).max() <= 1
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_reference_and_prompt_both_matter(snf: Sampled) -> None:
+    from dataclasses import replace
+
+    job = generation.jobs(snf.benchmark)[0]
+    other_person = replace(job, subjects=snf.benchmark.subjects[1:2])
+    other_prompt = replace(job, text="a woman <|image|> in a forest")
+    other_seed = replace(job, seed=job.seed + 1)
+    first, *others = (snf([j])[0] for j in (job, other_person, other_prompt, other_seed))
+    assert all((first != other).any() for other in others)
+
+
+def test_autoencoder_row_is_encode_then_decode(disk: Path) -> None:
+    from fdlab.data.transforms import to_model
+
+    bench = benchmarks.load(disk / "bench")
+    backbone = tiny_backbone(0)
+    job = generation.jobs(bench)[0]
+    image = generation.read_image(bench.real_path("s00", "p00", 0))
+    with torch.no_grad():
+        latent = backbone.vae.encode(to_model(image)[None]).latent_dist.mean
+        direct = backbone.vae.decode(latent).sample[0]
+    expected = ((direct.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    got = AutoencoderOnly(bench, backbone)([job])[0]
+    assert np.abs(got.astype(int) - expected).max() <= 1
+
+
+def test_models_that_exist_already_are_measured_as_they_are(disk: Path, world: ModuleType, tmp_path: Path) -> None:
+    cfg = config(disk, "benchmark.baselines=false", f"sdm={disk / 'runs/sdm/one'}", "sampler=sdm", "sampler.num_steps=2")
+    only = run.evaluate(cfg, tmp_path, extractors=Extractors(judge=world.Judge()))
+    assert [r["method"]["name"] for r in only] == ["sdm"]
+    assert only[0]["method"]["sdm"]["training_steps"] == 3000
+    assert set(only[0]["metrics"]) == {"prompt_accuracy"}
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is(disk: Path, world: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ships no TDM; give tdm=FOLDER"):
+        run.evaluate(config(disk, "backbone.tdm=null"), tmp_path, extractors=world.extractors())
+    bench = benchmarks.load(disk / "bench")
+    with pytest.raises(UserError, match="needs the SDM, but none was given"):
+        Sampled(bench, SAMPLER, tdm=tiny_backbone(0))
+    small = tiny_backbone(0)
+    small.image_size = 128
+    with pytest.raises(UserError, match="pictures of 64 pixels, the backbone draws 128"):
+        Sampled(bench, {**SAMPLER, "guider": "tdm"}, tdm=small)
+    other = tiny_backbone(1)
+    other.scheduler_config = {**(other.scheduler_config or {}), "prediction_type": "v_prediction"}
+    with pytest.raises(UserError, match="predict different things"):
+        Sampled(bench, SAMPLER, tdm=tiny_backbone(0), sdm=other)
+    assert not list(tmp_path.rglob("*.png"))
