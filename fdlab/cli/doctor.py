@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fdlab import __version__, assets
 from fdlab.cli.options import parser
+from fdlab.errors import UserError
 
 OPTIONAL = {
     "optuna": ("fdlab sweep", "pip install 'fdlab[sweep]'"),
@@ -16,6 +17,12 @@ OPTIONAL = {
     "kornia": ("more augmentations", "pip install kornia"),
 }
 """Packages that not everyone needs: what for, and how to get them."""
+PARTS = ("base", "tdm", "sdm", "vae", "text_encoder", "image_encoder", "unet", "fusion")
+DOWNLOADS = {
+    "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "models/clip-vit-large-patch14": "openai/clip-vit-large-patch14",
+}
+"""Folders that conf/backbone expects, and the hub repositories they are copies of."""
 
 
 def main(argv: list[str]) -> int:
@@ -28,6 +35,7 @@ def main(argv: list[str]) -> int:
     _print("weights and data that ship", shipped(problems))
     for problem in problems:
         print(f"  PROBLEM: {problem}")
+    _print("backbones", backbones())
     _print("optional", optional())
     fix = "fix: reinstall fdlab, or restore fdlab/assets from git"
     print("\n" + (fix if problems else "all that ships is here"))
@@ -77,6 +85,28 @@ def shipped(problems: list[str]) -> Iterator[tuple[str, str]]:
     for name, entry in assets.manifest().items():
         sound = not any(problem.startswith(f"{name}:") for problem in problems)
         yield name, f"{'ok' if sound else 'DAMAGED'} ({entry.get('licence', 'no licence named')})"
+
+
+def backbones() -> Iterator[tuple[str, str]]:
+    """Every backbone that can be chosen: whether its folders are here, and how to get those that are not."""
+    from fdlab.config.compose import compose
+    from fdlab.config.locate import options
+
+    for name in options("backbone"):
+        backbone = compose([f"backbone={name}"]).backbone
+        given = {key: value for key in ("path", *PARTS) if (value := backbone[key])}
+        missing = [value for value in given.values() if not _exists(value)]
+        yield f"backbone={name}", f"missing: {', '.join(missing)}" if missing else "found"
+        for value in missing:
+            if value in DOWNLOADS:
+                yield "", f"get it: hf download {DOWNLOADS[value]} --local-dir {value}"
+
+
+def _exists(path: str) -> bool:
+    try:
+        return assets.resolve(path).exists()
+    except UserError:
+        return False
 
 
 def optional() -> Iterator[tuple[str, str]]:

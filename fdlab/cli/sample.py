@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def _subject(out: Path, index: int, photo: Path) -> Subject:
         raise UserError(f"photo '{photo}' does not exist.")
     try:
         with Image.open(photo) as opened:
-            image_HW3 = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+            image_HW3 = np.array(ImageOps.exif_transpose(opened).convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"photo '{photo}' cannot be read as a picture.") from error
     face = largest(FaceDetector()([image_HW3])[0])
@@ -145,5 +146,6 @@ def _quoted(line: str) -> str:
     key, equals, text = line.partition("=")
     if key != "prompt" or not equals or text[:1] in ("'", '"'):
         return line
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # In that grammar backslashes count only where a quote, or the end, follows.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"prompt='{escaped}'"

@@ -100,6 +100,5 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
         shown.add_column(name, overflow="fold")
     for row in rows:
         shown.add_row(*row)
-    console = Console()
     # A pipe has no width: what a program reads must not be wrapped.
-    console.print(shown, width=None if console.is_terminal else 400)
+    Console(width=None if Console().is_terminal else 1000).print(shown)

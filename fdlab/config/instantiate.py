@@ -12,8 +12,8 @@ ALLOWED = ("fdlab.", "torch.optim.")
 def instantiate(node: Any, **extra: Any) -> Any:
     """Build the object that `node._target_` names from the node's other keys and from `extra`.
 
-    Nested mappings and lists arrive as plain Python ones, `extra` as it is: Hydra, which copies what passes through
-    it, never sees it. Raises: UserError for a target that is missing or not allowed.
+    Nested mappings and lists arrive as plain Python ones, `extra` as it is: Hydra, which copies what passes
+    through it, never sees it. Raises: UserError for a target that is missing or not allowed.
     """
     from omegaconf import OmegaConf
 

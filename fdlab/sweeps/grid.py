@@ -129,7 +129,11 @@ def run_process(trial: Trial) -> str:
             raise KeyboardInterrupt
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
-        return reason.read_text().strip() if reason.is_file() else f"exit status {status}"
+        return (
+            reason.read_text().strip().removeprefix("error: ")
+            if reason.is_file()
+            else f"exit status {status}"
+        )
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:

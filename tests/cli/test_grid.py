@@ -80,12 +80,6 @@ def test_a_failing_trial_is_listed_and_stops_none_and_a_finished_one_is_not_repe
     assert started == ["1", "2", "3", "2"]
 
 
-def test_the_reason_of_a_failure_comes_from_the_process(tmp_path: Path) -> None:
-    nothing = str(tmp_path / "nothing")
-    (missing,) = grid.plan(["data=fastcomposer", f"data.root={nothing}", f"paths.runs={tmp_path}"])
-    assert nothing in grid.run_process(missing)
-
-
 def test_a_killed_process_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
     import subprocess

@@ -1,0 +1,60 @@
+"""`fdlab train` from the command line to the run directory, on a backbone of random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fdlab.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides for a backbone so small that a step takes milliseconds."""
+    from fdlab.models.backbone import save_backbone
+    from fdlab.models.tiny import tiny_backbone
+
+    folder = tmp_path_factory.mktemp("backbone")
+    backbone = tiny_backbone()
+    save_backbone(folder / "tiny", backbone)
+    sizes = {"image_size": backbone.image_size, "reference_size": 24, "max_tokens": 32}
+    paths = {"path": folder / "tiny", "base": "null", "tdm": "null", "sdm": "null"}
+    keys = [f"backbone.{key}={value}" for key, value in {**paths, **sizes}.items()]
+    return [*keys, "init=base", "trainer=smoke", "data.num=16", "evaluate=false", "trainer.accelerator=cpu"]
+
+
+def test_dry_says_what_would_happen_and_touches_nothing(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "+exp=sdm", *tiny, f"paths.runs={tmp_path}", "--dry"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("parameters", "steps", "memory"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("experiment", ["sdm", "tdm"])
+def test_a_run_leaves_what_the_contract_says(
+    experiment: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [f"+exp={experiment}", *tiny, f"paths.runs={tmp_path}", "name=x"]
+    assert main(["train", *overrides]) == 0
+    folder = tmp_path / experiment / "x"
+    for name in ("config.yaml", "overrides.yaml", "environment.json", "metrics.csv", "checkpoints/last.ckpt"):
+        assert (folder / name).is_file(), name
+    assert list((folder / "samples").glob("*.png"))
+    assert (folder / "model" / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+    assert not [p for p in (folder / "model").rglob("*") if p.suffix in (".bin", ".ckpt", ".pt", ".pkl")]
+    assert str(folder / "metrics.csv") in capsys.readouterr().out
+
+
+def test_a_grid_goes_on_past_a_trial_that_fails(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["+exp=tdm", *tiny, f"paths.runs={tmp_path / 'runs'}"]
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    assert main(["train", "-m", *overrides, "trainer.sample_every=0", f"init={bad},base"]) == 1
+    shown = capsys.readouterr().out
+    assert "1 of 2 trials done, 1 failed" in shown
+    assert f"FAILED: '{bad}' holds no part of a model" in shown
