@@ -17,7 +17,7 @@ from fdlab import files
 from fdlab.errors import UserError
 from fdlab.models.autoencoder import NanoAutoencoder
 from fdlab.randomness import numpy_rng, torch_generator
-from fdlab.training.autoencoder_loss import autoencoder_loss, latent_scale
+from fdlab.training.autoencoder_loss import AutoencoderLoss, autoencoder_loss, latent_scale
 from fdlab.training.timed import Schedule, TimedTraining
 
 
@@ -34,7 +34,7 @@ class PackedPictures:
 
     @classmethod
     def open(cls, folder: Path) -> PackedPictures:
-        """Open `images.npy` (and `weights.npy`, if there) in a folder; the last 2 % (at most 256) are held out."""
+        """Open `images.npy` (and `weights.npy`, if there); the last 2 % (at most 256) are held out."""
         path = Path(folder) / "images.npy"
         if not path.exists():
             raise UserError(f"no 'images.npy' in '{folder}'; pack pictures into it first.")
@@ -65,6 +65,22 @@ class PackedPictures:
         return np.array(self.images_NHW3[len(self.images_NHW3) - min(num, self.num_heldout) :])
 
 
+def sampled_loss(
+    model: NanoAutoencoder,
+    images_B3HW: Tensor,
+    weight_BHW: Tensor | None,
+    generator: torch.Generator,
+    kl_weight: float,
+) -> AutoencoderLoss:
+    """Encode, draw latents (noise from `generator`, on the CPU), decode, compare."""
+    posterior = model.encode(images_B3HW).latent_dist
+    noise_BCHW = torch.randn(posterior.mean.shape, generator=generator).to(images_B3HW.device)
+    output_B3HW = model.decode(posterior.mean + posterior.std * noise_BCHW).sample
+    return autoencoder_loss(
+        output_B3HW, images_B3HW, posterior.mean, posterior.logvar, weight_BHW, kl_weight=kl_weight
+    )
+
+
 def as_float(images_BHW3: np.ndarray) -> Tensor:
     """uint8 BHW3 to float B3HW in [-1, 1] (channels last in memory)."""
     return torch.from_numpy(images_BHW3).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
@@ -89,7 +105,9 @@ def peak_signal_to_noise(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def set_latent_scale(model: NanoAutoencoder, images_BHW3: np.ndarray, seed: int, batch_size: int = 32) -> None:
+def set_latent_scale(
+    model: NanoAutoencoder, images_BHW3: np.ndarray, seed: int, batch_size: int = 32
+) -> None:
     """Write into the config the scale and shift that give these images' latents mean 0 and deviation 1."""
     generator = torch_generator(seed, "latent scale")
     parts = (images_BHW3[i : i + batch_size] for i in range(0, len(images_BHW3), batch_size))
@@ -127,10 +145,10 @@ def pretrain(
     autocast: bool = True,
     config: dict | None = None,
 ) -> bool:
-    """Train for `minutes` in all (earlier parts of a resumed run count) and export; False if stopped by a signal.
+    """Train for `minutes` in all (a resumed run's earlier parts count), export; False if stopped by a signal.
 
-    Reads `data/images.npy` [+ weights.npy]; writes `folder/{log.txt,state.safetensors,vae/,reconstructions.png,
-    scores.json}`.
+    Reads `data/images.npy` [+ weights.npy]; writes to `folder`: log.txt, state.safetensors, vae/,
+    reconstructions.png, scores.json.
     """
     pictures, folder = PackedPictures.open(data), Path(folder)
     with torch.random.fork_rng(devices=[]):
@@ -141,12 +159,9 @@ def pretrain(
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         images_B3HW, weight_BHW = pictures.batch(seed, step, batch_size)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            posterior = model.encode(images_B3HW).latent_dist
-            noise_BCHW = torch.randn(posterior.mean.shape, generator=torch_generator(seed, "posterior", step))
-            output_B3HW = model.decode(posterior.mean + posterior.std * noise_BCHW).sample
-        loss = autoencoder_loss(
-            output_B3HW, images_B3HW, posterior.mean, posterior.logvar, weight_BHW, kl_weight=kl_weight
-        )
+            loss = sampled_loss(
+                model, images_B3HW, weight_BHW, torch_generator(seed, "posterior", step), kl_weight
+            )
         return loss.total, {"l1": loss.l1, "edges": loss.edges, "kl": loss.kl}
 
     finished = training.run(loss_step)
@@ -156,7 +171,8 @@ def pretrain(
         heldout = pictures.heldout(256)
         decoded = reconstruct(model, heldout)
         save_grid([heldout[:8], decoded[:8], heldout[-8:], decoded[-8:]], folder / "reconstructions.png")
-        scores = {"steps": training.step, "minutes": training.elapsed_s / 60, "psnr": peak_signal_to_noise(heldout, decoded)}
+        psnr = peak_signal_to_noise(heldout, decoded)
+        scores = {"steps": training.step, "minutes": training.elapsed_s / 60, "psnr": psnr}
         files.write_json(folder / "scores.json", scores)
         print(scores, flush=True)
     return finished
