@@ -17,7 +17,7 @@ def instantiate(node: Any, **extra: Any) -> Any:
     """
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise UserError("this part of the configuration names no _target_ and cannot be built.")
     for target in _targets(plain):
