@@ -34,5 +34,4 @@ class StatelessData(lightning.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             prefetch_factor=4 if self.num_workers > 0 else None,
-            multiprocessing_context="spawn" if self.num_workers > 0 else None,
         )

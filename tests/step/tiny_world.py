@@ -142,3 +142,27 @@ def write_backbone(folder: Path, seed: int = 0) -> Path:
     index = {"_class_name": "StableDiffusionPipeline", "name": "tiny"}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def overrides(root: Path, backbone: Path, people: Path, *more: str) -> list[str]:
+    """Overrides that train on the tiny backbone and folder, below `root`."""
+    return [
+        f"backbone.path={backbone}",
+        "backbone.name=tiny",
+        *(f"backbone.{key}=null" for key in ("base", "tdm", "sdm")),
+        f"backbone.image_size={IMAGE}",
+        f"backbone.reference_size={REFERENCE}",
+        f"backbone.max_tokens={LENGTH}",
+        "data=fastcomposer",
+        f"data.root={people}",
+        "data.max_subjects=2",
+        "data.mirror=false",
+        "data.cache_latents=true",
+        "trainer=smoke",
+        "trainer.accelerator=cpu",
+        "sampler.num_steps=2",
+        "init=base",
+        f"paths.runs={root / 'runs'}",
+        f"paths.cache={root / 'cache'}",
+        *more,
+    ]
