@@ -13,7 +13,9 @@ from fdlab.training.packed import pack
 
 def main() -> None:
     """Parse and pack."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path, help="folder in FastComposer's layout")
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=128)
@@ -21,7 +23,8 @@ def main() -> None:
     parser.add_argument("--split", default="train", choices=("all", "train", "test"))
     parser.add_argument("--limit", type=int, default=0, help="only the first so many pictures")
     given = parser.parse_args()
-    print(pack(given.root, given.out, given.size, given.crop_size, given.split, given.limit), "pictures packed")
+    num = pack(given.root, given.out, given.size, given.crop_size, given.split, given.limit)
+    print(num, "pictures packed")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Train the nano autoencoder on packed pictures for a given time. Run again to go on; a kill loses two minutes at most.
+"""Train the nano autoencoder on packed pictures for a given time. Run again to go on; a kill loses two minutes.
 
     python experiments/nano/train_autoencoder.py DATA OUT --minutes 60
-DATA holds images.npy (N, 128, 128, 3 uint8) and maybe weights.npy (N, 128, 128 uint8, how much a pixel counts).
+DATA holds images.npy (N, 128, 128, 3 uint8) and maybe weights.npy (N, 128, 128 uint8: how much a pixel counts).
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from fdlab.training.autoencoder import pretrain
 
 def main() -> None:
     """Parse and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, required=True, help="training time in all, resumed parts included")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, resumed parts included")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--kl-weight", type=float, default=1e-5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="2 only on an idle machine: threads wait for each other")
+    parser.add_argument("--threads", type=int, default=1, help="more only on an idle machine")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     finished = pretrain(

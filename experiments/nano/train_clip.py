@@ -16,11 +16,13 @@ from fdlab.training.clip import pretrain
 
 def main() -> None:
     """Parse and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, required=True, help="training time in all, resumed parts included")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, resumed parts included")
     parser.add_argument("--people", type=int, default=40, help="persons a step, two cut-outs each")
     parser.add_argument("--pictures", type=int, default=48, help="whole pictures a step")
     parser.add_argument("--lr", type=float, default=0.01)
@@ -29,7 +31,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     finished = pretrain(
-        given.data, given.tokenizer, given.out, given.minutes, given.people, given.pictures, given.lr, given.seed
+        given.data,
+        given.tokenizer,
+        given.out,
+        given.minutes,
+        given.people,
+        given.pictures,
+        given.lr,
+        given.seed,
     )
     print("finished" if finished else "stopped; run the same command to go on")
 

@@ -16,11 +16,13 @@ from fdlab.training.judge import pretrain
 
 def main() -> None:
     """Parse and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, required=True, help="training time in all, resumed parts included")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, resumed parts included")
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=1000)

@@ -1,7 +1,7 @@
-"""The judge: a small CLIP of its own that says what a picture of rendered people shows. Used for measuring alone.
+"""The judge: a small CLIP of its own that says what a picture of rendered people shows. It only measures.
 
-A folder holds a stock `CLIPModel` with its tokenizer (so that it also serves for the CLIP score), `heads.safetensors`
-and `judge.json` (every head's vocabulary). Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
+A folder holds a stock `CLIPModel` with its tokenizer (so that it also serves for the CLIP score),
+`heads.safetensors` and `judge.json` (every head's vocabulary). Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ TEXT: dict[str, Any] = {
 PROJECTION = 128
 
 
-def build_clip(tokenizer: Any, seed: int, vision: Mapping[str, Any] | None = None, text: Mapping[str, Any] | None = None) -> CLIPModel:
-    """A new CLIPModel with the tokenizer's vocabulary; other sizes and seed than the conditioner's encoders."""
+def build_clip(
+    tokenizer: Any, seed: int, vision: Mapping[str, Any] | None = None, text: Mapping[str, Any] | None = None
+) -> CLIPModel:
+    """A new CLIPModel with the tokenizer's vocabulary; its sizes and seed are not the conditioner's."""
     from transformers import CLIPConfig, CLIPModel
 
     ends = {
@@ -46,7 +48,9 @@ def build_clip(tokenizer: Any, seed: int, vision: Mapping[str, Any] | None = Non
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     config = CLIPConfig(
-        text_config={**TEXT, **ends, **(text or {})}, vision_config={**VISION, **(vision or {})}, projection_dim=PROJECTION
+        text_config={**TEXT, **ends, **(text or {})},
+        vision_config={**VISION, **(vision or {})},
+        projection_dim=PROJECTION,
     )
     with seeded(seed, "judge"):
         return CLIPModel(config)
@@ -64,7 +68,8 @@ class Judge(nn.Module):
         self.vocabularies = {name: list(words) for name, words in vocabularies.items()}
         width = clip.config.vision_config.hidden_size
         with seeded(seed, "judge heads"):
-            self.heads = nn.ModuleDict({name: nn.Linear(width, len(words)) for name, words in self.vocabularies.items()})
+            heads = {name: nn.Linear(width, len(words)) for name, words in self.vocabularies.items()}
+        self.heads = nn.ModuleDict(heads)
         self.name, self.sha256 = "judge", ""
 
     @property
@@ -125,7 +130,8 @@ class Judge(nn.Module):
             if not (folder / name).is_file():
                 raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
         vocabularies = json.loads((folder / "judge.json").read_text())["heads"]
-        judge = cls(CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32), vocabularies)
+        clip = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        judge = cls(clip, vocabularies)
         state = {name: tensor.float() for name, tensor in load_file(folder / "heads.safetensors").items()}
         wanted = {name: tensor.shape for name, tensor in judge.heads.state_dict().items()}
         if {name: tensor.shape for name, tensor in state.items()} != wanted:

@@ -144,6 +144,7 @@ def pretrain(
     seed: int = 0,
     autocast: bool = True,
     config: dict | None = None,
+    max_steps: int | None = None,
 ) -> bool:
     """Train for `minutes` in all (a resumed run's earlier parts count), export; False if stopped by a signal.
 
@@ -154,7 +155,7 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "autoencoder weights").initial_seed())
         model = NanoAutoencoder(**(config or {})).to(memory_format=torch.channels_last)
-    training = TimedTraining(folder, model, Schedule(minutes=minutes, lr=lr))
+    training = TimedTraining(folder, model, Schedule(minutes=minutes, lr=lr, max_steps=max_steps))
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         images_B3HW, weight_BHW = pictures.batch(seed, step, batch_size)

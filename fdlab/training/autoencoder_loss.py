@@ -29,7 +29,7 @@ def weighted_mean(error_BCHW: Tensor, weight_BHW: Tensor | None) -> Tensor:
 
 
 def edge_error(output_BCHW: Tensor, target_BCHW: Tensor, weight_BHW: Tensor | None) -> Tensor:
-    """Mean absolute difference of the finite differences along both sides: blur costs here what it saves in L2."""
+    """Mean absolute difference of the finite differences along both sides: here blur is dear."""
     difference = output_BCHW - target_BCHW
     across, down = difference.diff(dim=3).abs(), difference.diff(dim=2).abs()
     if weight_BHW is None:

@@ -29,7 +29,7 @@ from fdlab.training.timed import Schedule, TimedTraining
 
 IDENTITY_WIDTH = 96
 HELD_OUT_EVERY = 20
-"""One identity in so many is held out to score with."""
+"""One identity in so many is held out to score with; more of them where there are few."""
 
 
 class DualEncoder(nn.Module):
@@ -86,9 +86,9 @@ class PackedPeople:
             members[int(number)].append(index)
         several = {n: np.array(found) for n, found in members.items() if n >= 0 and len(found) > 1}
         numbers = sorted(several)
-        heldout = set(numbers[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY])
-        if not heldout:
-            raise UserError(f"'{folder}' shows {len(numbers)} people more than once; at least {HELD_OUT_EVERY} are needed.")
+        if len(numbers) < 4:
+            raise UserError(f"'{folder}' shows {len(numbers)} people more than once; at least 4 are needed.")
+        heldout = set(numbers[:: min(HELD_OUT_EVERY, len(numbers) // 2)])
         return cls(
             crops, identity, tokenize(tokenizer, load_list(folder, "crop_caption.json")), images,
             tokenize(tokenizer, captions), {n: several[n] for n in numbers if n not in heldout},
@@ -173,13 +173,11 @@ def training_loss(
 
 @torch.no_grad()
 def score(model: DualEncoder, data: PackedPeople, seed: int, num: int = 400) -> dict[str, float]:
-    """Held-out scores: identity AUC of the projection and of the identity map, retrieval of captions among `num`."""
+    """Held-out scores: identity AUC of projection and identity map, retrieval of captions among `num`."""
     rng = numpy_rng(seed, "clip scores")
     crops, size = np.sort(data.heldout_crops)[:num], model.image_encoder.config.image_size
-    embedded = torch.cat([
-        model.embed_images(lay_on_noise(data.crops_MSS4[part], rng, jitter=False)) for part in np.array_split(crops, 8)
-        if len(part)
-    ]).float()  # fmt: skip
+    cut_outs = [lay_on_noise(data.crops_MSS4[part], rng, jitter=False) for part in np.array_split(crops, 8)]
+    embedded = torch.cat([model.embed_images(part) for part in cut_outs if len(part)]).float()
     who = torch.from_numpy(data.identity_M[crops])
     shown = np.arange(data.num_training_images, len(data.images_NHW3))[:num]
     parts = [part for part in np.array_split(shown, 8) if len(part)]
@@ -215,11 +213,12 @@ def pretrain(
     seed: int = 0,
     autocast: bool = True,
     config: dict[str, dict] | None = None,
+    max_steps: int | None = None,
 ) -> bool:
     """Train for `minutes` in all and export; False if stopped by a signal. Run again to go on.
 
-    Writes `folder/{log.txt,state.safetensors,text_encoder/,image_encoder/,scores.json}`. `config` changes keys of the
-    two encoders: {"text": {...}, "image": {...}}.
+    Writes to `folder`: log.txt, state.safetensors, text_encoder/, image_encoder/, scores.json. `config` changes
+    keys of the two encoders: {"text": {...}, "image": {...}}.
     """
     from fdlab.models.tokenizer import load_tokenizer
 
@@ -228,7 +227,7 @@ def pretrain(
     text_encoder = build_text_encoder(tokenizer, changes.get("text"), seed)
     image_encoder = build_image_encoder(changes.get("image"), seed)
     model = DualEncoder(text_encoder, image_encoder, seed)
-    training = TimedTraining(folder, model, Schedule(minutes, lr=lr, adam_lr=1e-3))
+    training = TimedTraining(folder, model, Schedule(minutes, lr=lr, adam_lr=1e-3, max_steps=max_steps))
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

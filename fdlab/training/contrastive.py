@@ -13,8 +13,8 @@ from torch.nn import functional as F
 def multi_positive_loss(logits_AB: Tensor, positive_AB: Tensor) -> Tensor:
     """InfoNCE with any number of positives: minus the mean log-softmax of a row's positives.
 
-    Rows without a positive are left out; 0 when none has one. With one positive a row it is the cross-entropy of
-    InfoNCE (van den Oord et al. 2018); with several, "out" of Khosla et al. 2020, equation 2.
+    Rows without a positive are left out; 0 when none has one. With one positive a row it is the cross-entropy
+    of InfoNCE (van den Oord et al. 2018); with several, "out" of Khosla et al. 2020, equation 2.
     """
     count_A = positive_AB.sum(1)
     rows_A = count_A > 0
@@ -26,7 +26,7 @@ def multi_positive_loss(logits_AB: Tensor, positive_AB: Tensor) -> Tensor:
 
 
 def image_text_loss(image_BD: Tensor, text_BD: Tensor, label_B: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's symmetric InfoNCE over cosines times `scale`; pairs of one label (the same caption) are all positives."""
+    """CLIP's symmetric InfoNCE over cosines times `scale`; pairs of one label (one caption) are positives."""
     logits_BB = scale * F.normalize(image_BD.float(), dim=1) @ F.normalize(text_BD.float(), dim=1).T
     positive_BB = label_B[:, None] == label_B[None]
     return 0.5 * (multi_positive_loss(logits_BB, positive_BB) + multi_positive_loss(logits_BB.T, positive_BB))
@@ -46,7 +46,7 @@ def identity_loss(embedding_BD: Tensor, identity_B: Tensor, scale: Tensor) -> Te
 
 @torch.no_grad()
 def retrieval_auc(embedding_BD: Tensor, identity_B: Tensor) -> float:
-    """Probability that two pictures of one person have a higher cosine than two of different persons; ties count half."""
+    """Probability that two pictures of one person are more alike (cosine) than two of two; ties count half."""
     unit_BD = F.normalize(embedding_BD.double(), dim=1)
     above = torch.ones(len(unit_BD), len(unit_BD), dtype=torch.bool).triu(1)
     same = (identity_B[:, None] == identity_B[None])[above]

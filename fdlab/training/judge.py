@@ -26,14 +26,14 @@ from fdlab.training.timed import Schedule, TimedTraining
 
 PICTURE_ATTRIBUTES = ("scene", "hour", "style")
 PERSON_ATTRIBUTES = (
-    "noun", "age", "hair_color", "hair_style", "beard", "glasses", "expression", "garment", "clothes_color", "pattern",
-    "hat", "scarf",
+    "noun", "age", "hair_color", "hair_style", "beard", "glasses", "expression", "garment", "clothes_color",
+    "pattern", "hat", "scarf",
 )  # fmt: skip
 UNKNOWN = -1
 
 
 def answers_of(truth: Mapping[str, Any]) -> dict[str, str]:
-    """What a picture's truth answers; a person's attributes only where there is one person, "none" for nothing worn."""
+    """What a truth answers; a person's attributes only where there is one person, "none" for nothing worn."""
     found = {name: str(truth[name]) for name in PICTURE_ATTRIBUTES if truth.get(name) is not None}
     people = truth.get("people", [])
     if people:
@@ -69,7 +69,7 @@ def head_loss(logits: Mapping[str, Tensor], target_BA: Tensor) -> Tensor:
 
 
 def worsened(images_BHW3: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-    """Pictures as generated ones may be (B3SS, normalised): mirrored, shifted, enlarged, soft, noisy, brighter or darker.
+    """Pictures as samples may be (B3SS, normalised): mirrored, shifted, enlarged, soft, noisy, brighter, darker.
 
     The judge is trained on sharp renders and asked about samples; what it learns must survive the difference.
     """
@@ -82,7 +82,8 @@ def worsened(images_BHW3: np.ndarray, size: int, rng: np.random.Generator) -> Te
     grid = F.affine_grid(torch.from_numpy(theta), [count, 3, size, size], align_corners=False)
     pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     soft = F.interpolate(F.avg_pool2d(pixels, 2), (size, size), mode="bilinear", align_corners=False)
-    share = torch.from_numpy(rng.uniform(0, 0.8, (count, 1, 1, 1)) * (rng.random((count, 1, 1, 1)) < 0.5)).float()
+    softness = rng.uniform(0, 0.8, (count, 1, 1, 1)) * (rng.random((count, 1, 1, 1)) < 0.5)
+    share = torch.from_numpy(softness).float()
     pixels = pixels.lerp(soft, share) * torch.from_numpy(rng.uniform(0.88, 1.12, (count, 1, 1, 1))).float()
     strength = torch.from_numpy(rng.uniform(0, 0.04, (count, 1, 1, 1))).float()
     noise = torch.from_numpy(rng.standard_normal(pixels.shape, np.float32))
@@ -125,9 +126,10 @@ def score(judge: Judge, data: JudgedPictures) -> dict[str, float]:
     ids = data.ids_NL[shown][:400]
     parts = [part for part in np.array_split(data.images_NHW3[shown][:400], 8) if len(part)]
     images = torch.cat([judge(judge.pixels(part))[0] for part in parts])
-    texts = torch.cat([judge.embed_texts(torch.from_numpy(part)) for part in np.array_split(ids, 8) if len(part)])
-    labels = text_labels(ids)
-    return {**scores, "pictures": float(len(ids)), "caption_at_1": retrieval_at_one(images, texts, labels, labels)}
+    id_parts = [torch.from_numpy(part) for part in np.array_split(ids, 8) if len(part)]
+    texts, labels = torch.cat([judge.embed_texts(part) for part in id_parts]), text_labels(ids)
+    scores["caption_at_1"] = retrieval_at_one(images, texts, labels, labels)
+    return {**scores, "pictures": float(len(data.images_NHW3) - data.num_training)}
 
 
 def pretrain(
@@ -140,11 +142,12 @@ def pretrain(
     seed: int = 1000,
     autocast: bool = True,
     config: dict[str, dict] | None = None,
+    max_steps: int | None = None,
 ) -> bool:
     """Train for `minutes` in all and export; False if stopped by a signal. Run again to go on.
 
-    Writes `folder/{log.txt,state.safetensors,judge/,scores.json}`. `config`: {"text": {...}, "vision": {...}} changes
-    sizes.
+    Writes to `folder`: log.txt, state.safetensors, judge/, scores.json. `config`: {"text": {...}, "vision":
+    {...}} changes sizes.
     """
     from fdlab.models.tokenizer import load_tokenizer
 
@@ -154,7 +157,7 @@ def pretrain(
     # On a CPU in bf16 the fused kernel's backward takes half of a step; plain products take a tenth.
     clip.set_attn_implementation("eager")
     judge = Judge(clip, pictures.vocabularies, seed)
-    training = TimedTraining(folder, judge, Schedule(minutes, lr=lr, adam_lr=1e-3))
+    training = TimedTraining(folder, judge, Schedule(minutes, lr=lr, adam_lr=1e-3, max_steps=max_steps))
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         rng = numpy_rng(seed, "judge batch", step)
@@ -163,7 +166,8 @@ def pretrain(
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             image_BD, logits = judge(pixels)
             text_BD = judge.embed_texts(shorten(ids, tokenizer.eos_token_id))
-        retrieval = image_text_loss(image_BD, text_BD, text_labels(ids), clip.logit_scale.clamp(max=4.6).exp())
+        scale = clip.logit_scale.clamp(max=4.6).exp()
+        retrieval = image_text_loss(image_BD, text_BD, text_labels(ids), scale)
         heads = head_loss(logits, torch.from_numpy(pictures.target_NA[chosen]))
         return heads + 0.3 * retrieval, {"heads": heads.detach(), "retrieval": retrieval.detach()}
 

@@ -1,9 +1,11 @@
 """Pictures packed for the small networks' training: memory-mapped arrays made once from a folder of people.
 
-    images.npy (N, H, W, 3) uint8            weights.npy (N, H, W) uint8: how much a pixel counts for the autoencoder
-    captions.json N strings                  truths.json N objects (empty for photographs)
-    crops.npy (M, S, S, 4) uint8             people cut out, alpha outside them 0
-    crop_identity.npy (M,) int64, -1 unknown crop_caption.json M strings: what the caption says of this person
+    images.npy (N, H, W, 3) uint8
+    weights.npy (N, H, W) uint8        how much a pixel counts for the autoencoder
+    captions.json, truths.json         N strings; N objects, empty for photographs
+    crops.npy (M, S, S, 4) uint8       people cut out, alpha outside them 0
+    crop_identity.npy (M,) int64       -1: unknown
+    crop_caption.json                  M strings: what the caption says of this person
 Axes: N pictures, M people, H W pixels, S side of a cut-out.
 """
 
@@ -32,17 +34,16 @@ _NOUN_PHRASE = re.compile(r"\ban? (?:[a-z-]+ )?[a-z]+$")
 
 
 def person_phrases(caption: str, ends: Sequence[int], place: str = "") -> list[str]:
-    """What a caption says of each person, from the article on; `place`, the words for where they are, ends the last."""
+    """What a caption says of each person, from the article on; `place`, the words for where, ends the last."""
     starts = []
     for end in ends:
         match = _NOUN_PHRASE.search(caption[:end])
         starts.append(match.start() if match else 0)
     at = caption.rfind(f" {place}") if place else -1
-    last = at if at > (ends[-1] if ends else 0) else len(caption)
-    stops = [*starts[1:], last]
-    return [
-        re.sub(r"(,| and)? *$", "", caption[start:stop]) for start, stop in zip(starts, stops, strict=True)
-    ]
+    last = at if ends and at > ends[-1] else len(caption)
+    stops = [*starts[1:], last][: len(starts)]
+    pieces = [caption[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    return [re.sub(r"(,| and)? *$", "", piece) for piece in pieces]
 
 
 def pixel_weights(segments_HW: np.ndarray, pixels_a_decimetre: float | None) -> np.ndarray:
@@ -78,7 +79,9 @@ def _people(sample: PersonSample) -> Iterator[tuple[np.ndarray, int, str]]:
             yield mask_HW, -1 if subject.identity is None else subject.identity, phrase
 
 
-def pack(root: Path, out: Path, size: int = 128, crop_size: int = 96, split: str = "train", limit: int = 0) -> int:
+def pack(
+    root: Path, out: Path, size: int = 128, crop_size: int = 96, split: str = "train", limit: int = 0
+) -> int:
     """Pack the folder `root` (FastComposer's layout) into `out`; returns the number of pictures."""
     from fdlab.progress import track
 

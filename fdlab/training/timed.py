@@ -1,7 +1,7 @@
 """Training for a given time: a loop that logs, averages weights, can be killed and goes on where it stopped.
 
-For the small networks that are trained once and shipped. The learning rate follows the share of the time that has
-passed, so a run ends annealed on any machine, whatever else that machine is doing.
+For the small networks that are trained once and shipped. The learning rate follows the share of the time (or of
+the steps) that has passed, so a run ends annealed on any machine, whatever else that machine is doing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LossStep = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: minutes of training, peak learning rates, steps of warm-up, final share of the peak."""
+    """How long and how fast: minutes or steps of training, peak learning rates, warm-up, final share of the peak."""
 
     minutes: float
     lr: float = 0.03
@@ -35,10 +35,18 @@ class Schedule:
     warmup_steps: int = 50
     final_share: float = 0.01
     average_decay: float = 0.999
+    max_steps: int | None = None
+    """Where given, the run has this many steps, however long they take."""
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """Share of the run that is done, 0 to 1."""
+        if self.max_steps is not None:
+            return min(1.0, step / self.max_steps)
+        return min(1.0, elapsed_s / max(60.0 * self.minutes, 1e-9))
 
     def share(self, step: int, elapsed_s: float) -> float:
-        """Share of the peak learning rate: linear warm-up by step, cosine by the share of the time that has passed."""
-        progress = min(1.0, elapsed_s / max(60.0 * self.minutes, 1e-9))
+        """Share of the peak learning rate: linear warm-up by step, cosine by the share of the run that is done."""
+        progress = self.progress(step, elapsed_s)
         cosine = self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
         return min(1.0, (step + 1) / self.warmup_steps) * cosine
 
@@ -46,12 +54,17 @@ class Schedule:
 class TimedTraining:
     """Parameters, optimiser, moving average and clock of one run in one folder.
 
-    `folder/state.safetensors` holds them all in one file, so that a kill leaves a consistent state; `folder/log.txt`
-    gets a line every `log_every` steps.
+    `folder/state.safetensors` holds them all in one file, so that a kill leaves a consistent state;
+    `folder/log.txt` gets a line every `log_every` steps.
     """
 
     def __init__(
-        self, folder: Path, module: nn.Module, schedule: Schedule, log_every: int = 50, save_every_s: float = 120.0
+        self,
+        folder: Path,
+        module: nn.Module,
+        schedule: Schedule,
+        log_every: int = 50,
+        save_every_s: float = 120.0,
     ) -> None:
         self.folder, self.module, self.schedule = Path(folder), module, schedule
         self.log_every, self.save_every_s = log_every, save_every_s
@@ -97,11 +110,11 @@ class TimedTraining:
                     self.optimizer.state[parameter][slot] = kept
 
     def run(self, loss_step: LossStep) -> bool:
-        """Train until the time is over (True) or a signal asks to stop (False); either way the state is saved."""
+        """Train to the end (True) or until a signal asks to stop (False); either way the state is saved."""
         started = saved = logged = time.monotonic()
         before, sums, count = self.elapsed_s, {}, 0
         with interruptible() as stopped:
-            while self.elapsed_s < 60 * self.schedule.minutes and not stopped():
+            while self.schedule.progress(self.step, self.elapsed_s) < 1 and not stopped():
                 share = self.schedule.share(self.step, self.elapsed_s)
                 self.optimizer.set_share(share)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -131,8 +144,9 @@ class TimedTraining:
         torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - decay)
 
     def log(self, sums: dict[str, float], count: int, rate: float, seconds: float) -> None:
-        """Append one line: step, minutes gone and left, seconds a step, learning rate, means since the last line."""
-        left = self.schedule.minutes - self.elapsed_s / 60
+        """Append one line: step, minutes gone and left, seconds a step, learning rate, means since the last."""
+        done = self.schedule.progress(self.step, self.elapsed_s)
+        left = self.elapsed_s / 60 * (1 - done) / done
         means = "  ".join(f"{name} {value / count:.4f}" for name, value in sums.items())
         line = (
             f"step {self.step:6d}  {self.elapsed_s / 60:6.1f} min, {left:5.1f} left  {seconds:.3f} s/step  "

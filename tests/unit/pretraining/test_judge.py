@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fdlab.errors import UserError
+from fdlab.evaluation.extractors.clip import ClipExtractor
+from fdlab.models.judge import Judge, JudgeExtractor, build_clip
+from fdlab.models.tokenizer import load_tokenizer
+from fdlab.training.judge import UNKNOWN, answers_of, coded, head_loss, pretrain, vocabularies_of, worsened
+
+SMALL = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+CONFIG = {"text": {**SMALL, "max_position_embeddings": 24}, "vision": {**SMALL, "image_size": 32, "patch_size": 8}}
+
+
+@pytest.fixture
+def judge(tokenizer_folder) -> Judge:
+    clip = build_clip(load_tokenizer(tokenizer_folder), 0, CONFIG["vision"], CONFIG["text"])
+    return Judge(clip, {"style": ["photograph", "watercolor"], "scene": ["beach", "city", "snow"]}).eval()
+
+
+def test_truth_becomes_answers_and_only_one_person_is_described():
+    attributes = {"noun": "man", "hat": None, "clothes_color": "red"}
+    person = {"segment": 1, "identity": 3, "attributes": attributes}
+    one = answers_of({"scene": "beach", "style": "photograph", "people": [person]})
+    assert one == {"scene": "beach", "style": "photograph", "people": "1", "noun": "man", "hat": "none", "clothes_color": "red"}
+    two = answers_of({"scene": "snow", "people": [person, person]})
+    assert two == {"scene": "snow", "people": "2"}
+    assert answers_of({}) == {}
+    words = vocabularies_of([one, two, {"noun": "woman"}])
+    assert words == {"scene": ["beach", "snow"], "people": ["1", "2"], "noun": ["man", "woman"]}
+    assert coded([one, two], {"scene": ["beach", "snow"], "noun": ["man", "woman"]}).tolist() == [[0, 0], [1, UNKNOWN]]
+
+
+def test_unknown_answers_do_not_count():
+    logits = {"a": torch.tensor([[0.0, 0.0], [9.0, 0.0]]), "b": torch.zeros(2, 3)}
+    target = torch.tensor([[0, UNKNOWN], [UNKNOWN, UNKNOWN]])
+    assert head_loss(logits, target) == pytest.approx(np.log(2))
+
+
+def test_worsened_pictures_keep_size_and_range_and_follow_the_generator():
+    images = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype(np.uint8)
+    one, two = (worsened(images, 24, np.random.default_rng(5)) for _ in range(2))
+    assert one.shape == (3, 3, 24, 24) and torch.equal(one, two) and bool(torch.isfinite(one).all())
+    assert not torch.equal(one, worsened(images, 24, np.random.default_rng(6)))
+
+
+def test_saved_and_loaded_it_judges_alike_and_serves_as_clip(judge, tokenizer_folder, tmp_path):
+    judge.save(tmp_path / "judge", tokenizer_folder)
+    images = np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3)).astype(np.uint8)
+    loaded = JudgeExtractor(tmp_path / "judge")
+    answers = loaded(images)
+    assert answers == judge.judge(images, batch_size=2)
+    assert set(answers) == {"style", "scene"} and set(answers["style"]) <= {"photograph", "watercolor"}
+    assert all(len(found) == 5 for found in answers.values())
+    assert loaded.name == "judge:judge" and len(loaded.sha256) == 64
+    clip = ClipExtractor(tmp_path / "judge")
+    assert clip(images).shape == (5, 128) and clip.texts(["a red shirt"]).shape == (1, 128)
+
+
+def test_half_a_folder_is_refused_with_the_missing_name(judge, tokenizer_folder, tmp_path):
+    judge.save(tmp_path, tokenizer_folder)
+    (tmp_path / "judge.json").write_text(json.dumps({"heads": {"style": ["photograph"]}}))
+    with pytest.raises(UserError, match="does not fit"):
+        Judge.load(tmp_path)
+    (tmp_path / "heads.safetensors").unlink()
+    with pytest.raises(UserError, match=r"heads\.safetensors"):
+        Judge.load(tmp_path)
+
+
+def test_it_learns_to_tell_colours(packed, tokenizer_folder, tmp_path):
+    assert pretrain(packed, tokenizer_folder, tmp_path, 1.0, batch_size=32, config=CONFIG, max_steps=120)
+    judge = Judge.load(tmp_path / "judge")
+    images = np.load(packed / "images.npy")
+    worn = [truth["people"][0]["attributes"]["clothes_color"] for truth in json.loads((packed / "truths.json").read_text())]
+    right = np.mean([a == b for a, b in zip(judge.judge(images)["clothes_color"], worn, strict=True)])
+    assert right > 0.8
+    assert json.loads((tmp_path / "scores.json").read_text())["clothes_color"] >= 0.75
