@@ -204,7 +204,7 @@ def _batch_settings(cfg: Any, backbone: Backbone, references: bool) -> BatchSett
         max_subjects=int(cfg.data.max_subjects) if references else 0,
         reference_size=backbone.reference_size if references else None,
         background=str(cfg.data.background),  # type: ignore[arg-type]
-        reference=str(cfg.data.get("reference", "own")),  # type: ignore[arg-type]
+        reference=str(cfg.data.reference),  # type: ignore[arg-type]
         skip_corrupt=bool(cfg.data.skip_corrupt),
     )
 

@@ -19,6 +19,7 @@ import torch
 
 from fdlab.config.compose import compose
 from fdlab.data import store
+from fdlab.models.backbone import load_backbone
 from fdlab.training import checkpoints
 from fdlab.training import fit as fit_module
 from fdlab.training.callbacks import checkpoint, curves
@@ -98,7 +99,7 @@ MOMENTS: list[Callable[[], None]] = [
 ]
 
 
-def train(root: Path, name: str, moment: Callable[[], None] | None) -> int:
+def train(cfg: Any, moment: Callable[[], None] | None = None) -> int:
     """Fork, train, return the child's wait status."""
     child = os.fork()
     if child == 0:
@@ -106,7 +107,8 @@ def train(root: Path, name: str, moment: Callable[[], None] | None) -> int:
         try:
             if moment:
                 moment()
-            run(root, name)
+            torch.set_num_threads(1)
+            fit_module.fit(cfg)
             status = 0
         finally:
             sys.stderr.flush()
@@ -114,18 +116,21 @@ def train(root: Path, name: str, moment: Callable[[], None] | None) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def run(root: Path, name: str) -> None:
-    torch.set_num_threads(1)
+def configuration(root: Path, name: str) -> Any:
     more = [f"name={name}", "trainer.max_steps=9", "trainer.checkpoint_every=2", "trainer.accumulate=2"]
     more += ["trainer.sample_every=0", "trainer.log_every=3", f"paths.cache={root / name}"]
-    fit_module.fit(compose(["+exp=sdm", *world.overrides(root, Path(sys.argv[2]), Path(sys.argv[3]), *more)]))
+    return compose(["+exp=sdm", *world.overrides(root, Path(sys.argv[2]), Path(sys.argv[3]), *more)])
 
 
 def main() -> None:
     root = Path(sys.argv[1])
-    killed = [os.WIFSIGNALED(train(root, "killed", moment)) for moment in MOMENTS]
+    # Imports that the libraries put off would otherwise be done again by every child.
+    load_backbone(sys.argv[2], parts=("vae", "text_encoder", "image_encoder", "unet", "tokenizer"))
+    importlib.import_module("torch._dynamo")
+    first, second = (configuration(root, name) for name in ("killed", "whole"))
+    killed = [os.WIFSIGNALED(train(first, moment)) for moment in MOMENTS]
     model_before_the_end = (root / "runs" / "sdm" / "killed" / "model").exists()
-    ends = [train(root, "killed", None), train(root, "whole", None)]
+    ends = [train(first), train(second)]
     print(json.dumps({"killed": killed, "model_before_the_end": model_before_the_end, "ends": ends}))
 
 
