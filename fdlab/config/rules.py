@@ -20,6 +20,8 @@ class Rule:
     high: float = math.inf
     above: float = -math.inf
     """Like `low`, itself excluded."""
+    or_count: bool = False
+    """Beside the choices, any whole number from 1."""
     path: bool = False
     """Beside the choices, any file or folder that exists."""
     nullable: bool = False
@@ -39,11 +41,11 @@ class Rule:
         # What ships is looked up where it is loaded: the error there knows what does ship.
         if self.path and (value.startswith("asset:") or Path(value).expanduser().exists()):
             return
-        if value in self.choices:
+        if value in self.choices or (self.or_count and value.isdecimal() and int(value) > 0):
             return
         guess = nearest(value, self.choices)
         hint = f" Did you mean '{guess}'?" if guess else ""
-        allowed = [*self.choices, *(["a path that exists"] if self.path else [])]
+        allowed = [*self.choices, *["a path that exists"] * self.path, *["a whole number"] * self.or_count]
         raise UserError(f"{key}={value}: allowed: {', '.join(allowed)}.{hint}")
 
     def _check_range(self, key: str, value: float) -> None:
@@ -99,6 +101,7 @@ RULES: dict[str, Rule] = {
     "trainer.batch_size": COUNT,
     "trainer.accumulate": COUNT,
     "trainer.precision": Rule(choices=("auto", "32", "bf16")),
+    "trainer.devices": Rule(choices=("auto",), or_count=True),
     "trainer.accelerator": Rule(choices=("auto", "cpu", "gpu")),
     "trainer.log_every": COUNT,
     "trainer.checkpoint_every": COUNT,

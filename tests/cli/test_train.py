@@ -48,13 +48,18 @@ def test_a_run_leaves_what_the_contract_says(
     assert str(folder / "metrics.csv") in capsys.readouterr().out
 
 
-def test_a_grid_goes_on_past_a_trial_that_fails(
+def test_a_grid_lists_a_failure_goes_on_and_repeats_nothing(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from fdlab.config.compose import compose
+    from fdlab.config.naming import run_dir
+
+    (bad := tmp_path / "bad").mkdir()
     overrides = ["+exp=tdm", *tiny, f"paths.runs={tmp_path / 'runs'}"]
-    bad = tmp_path / "bad"
-    bad.mkdir()
-    assert main(["train", "-m", *overrides, "trainer.sample_every=0", f"init={bad},base"]) == 1
+    done_before = run_dir(compose([*overrides, "init=base"]))
+    (done_before / "model").mkdir(parents=True)
+    assert main(["train", "-m", *overrides, f"init={bad},base"]) == 1
     shown = capsys.readouterr().out
-    assert "1 of 2 trials done, 1 failed" in shown
+    assert f"[2/2] init=base: finished before ({done_before})" in shown
     assert f"FAILED: '{bad}' holds no part of a model" in shown
+    assert "1 of 2 trials done, 1 failed" in shown
