@@ -1,6 +1,6 @@
 """Pack a rendered folder for the training of the small networks.
 
-    python experiments/nano/pack.py PEOPLE OUT [--split train] [--limit N]
+python experiments/nano/pack.py PEOPLE OUT [--split train] [--limit N]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Train the nano autoencoder on packed pictures for a given time. Run again to go on; a kill loses two minutes.
+"""Train the nano autoencoder on packed pictures for a given time. Run again to go on.
 
     python experiments/nano/train_autoencoder.py DATA OUT --minutes 60
-DATA holds images.npy (N, 128, 128, 3 uint8) and maybe weights.npy (N, 128, 128 uint8: how much a pixel counts).
+DATA is a folder that experiments/nano/pack.py made. A kill loses two minutes at most.
 """
 
 from __future__ import annotations

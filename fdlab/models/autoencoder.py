@@ -1,7 +1,7 @@
 """The nano autoencoder: AutoencoderKL's interface, built so that a CPU can train it.
 
-A 4 x 4 patch of pixels is folded into channels before the first convolution, and most of the width sits at the
-latent grid, where a convolution costs least. Axes: B batch, C channels, H W grid (of pixels or latents).
+A 4 x 4 patch of pixels is folded into channels before the first convolution, and most of the width sits at
+the latent grid, where a convolution costs least. Axes: B batch, C channels, H W grid (of pixels or latents).
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def head(width: int, out: int) -> list[nn.Module]:
 class NanoAutoencoder(ModelMixin, ConfigMixin):
     """A KL autoencoder of factor 8 with AutoencoderKL's interface.
 
-    Pixels B3HW in [-1, 1], H and W multiples of 8; latents BCHW of `latent_channels` at an eighth of the size,
-    raw: multiply with `config.scaling_factor` after subtracting `config.shift_factor`, as with any AutoencoderKL.
+    Pixels B3HW in [-1, 1], H and W multiples of 8. Latents BCHW of `latent_channels` at an eighth of the size
+    are raw, as with any AutoencoderKL; the denoiser's are (raw - config.shift_factor) *
+    config.scaling_factor.
     """
 
     @register_to_config

@@ -1,7 +1,8 @@
 """The judge: a small CLIP of its own that says what a picture of rendered people shows. It only measures.
 
 A folder holds a stock `CLIPModel` with its tokenizer (so that it also serves for the CLIP score),
-`heads.safetensors` and `judge.json` (every head's vocabulary). Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
+`heads.safetensors` and `judge.json` (every head's vocabulary).
+Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
 """
 
 from __future__ import annotations

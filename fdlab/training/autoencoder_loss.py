@@ -52,7 +52,7 @@ def autoencoder_loss(
     edge_weight: float = 1.0,
     kl_weight: float = 1e-5,
 ) -> AutoencoderLoss:
-    """L1 + L2 + L1 of image gradients + KL, pixels weighted by `weight_BHW` (faces, for instance, more than sky)."""
+    """L1 + L2 + L1 of image gradients + KL, pixels weighted by `weight_BHW` (faces more than sky)."""
     output_BCHW, target_BCHW = output_BCHW.float(), target_BCHW.float()
     difference = output_BCHW - target_BCHW
     l1 = weighted_mean(difference.abs(), weight_BHW)

@@ -1,4 +1,4 @@
-"""The autoencoder's training as a LightningModule, for those who train it with `fdlab.training.fit` on a GPU."""
+"""The autoencoder's training as a LightningModule, for those who have a GPU and `fdlab.training.fit`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class AutoencoderTraining(Training):
     def __init__(
         self, autoencoder: NanoAutoencoder, seed: int, kl_weight: float = 1e-5, **optimization: Any
     ) -> None:
-        super().__init__(Optimization(**{"lr": 1e-3, "schedule": "cosine", "warmup_steps": 50, **optimization}), seed)
+        super().__init__(
+            Optimization(**{"lr": 1e-3, "schedule": "cosine", "warmup_steps": 50, **optimization}), seed
+        )
         self.autoencoder, self.kl_weight = autoencoder, kl_weight
         self.start(dict(autoencoder.named_parameters()))
 

@@ -1,8 +1,8 @@
 """Training the nano text and image encoders together, as CLIP, on rendered people.
 
-Two things are asked of the image encoder's projection: that it agrees with the text (cut-out people with what is said
-of them, whole pictures with their captions), and that a linear map of it tells who somebody is. The map leaves room for
-clothes and expression, which the text needs and identity does not.
+Two things are asked of the image encoder's projection: that it agrees with the text (cut-out people with what
+is said of them, whole pictures with their captions), and that a linear map of it tells who somebody is. The
+map leaves room for clothes and expression, which the text needs and identity does not.
 Axes: B batch, L tokens, D width, 3 RGB, H W pixels.
 """
 
@@ -92,7 +92,8 @@ class PackedPeople:
         return cls(
             crops, identity, tokenize(tokenizer, load_list(folder, "crop_caption.json")), images,
             tokenize(tokenizer, captions), {n: several[n] for n in numbers if n not in heldout},
-            np.concatenate([several[n] for n in sorted(heldout)]), len(images) - max(1, min(512, len(images) // 20)),
+            np.concatenate([several[n] for n in sorted(heldout)]),
+            len(images) - max(1, min(512, len(images) // 20)),
         )  # fmt: skip
 
     def people(self, rng: np.random.Generator, num: int) -> np.ndarray:
@@ -120,7 +121,7 @@ def shorten(ids_BL: np.ndarray, end: int) -> Tensor:
 
 
 def lay_on_noise(crops_BSS4: np.ndarray, rng: np.random.Generator, jitter: bool = True) -> Tensor:
-    """Cut-outs on uniform noise, normalised (B3SS); with `jitter` mirrored and with changed brightness at random."""
+    """Cut-outs on uniform noise, normalised (B3SS); `jitter` mirrors and changes brightness at random."""
     crops = crops_BSS4.copy()
     if jitter:
         flipped = rng.random(len(crops)) < 0.5
@@ -140,7 +141,9 @@ def whole_pictures(images_BHW3: np.ndarray, size: int, flipped_B: np.ndarray | N
     if flipped_B is not None:
         pixels = torch.where(torch.from_numpy(flipped_B)[:, None, None, None], pixels.flip(3), pixels)
     if pixels.shape[-1] != size:
-        pixels = nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        pixels = nn.functional.interpolate(
+            pixels, (size, size), mode="bilinear", antialias=True, align_corners=False
+        )
     return normalise(pixels.clamp(0, 1))
 
 
@@ -165,7 +168,9 @@ def training_loss(
     person = image_text_loss(image_BD[:n], text_BD[:n], labels[:n], scale)
     picture = image_text_loss(image_BD[n:], text_BD[n:], labels[n:], scale)
     who = identity_loss(
-        model.identity_map(image_BD[:n]), torch.from_numpy(data.identity_M[chosen]), model.scale(model.identity_scale)
+        model.identity_map(image_BD[:n]),
+        torch.from_numpy(data.identity_M[chosen]),
+        model.scale(model.identity_scale),
     )
     parts = {"person": person.detach(), "picture": picture.detach(), "identity": who.detach()}
     return person + picture + who, parts
@@ -217,8 +222,8 @@ def pretrain(
 ) -> bool:
     """Train for `minutes` in all and export; False if stopped by a signal. Run again to go on.
 
-    Writes to `folder`: log.txt, state.safetensors, text_encoder/, image_encoder/, scores.json. `config` changes
-    keys of the two encoders: {"text": {...}, "image": {...}}.
+    Writes to `folder`: log.txt, state.safetensors, text_encoder/, image_encoder/, scores.json. `config`
+    changes keys of the two encoders: {"text": {...}, "image": {...}}.
     """
     from fdlab.models.tokenizer import load_tokenizer
 
@@ -240,5 +245,3 @@ def pretrain(
     files.write_json(Path(folder) / "scores.json", scores)
     print(scores, flush=True)
     return finished
-
-

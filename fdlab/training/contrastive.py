@@ -46,7 +46,7 @@ def identity_loss(embedding_BD: Tensor, identity_B: Tensor, scale: Tensor) -> Te
 
 @torch.no_grad()
 def retrieval_auc(embedding_BD: Tensor, identity_B: Tensor) -> float:
-    """Probability that two pictures of one person are more alike (cosine) than two of two; ties count half."""
+    """Probability that two pictures of one person have a higher cosine than two of two; ties are half."""
     unit_BD = F.normalize(embedding_BD.double(), dim=1)
     above = torch.ones(len(unit_BD), len(unit_BD), dtype=torch.bool).triu(1)
     same = (identity_B[:, None] == identity_B[None])[above]

@@ -69,7 +69,7 @@ def head_loss(logits: Mapping[str, Tensor], target_BA: Tensor) -> Tensor:
 
 
 def worsened(images_BHW3: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-    """Pictures as samples may be (B3SS, normalised): mirrored, shifted, enlarged, soft, noisy, brighter, darker.
+    """Pictures as samples may be (B3SS, normalised): mirrored, shifted, enlarged, soft, noisy, brighter.
 
     The judge is trained on sharp renders and asked about samples; what it learns must survive the difference.
     """

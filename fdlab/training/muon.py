@@ -1,7 +1,7 @@
 """Muon: steepest descent under the spectral norm for matrices and convolutions, Adam for the rest.
 
-On this project's autoencoder 200 steps of it reached 25.2 dB where 200 steps of AdamW reached 18.6, at a tenth
-more time a step. Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"
+On this project's autoencoder 200 steps of it reached 25.2 dB where 200 steps of AdamW reached 18.6, at a
+tenth more time a step. Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"
 (Newton-Schulz iteration, its coefficients, the Nesterov momentum and the factor for tall matrices).
 """
 

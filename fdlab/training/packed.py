@@ -34,7 +34,7 @@ _NOUN_PHRASE = re.compile(r"\ban? (?:[a-z-]+ )?[a-z]+$")
 
 
 def person_phrases(caption: str, ends: Sequence[int], place: str = "") -> list[str]:
-    """What a caption says of each person, from the article on; `place`, the words for where, ends the last."""
+    """What a caption says of each person, from the article on; `place`, the words for where, ends it."""
     starts = []
     for end in ends:
         match = _NOUN_PHRASE.search(caption[:end])

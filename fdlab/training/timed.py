@@ -1,7 +1,7 @@
 """Training for a given time: a loop that logs, averages weights, can be killed and goes on where it stopped.
 
-For the small networks that are trained once and shipped. The learning rate follows the share of the time (or of
-the steps) that has passed, so a run ends annealed on any machine, whatever else that machine is doing.
+For the small networks that are trained once and shipped. The learning rate follows the share of the time (or
+of the steps) that has passed, so a run ends annealed on any machine, whatever else that machine is doing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LossStep = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: minutes or steps of training, peak learning rates, warm-up, final share of the peak."""
+    """How long and how fast: minutes or steps, peak learning rates, warm-up, final share of the peak."""
 
     minutes: float
     lr: float = 0.03
@@ -45,7 +45,7 @@ class Schedule:
         return min(1.0, elapsed_s / max(60.0 * self.minutes, 1e-9))
 
     def share(self, step: int, elapsed_s: float) -> float:
-        """Share of the peak learning rate: linear warm-up by step, cosine by the share of the run that is done."""
+        """Share of the peak learning rate: linear warm-up by step, then cosine by `progress`."""
         progress = self.progress(step, elapsed_s)
         cosine = self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
         return min(1.0, (step + 1) / self.warmup_steps) * cosine
@@ -144,7 +144,7 @@ class TimedTraining:
         torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - decay)
 
     def log(self, sums: dict[str, float], count: int, rate: float, seconds: float) -> None:
-        """Append one line: step, minutes gone and left, seconds a step, learning rate, means since the last."""
+        """Append one line: step, minutes gone and left, seconds a step, rate, means since the last."""
         done = self.schedule.progress(self.step, self.elapsed_s)
         left = self.elapsed_s / 60 * (1 - done) / done
         means = "  ".join(f"{name} {value / count:.4f}" for name, value in sums.items())

@@ -14,7 +14,7 @@ COLORS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
 
 
 def picture(index: int, rng: np.random.Generator) -> PersonSample:
-    """One person, a block whose upper part is its identity's grey and whose lower part its clothes' colour."""
+    """One person: a block, grey above by who it is, coloured below by what it wears."""
     identity, color = index % 24, str(rng.choice(list(COLORS)))
     image, segments = np.full((64, 64, 3), rng.integers(200, 255), np.uint8), np.zeros((64, 64), np.uint8)
     left = int(rng.integers(4, 24))
@@ -25,10 +25,18 @@ def picture(index: int, rng: np.random.Generator) -> PersonSample:
     truth = {
         "scene": "beach", "style": "photograph" if index % 2 else "watercolor",
         "people": [{"segment": 1, "identity": identity, "noun": "woman",
-                    "attributes": {"noun": "woman", "clothes_color": color, "hat": None if index % 3 else "red"}}],
+                    "attributes": {"noun": "woman", "clothes_color": color,
+                                   "hat": None if index % 3 else "red"}}],
     }  # fmt: skip
     end = caption.index("woman") + len("woman")
-    return PersonSample(f"{index:09d}", caption, image, segments, (Subject(1, end, (left, 10, left + 32, 64), identity),), truth)
+    return PersonSample(
+        f"{index:09d}",
+        caption,
+        image,
+        segments,
+        (Subject(1, end, (left, 10, left + 32, 64), identity),),
+        truth,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -54,5 +62,7 @@ def packed(people, tmp_path_factory) -> Path:
 def tokenizer_folder(tmp_path_factory) -> Path:
     """A tokenizer of the captions' words."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer([f"a photo of a woman in a {color} shirt on a beach" for color in COLORS], folder, 560, 24)
+    train_tokenizer(
+        [f"a photo of a woman in a {color} shirt on a beach" for color in COLORS], folder, 560, 24
+    )
     return folder

@@ -16,9 +16,22 @@ from fdlab.training.autoencoder import (
     reconstruct,
     set_latent_scale,
 )
-from fdlab.training.autoencoder_loss import autoencoder_loss, edge_error, kl_divergence, latent_scale, weighted_mean
+from fdlab.training.autoencoder_loss import (
+    autoencoder_loss,
+    edge_error,
+    kl_divergence,
+    latent_scale,
+    weighted_mean,
+)
 
-TINY = {"outer_width": 16, "inner_width": 16, "fine_width": 16, "outer_blocks": 1, "inner_blocks": 1, "latent_channels": 4}
+TINY = {
+    "outer_width": 16,
+    "inner_width": 16,
+    "fine_width": 16,
+    "outer_blocks": 1,
+    "inner_blocks": 1,
+    "latent_channels": 4,
+}
 
 
 @pytest.fixture
@@ -87,18 +100,24 @@ def test_latents_scaled_have_mean_zero_and_deviation_one():
     z = 3.0 + 5.0 * torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     scale, shift = latent_scale(z)
     scaled = (z - shift) * scale
-    assert float(scaled.mean()) == pytest.approx(0, abs=1e-5) and float(scaled.std()) == pytest.approx(1, abs=1e-5)
+    assert float(scaled.mean()) == pytest.approx(0, abs=1e-5) and float(scaled.std()) == pytest.approx(
+        1, abs=1e-5
+    )
 
 
 def test_exported_in_half_precision_with_the_scale_that_was_set(model, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     set_latent_scale(model, images, seed=0)
     export(model, tmp_path / "vae")
-    saved = NanoAutoencoder.from_pretrained(tmp_path / "vae", low_cpu_mem_usage=False, torch_dtype=torch.float32)
+    saved = NanoAutoencoder.from_pretrained(
+        tmp_path / "vae", low_cpu_mem_usage=False, torch_dtype=torch.float32
+    )
     assert saved.config.scaling_factor == model.config.scaling_factor != 1.0
     assert saved.config.shift_factor == model.config.shift_factor != 0.0
     assert next(model.parameters()).dtype == torch.float32
-    assert (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").stat().st_size < 2.2 * model.num_parameters() + 2e4
+    assert (
+        tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    ).stat().st_size < 2.2 * model.num_parameters() + 2e4
     difference = reconstruct(saved, images).astype(int) - reconstruct(model, images).astype(int)
     assert np.abs(difference).max() <= 2
 

@@ -11,8 +11,17 @@ from fdlab.errors import UserError
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.training.clip import PackedPeople, lay_on_noise, pretrain, shorten, text_labels, whole_pictures
 
-SMALL = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 24}
-CONFIG = {"text": {**SMALL, "max_position_embeddings": 24}, "image": {**SMALL, "image_size": 24, "patch_size": 6}}
+SMALL = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "projection_dim": 24,
+}
+CONFIG = {
+    "text": {**SMALL, "max_position_embeddings": 24},
+    "image": {**SMALL, "image_size": 24, "patch_size": 6},
+}
 
 
 def test_held_out_identities_are_in_no_batch(packed, tokenizer_folder):
@@ -22,7 +31,9 @@ def test_held_out_identities_are_in_no_batch(packed, tokenizer_folder):
     chosen = data.people(np.random.default_rng(0), 200)
     assert not heldout & set(data.identity_M[chosen].tolist())
     pairs = data.identity_M[chosen].reshape(-1, 2)
-    assert (pairs[:, 0] == pairs[:, 1]).all() and (chosen.reshape(-1, 2)[:, 0] != chosen.reshape(-1, 2)[:, 1]).all()
+    assert (pairs[:, 0] == pairs[:, 1]).all() and (
+        chosen.reshape(-1, 2)[:, 0] != chosen.reshape(-1, 2)[:, 1]
+    ).all()
 
 
 def test_too_few_people_are_refused(tmp_path, packed, tokenizer_folder):

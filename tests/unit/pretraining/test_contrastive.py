@@ -21,7 +21,9 @@ def draws(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_one_positive_a_row_is_cross_entropy():
     logits = draws(5, 5)
-    assert torch.allclose(multi_positive_loss(logits, torch.eye(5, dtype=torch.bool)), F.cross_entropy(logits, torch.arange(5)))
+    assert torch.allclose(
+        multi_positive_loss(logits, torch.eye(5, dtype=torch.bool)), F.cross_entropy(logits, torch.arange(5))
+    )
 
 
 def test_several_positives_by_hand_and_rows_without_any():
@@ -34,9 +36,10 @@ def test_several_positives_by_hand_and_rows_without_any():
 def test_equal_captions_are_not_pushed_apart():
     image, text = draws(2, 8), draws(1, 8, seed=1).expand(2, 8)
     scale = torch.tensor(10.0)
+    cosines = F.normalize(text, dim=1) @ F.normalize(image, dim=1).T
+    texts_to_images = float(multi_positive_loss(scale * cosines, torch.ones(2, 2, dtype=torch.bool)))
     as_one = image_text_loss(image, text, torch.tensor([0, 0]), scale)
-    assert as_one == pytest.approx(math.log(2) / 2 + float(multi_positive_loss(
-        scale * (F.normalize(text, dim=1) @ F.normalize(image, dim=1).T), torch.ones(2, 2, dtype=torch.bool))) / 2)  # fmt: skip
+    assert as_one == pytest.approx((math.log(2) + texts_to_images) / 2)
     aligned = image_text_loss(draws(4, 8), draws(4, 8), torch.arange(4), scale)
     crossed = image_text_loss(draws(4, 8), draws(4, 8).roll(1, 0), torch.arange(4), scale)
     assert aligned < 0.2 < crossed

@@ -13,7 +13,10 @@ from fdlab.models.tokenizer import load_tokenizer
 from fdlab.training.judge import UNKNOWN, answers_of, coded, head_loss, pretrain, vocabularies_of, worsened
 
 SMALL = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-CONFIG = {"text": {**SMALL, "max_position_embeddings": 24}, "vision": {**SMALL, "image_size": 32, "patch_size": 8}}
+CONFIG = {
+    "text": {**SMALL, "max_position_embeddings": 24},
+    "vision": {**SMALL, "image_size": 32, "patch_size": 8},
+}
 
 
 @pytest.fixture
@@ -26,13 +29,23 @@ def test_truth_becomes_answers_and_only_one_person_is_described():
     attributes = {"noun": "man", "hat": None, "clothes_color": "red"}
     person = {"segment": 1, "identity": 3, "attributes": attributes}
     one = answers_of({"scene": "beach", "style": "photograph", "people": [person]})
-    assert one == {"scene": "beach", "style": "photograph", "people": "1", "noun": "man", "hat": "none", "clothes_color": "red"}
+    assert one == {
+        "scene": "beach",
+        "style": "photograph",
+        "people": "1",
+        "noun": "man",
+        "hat": "none",
+        "clothes_color": "red",
+    }
     two = answers_of({"scene": "snow", "people": [person, person]})
     assert two == {"scene": "snow", "people": "2"}
     assert answers_of({}) == {}
     words = vocabularies_of([one, two, {"noun": "woman"}])
     assert words == {"scene": ["beach", "snow"], "people": ["1", "2"], "noun": ["man", "woman"]}
-    assert coded([one, two], {"scene": ["beach", "snow"], "noun": ["man", "woman"]}).tolist() == [[0, 0], [1, UNKNOWN]]
+    assert coded([one, two], {"scene": ["beach", "snow"], "noun": ["man", "woman"]}).tolist() == [
+        [0, 0],
+        [1, UNKNOWN],
+    ]
 
 
 def test_unknown_answers_do_not_count():
@@ -75,7 +88,10 @@ def test_it_learns_to_tell_colours(packed, tokenizer_folder, tmp_path):
     assert pretrain(packed, tokenizer_folder, tmp_path, 1.0, batch_size=32, config=CONFIG, max_steps=120)
     judge = Judge.load(tmp_path / "judge")
     images = np.load(packed / "images.npy")
-    worn = [truth["people"][0]["attributes"]["clothes_color"] for truth in json.loads((packed / "truths.json").read_text())]
+    worn = [
+        truth["people"][0]["attributes"]["clothes_color"]
+        for truth in json.loads((packed / "truths.json").read_text())
+    ]
     right = np.mean([a == b for a, b in zip(judge.judge(images)["clothes_color"], worn, strict=True)])
     assert right > 0.8
     assert json.loads((tmp_path / "scores.json").read_text())["clothes_color"] >= 0.75

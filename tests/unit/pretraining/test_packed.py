@@ -9,7 +9,10 @@ from fdlab.training.packed import load_array, load_list, person_phrases, pixel_w
 
 
 def test_each_person_gets_what_is_said_of_them():
-    caption = "a photo of an old woman with glasses in a red shirt, a man with black hair and a beard and a man smiling on a beach at sunset"
+    caption = (
+        "a photo of an old woman with glasses in a red shirt, a man with black hair and a beard"
+        " and a man smiling on a beach at sunset"
+    )
     ends = [caption.index("woman") + 5, caption.index("a man with") + 5, caption.index("man smiling") + 3]
     assert person_phrases(caption, ends, "on a beach") == [
         "an old woman with glasses in a red shirt",
@@ -32,7 +35,11 @@ def test_heads_count_most_and_the_background_least():
 
 def test_packed_arrays_hold_what_was_rendered(people, packed):
     images, weights = load_array(packed, "images.npy"), load_array(packed, "weights.npy")
-    assert images.shape == (96, 32, 32, 3) and weights.shape == (96, 32, 32) and set(np.unique(weights)) == {1, 2, 4}
+    assert (
+        images.shape == (96, 32, 32, 3)
+        and weights.shape == (96, 32, 32)
+        and set(np.unique(weights)) == {1, 2, 4}
+    )
     sample = layout.read_sample(people, "000000005")
     assert np.abs(images[5].astype(int).mean((0, 1)) - sample.image_HW3.mean((0, 1))).max() < 3
     crops, who = load_array(packed, "crops.npy"), load_array(packed, "crop_identity.npy")
@@ -44,7 +51,7 @@ def test_packed_arrays_hold_what_was_rendered(people, packed):
 
 
 def test_a_missing_array_is_named(tmp_path):
-    with pytest.raises(UserError, match="crops.npy"):
+    with pytest.raises(UserError, match=r"crops\.npy"):
         load_array(tmp_path, "crops.npy")
-    with pytest.raises(UserError, match="truths.json"):
+    with pytest.raises(UserError, match=r"truths\.json"):
         load_list(tmp_path, "truths.json")

@@ -55,7 +55,9 @@ def test_runs_for_its_time_logs_and_lowers_the_loss(tmp_path):
     with training.averaged():
         assert loss_of(module, 10_000)[0].item() < 0.5 * before
     lines = (tmp_path / "log.txt").read_text().splitlines()
-    assert len(lines) == training.step // 10 and "left" in lines[0] and "part" in lines[0] and "lr" in lines[0]
+    assert (
+        len(lines) == training.step // 10 and "left" in lines[0] and "part" in lines[0] and "lr" in lines[0]
+    )
 
 
 def test_a_signal_stops_it_cleanly_with_its_state_saved(tmp_path):
@@ -80,7 +82,10 @@ def test_averaged_weights_are_put_in_and_taken_out(tmp_path):
         tensor.zero_()
     with training.averaged() as module:
         assert all(bool((p == 0).all()) for p in module.parameters()) and not module.training
-    assert all(torch.equal(p, kept[name]) for name, p in training.parameters.items()) and training.module.training
+    assert (
+        all(torch.equal(p, kept[name]) for name, p in training.parameters.items())
+        and training.module.training
+    )
 
 
 def test_the_rate_warms_up_by_steps_and_falls_by_time():
@@ -88,7 +93,9 @@ def test_the_rate_warms_up_by_steps_and_falls_by_time():
     assert schedule.share(0, 0) == pytest.approx(0.1)
     assert schedule.share(100, 0) == pytest.approx(1.0)
     assert schedule.share(100, 30) == pytest.approx(0.55)
-    assert Schedule(minutes=1, warmup_steps=1, final_share=0.1, max_steps=200).share(100, 0) == pytest.approx(0.55)
+    assert Schedule(minutes=1, warmup_steps=1, final_share=0.1, max_steps=200).share(100, 0) == pytest.approx(
+        0.55
+    )
     assert schedule.share(100, 60) == schedule.share(100, 999) == pytest.approx(0.1)
 
 
@@ -108,7 +115,9 @@ def test_matrices_and_back():
     assert as_matrix(weight).shape == (5, 12)
     assert torch.equal(from_matrix(as_matrix(weight), weight), weight)
     assert takes_muon("conv.weight", weight) and takes_muon("linear.weight", torch.zeros(4, 4))
-    assert not takes_muon("norm.bias", torch.zeros(4)) and not takes_muon("token_embedding.weight", torch.zeros(4, 4))
+    assert not takes_muon("norm.bias", torch.zeros(4)) and not takes_muon(
+        "token_embedding.weight", torch.zeros(4, 4)
+    )
     assert not takes_muon("head.weight", torch.zeros(1, 9))
 
 
