@@ -11,12 +11,8 @@ from fdlab import __version__, assets
 from fdlab.cli.options import parser
 from fdlab.errors import UserError
 
-OPTIONAL = {
-    "optuna": ("fdlab sweep", "pip install 'fdlab[sweep]'"),
-    "wandb": ("logger=wandb", "pip install wandb"),
-    "kornia": ("more augmentations", "pip install kornia"),
-}
-"""Packages that not everyone needs: what for, and how to get them."""
+OPTIONAL = {"wandb": ("logger=wandb", "pip install wandb")}
+"""Packages that fdlab runs without: what for, and how to get them."""
 PARTS = ("base", "tdm", "sdm", "vae", "text_encoder", "image_encoder", "unet", "fusion")
 DOWNLOADS = {
     "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -110,7 +106,7 @@ def _exists(path: str) -> bool:
 
 
 def optional() -> Iterator[tuple[str, str]]:
-    """Packages that not everyone needs."""
+    """Packages that fdlab runs without."""
     from importlib.metadata import PackageNotFoundError, version
 
     for name, (purpose, how) in OPTIONAL.items():
