@@ -6,6 +6,8 @@ the latent grid, where a convolution costs least. Axes: B batch, C channels, H W
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
@@ -26,7 +28,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.GroupNorm(groups, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         h_BCHW = self.conv1(F.silu(self.norm1(x_BCHW)))
@@ -95,14 +97,12 @@ class NanoAutoencoder(ModelMixin, ConfigMixin):
         """Pixels a latent, along one side."""
         return 8
 
-    def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
+    def encode(self, x: Tensor, return_dict: bool = True) -> Any:
         """Pixels B3HW to the posterior over latents (`.latent_dist`: mean, mode(), sample())."""
         posterior = DiagonalGaussianDistribution(self.encoder(x))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
-    def decode(
-        self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
-    ) -> DecoderOutput | tuple:
+    def decode(self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None) -> Any:
         """Raw latents BCHW to pixels (`.sample`); `generator` is taken, and ignored, as by AutoencoderKL."""
         x_B3HW = self.decoder(z)
         return DecoderOutput(sample=x_B3HW) if return_dict else (x_B3HW,)
@@ -113,7 +113,7 @@ class NanoAutoencoder(ModelMixin, ConfigMixin):
         sample_posterior: bool = False,
         return_dict: bool = True,
         generator: torch.Generator | None = None,
-    ) -> DecoderOutput | tuple:
+    ) -> Any:
         """Encode, take the mode (or a sample), decode."""
         posterior = DiagonalGaussianDistribution(self.encoder(sample))
         z_BCHW = posterior.sample(generator) if sample_posterior else posterior.mode()

@@ -35,7 +35,10 @@ HELD_OUT_EVERY = 20
 class DualEncoder(nn.Module):
     """CLIP's two encoders, the text's projection, the identity map and the two temperatures."""
 
-    def __init__(self, text_encoder: nn.Module, image_encoder: nn.Module, seed: int = 0) -> None:
+    text_encoder: Any
+    image_encoder: Any
+
+    def __init__(self, text_encoder: Any, image_encoder: Any, seed: int = 0) -> None:
         super().__init__()
         self.text_encoder, self.image_encoder = text_encoder, image_encoder
         for encoder in (text_encoder, image_encoder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,8 +98,9 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                directions.append(as_matrix(parameter.grad.lerp(state["momentum"], group["momentum"])))
+                gradient: Any = parameter.grad
+                state["momentum"].lerp_(gradient, 1 - group["momentum"])
+                directions.append(as_matrix(gradient.lerp(state["momentum"], group["momentum"])))
             scale = max(1.0, rows / columns) ** 0.5
             for parameter, update in zip(parameters, orthogonalized(torch.stack(directions)), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])

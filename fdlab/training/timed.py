@@ -112,7 +112,8 @@ class TimedTraining:
     def run(self, loss_step: LossStep) -> bool:
         """Train to the end (True) or until a signal asks to stop (False); either way the state is saved."""
         started = saved = logged = time.monotonic()
-        before, sums, count = self.elapsed_s, {}, 0
+        sums: dict[str, float] = {}
+        before, count = self.elapsed_s, 0
         with interruptible() as stopped:
             while self.schedule.progress(self.step, self.elapsed_s) < 1 and not stopped():
                 share = self.schedule.share(self.step, self.elapsed_s)
