@@ -38,8 +38,8 @@ class BatchSettings:
     """Pixels a side of references; None: none are made."""
     background: Background = "noise"
     reference: Reference = "own"
-    """Which picture a subject's reference is cut from: its own (as released), another of the same person (its own where
-    none is known), or either by a coin."""
+    """Which picture a subject's reference is cut from: its own (as released), another of the same person (its
+    own where none is known), or either by a coin."""
     skip_corrupt: bool = False
     rank: int = 0
     world: int = 1
@@ -94,8 +94,8 @@ class Batches(Dataset[Batch]):
 
 
 def collate(entries: list[Entry], max_subjects: int) -> Batch:
-    """Stack entries: ids, latent_BCHW or image_B3HW, input_ids_BL, subject_token_BL, token_index_BN, subject_valid_BN,
-    mask_BNHW (float 0/1, latent grid)."""
+    """Stack entries: ids, latent_BCHW or image_B3HW, input_ids_BL, subject_token_BL, token_index_BN,
+    subject_valid_BN, mask_BNHW (float 0/1, latent grid)."""
     ids_BL = torch.from_numpy(np.stack([entry.input_ids_L for entry in entries]))
     height, width = entries[0].masks_NHW.shape[-2:]
     batch: Batch = {

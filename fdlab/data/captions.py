@@ -1,7 +1,8 @@
-"""Captions and their subject markers: "a woman <|image|> in a red sweater" <-> (text, ends), and text to tokens.
+"""Captions and their subject markers: "a woman <|image|> in a red sweater" <-> (text, ends), and text to
+tokens.
 
-A marker never reaches the text encoder: it is taken out, and what remains is the character offset `end` just after
-each subject's noun phrase, and later the position of that phrase's last token.
+A marker never reaches the text encoder: it is taken out, and what remains is the character offset `end` just
+after each subject's noun phrase, and later the position of that phrase's last token.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ def parse(marked: str) -> tuple[str, list[int]]:
 
     UserError where a marker follows no word or two follow the same one.
     """
-    text, ends, last = "", [], 0
+    text, last = "", 0
+    ends: list[int] = []
     for match in _MARKER.finditer(marked):
         text += marked[last : match.start()]
         last = match.end()
         if not text.rstrip():
             raise UserError(f"prompt '{marked}': a marker {MARKER} must follow the noun it marks.")
         if ends and not text[ends[-1] :].strip():
-            raise UserError(f"prompt '{marked}': two markers {MARKER} follow the same word; each needs a noun of its own.")
+            raise UserError(
+                f"prompt '{marked}': two markers {MARKER} follow the same word; each needs a noun of its own."
+            )
         ends.append(len(text.rstrip()))
     text += marked[last:]
     stripped = text.lstrip()
@@ -67,7 +71,9 @@ def encode(tokenizer: Any, text: str, ends: Sequence[int] = ()) -> Encoded:
     UserError when a subject lies past the last token, or when a marker is still in the text.
     """
     if MARKER in text:
-        raise UserError(f"caption '{text}' still holds {MARKER}; take markers out with fdlab.data.captions.parse.")
+        raise UserError(
+            f"caption '{text}' still holds {MARKER}; take markers out with fdlab.data.captions.parse."
+        )
     length = int(tokenizer.model_max_length)
     ids = _plain_ids(tokenizer, text)
     room = length - 2
@@ -79,7 +85,8 @@ def encode(tokenizer: Any, text: str, ends: Sequence[int] = ()) -> Encoded:
         position = len(_plain_ids(tokenizer, text[:end]))
         if position > room:
             raise UserError(
-                f"caption '{text}': its subject ending at character {end} is token {position}, past the text encoder's "
+                f"caption '{text}': its subject ending at character {end} is token {position}, "
+                f"past the text encoder's "
                 f"last of {room}; shorten the caption before it."
             )
         positions.append(position)

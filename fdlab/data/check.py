@@ -43,20 +43,23 @@ def check_complete(root: Path, rendered: bool = False) -> None:
     root = Path(root)
     if rendered and root.is_dir() and not (root / "dataset.json").exists():
         raise UserError(
-            f"data folder '{root}' is half written: it has no dataset.json; run the same command again to finish it."
+            f"data folder '{root}' is half written: it has no dataset.json; "
+            "run the same command again to finish it."
         )
     read_ids(root)
     card = dataset_card(root)
     if card and card.get("num") is not None and int(card["num"]) > len(read_ids(root)):
-        raise UserError(f"data folder '{root}' is half written: dataset.json promises {card['num']} pictures.")
+        raise UserError(
+            f"data folder '{root}' is half written: dataset.json promises {card['num']} pictures."
+        )
 
 
 def check_subjects(annotation: Annotation, max_subjects: int) -> None:
     """Refuse a sample with more subjects than a model takes."""
     if len(annotation.subjects) > max_subjects:
         raise UserError(
-            f"sample '{annotation.id}' has {len(annotation.subjects)} subjects; at most {max_subjects} are allowed "
-            "(data.max_subjects)."
+            f"sample '{annotation.id}' has {len(annotation.subjects)} subjects; at most "
+            f"{max_subjects} are allowed (data.max_subjects)."
         )
 
 
@@ -76,8 +79,9 @@ def check(
     workers: int = 4,
     show: bool = True,
 ) -> Report:
-    """Read every sample of a folder. Raises UserError at the first fault; with `skip_corrupt`, broken files are listed
-    in the report instead. `tokenizer` also checks that each subject lies within the text encoder's tokens."""
+    """Read every sample of a folder. Raises UserError at the first fault; with `skip_corrupt`, broken files
+    are listed in the report instead. `tokenizer` also checks that each subject lies within the text encoder's
+    tokens."""
     root = Path(root)
     card = dataset_card(root)
     check_complete(root)
@@ -107,7 +111,9 @@ def check(
             report.num_samples += 1
             report.num_subjects += result
     if not report.num_samples:
-        raise UserError(f"data folder '{root}' holds no readable sample: {next(iter(report.skipped.values()))}")
+        raise UserError(
+            f"data folder '{root}' holds no readable sample: {next(iter(report.skipped.values()))}"
+        )
     return report
 
 

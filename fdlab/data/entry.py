@@ -61,7 +61,9 @@ class Source(Protocol):
         """Subjects in other pictures that show the same identity, where that is known."""
 
 
-def caption_tokens(tokenizer: Any, annotation: Annotation, shape: Shape) -> tuple[Encoded, tuple[Subject, ...]]:
+def caption_tokens(
+    tokenizer: Any, annotation: Annotation, shape: Shape
+) -> tuple[Encoded, tuple[Subject, ...]]:
     """Tokenise a caption; one token can carry one subject, so of two at the same token the first stays.
 
     UserError when there are more subjects than allowed, or one past the last token.
@@ -89,7 +91,8 @@ def read_checked(root: Path, annotation: Annotation, rendered: bool) -> PersonSa
 def picture_and_masks(
     sample: PersonSample, subjects: tuple[Subject, ...], shape: Shape, mirrored: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Square picture HW3 and its subjects' masks NHW at latent size; a subject that was cropped away has none."""
+    """Square picture HW3 and its subjects' masks NHW at latent size; a subject that was cropped away has
+    none."""
     image_HW3, segments_HW = sample.image_HW3, sample.segments_HW
     if mirrored:
         image_HW3, segments_HW = image_HW3[:, ::-1], segments_HW[:, ::-1]
@@ -126,7 +129,12 @@ class Live:
         seen = [n for n in range(len(subjects)) if masks_NHW[n].any()]
         keys = [row * self.shape.max_subjects + annotation.subjects.index(subjects[n]) for n in seen]
         return Entry(
-            picture, image_HW3, encoded.input_ids_L, [encoded.positions[n] for n in seen], masks_NHW[seen], keys
+            picture,
+            image_HW3,
+            encoded.input_ids_L,
+            [encoded.positions[n] for n in seen],
+            masks_NHW[seen],
+            keys,
         )
 
     def reference(self, key: int) -> np.ndarray:
@@ -137,7 +145,8 @@ class Live:
         return cut_subject(sample, sample.subjects[n], self.shape.reference_size, bool(row % self.views))
 
     def same_person(self, key: int) -> list[int]:
-        """Subjects in other pictures that show the same identity. Reads every annotation at the first call."""
+        """Subjects in other pictures that show the same identity. Reads every annotation at the first
+        call."""
         if self._identities is None:
             self._identities = {}
             for row in range(len(self.ids) * self.views):

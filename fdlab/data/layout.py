@@ -47,13 +47,19 @@ def read_ids(root: Path, split: str = "all") -> list[str]:
     """Ids of a split, in file order. `all` falls back to train + test where only those files exist."""
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"data folder '{root}' does not exist; give a folder in FastComposer's layout (data.root).")
-    names = {"all": ["image_ids.txt"], "train": ["image_ids_train.txt"], "test": ["image_ids_test.txt"]}[split]
+        raise UserError(
+            f"data folder '{root}' does not exist; give a folder in FastComposer's layout (data.root)."
+        )
+    names = {"all": ["image_ids.txt"], "train": ["image_ids_train.txt"], "test": ["image_ids_test.txt"]}[
+        split
+    ]
     if split == "all" and not (root / names[0]).exists():
         names = [name for name in ("image_ids_train.txt", "image_ids_test.txt") if (root / name).exists()]
     missing = [name for name in names or ["image_ids.txt"] if not (root / name).exists()]
     if missing:
-        raise UserError(f"data folder '{root}' has no {missing[0]}: not FastComposer's layout, or only half written.")
+        raise UserError(
+            f"data folder '{root}' has no {missing[0]}: not FastComposer's layout, or only half written."
+        )
     ids = [line.strip() for name in names for line in (root / name).read_text().splitlines() if line.strip()]
     if not ids:
         raise UserError(f"data folder '{root}' lists no picture in {names[0]}.")
@@ -75,7 +81,9 @@ def image_path(root: Path, id: str) -> Path:
         path = base.with_name(base.name + suffix)
         if path.exists():
             return path
-    raise CorruptFile(f"data folder '{root}': picture '{id}' is missing ({' or '.join(SUFFIXES)} beside its json).")
+    raise CorruptFile(
+        f"data folder '{root}': picture '{id}' is missing ({' or '.join(SUFFIXES)} beside its json)."
+    )
 
 
 def read_annotation(root: Path, id: str) -> Annotation:
@@ -103,11 +111,14 @@ def parse_annotation(id: str, value: dict[str, Any], path: Path | str) -> Annota
             box = (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
             subjects.append(Subject(label, int(segment["end"]), box, identities.get(label)))
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFile(f"'{path}' is not a FastComposer annotation: {type(error).__name__} {error}.") from None
+        raise CorruptFile(
+            f"'{path}' is not a FastComposer annotation: {type(error).__name__} {error}."
+        ) from None
     for subject in subjects:
         if not 0 < subject.end <= len(caption):
             raise CorruptFile(
-                f"'{path}': subject {subject.segment} ends at character {subject.end} of a caption of {len(caption)}."
+                f"'{path}': subject {subject.segment} ends at character {subject.end} of a caption "
+                f"of {len(caption)}."
             )
     return Annotation(id, caption, tuple(sorted(subjects, key=lambda s: s.end)), truth)
 
@@ -121,7 +132,8 @@ def read_image(path: Path) -> np.ndarray:
         if isinstance(error, FileNotFoundError):
             raise CorruptFile(f"picture '{path}' is missing.") from None
         raise CorruptFile(
-            f"picture '{path}' is corrupt ({error}); repair or remove it, or skip such files with data.skip_corrupt=true."
+            f"picture '{path}' is corrupt ({error}); repair or remove it, "
+            "or skip such files with data.skip_corrupt=true."
         ) from None
 
 
@@ -153,7 +165,9 @@ def read_sample(root: Path, id: str, annotation: Annotation | None = None) -> Pe
         )
     for subject in annotation.subjects:
         if not (segments_HW == subject.segment).any():
-            raise CorruptFile(f"'{path}': subject {subject.segment} of the caption has no pixel in the label map.")
+            raise CorruptFile(
+                f"'{path}': subject {subject.segment} of the caption has no pixel in the label map."
+            )
     return PersonSample(id, annotation.caption, image_HW3, segments_HW, annotation.subjects, annotation.truth)
 
 

@@ -1,7 +1,7 @@
 """Which rows make up the batch of a step: a pure function, so that resuming needs one number and no state.
 
-The data are an endless stream: the permutation of epoch 0, that of epoch 1, and so on, each from (seed, epoch). Step s
-takes the next world x batch rows of it, and each rank its own share.
+The data are an endless stream: the permutation of epoch 0, that of epoch 1, and so on, each from (seed,
+epoch). Step s takes the next world x batch rows of it, and each rank its own share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def permutation(seed: int, num_rows: int, epoch: int) -> np.ndarray:
 def stream(seed: int, num_rows: int, start: int, count: int) -> list[int]:
     """Rows `start` to `start + count` of the endless stream."""
     return [
-        int(permutation(seed, num_rows, place // num_rows)[place % num_rows]) for place in range(start, start + count)
+        int(permutation(seed, num_rows, place // num_rows)[place % num_rows])
+        for place in range(start, start + count)
     ]
 
 

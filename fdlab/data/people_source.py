@@ -9,13 +9,16 @@ from fdlab.data.store import exclusive
 
 
 def people_folder(root: Path, mix: str, num: int, seed: int, size: int) -> Path:
-    """Folder of one rendered data set; its name says all that decides its content, the renderer's version too."""
+    """Folder of one rendered data set; its name says all that decides its content, the renderer's version
+    too."""
     from fdlab.people.dataset import VERSION
 
     return Path(root) / f"{mix}-{num}-seed{seed}-{size}px-v{VERSION}"
 
 
-def ensure_people(root: Path, mix: str, num: int, seed: int, size: int, workers: int = 0, progress: bool = True) -> Path:
+def ensure_people(
+    root: Path, mix: str, num: int, seed: int, size: int, workers: int = 0, progress: bool = True
+) -> Path:
     """Render the data set below `root` unless it is there already; return its folder.
 
     An interrupted rendering goes on where it stopped; of several processes one renders and the others wait.

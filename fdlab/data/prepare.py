@@ -1,14 +1,15 @@
-"""Encode a data set once: latents, masks, references and tokens into one folder of the cache, in resumable chunks.
+"""Encode a data set once: latents, masks, references and tokens into one folder of the cache, in resumable
+chunks.
 
-A chunk has fixed bounds, so an interrupted run and a whole one write the same bytes; the folder's name hashes all that
-its content depends on, so a second run finds it and a changed picture, encoder or tokenizer makes another.
+A chunk has fixed bounds, so an interrupted run and a whole one write the same bytes; the folder's name hashes
+all that its content depends on, so a second run finds it and a changed picture, encoder or tokenizer makes
+another.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,8 +21,8 @@ import torch
 
 from fdlab.data.check import check_complete, dataset_card
 from fdlab.data.entry import Shape, caption_tokens, cut_subject, picture_and_masks, read_checked
-from fdlab.data.layout import SUFFIXES, Annotation, CorruptFile, read_annotation, read_ids, stem
 from fdlab.data.latents import encode_images, weights_hash
+from fdlab.data.layout import SUFFIXES, Annotation, CorruptFile, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
 from fdlab.data.sample import Subject
 from fdlab.data.store import ArrayFolder, exclusive
@@ -47,8 +48,8 @@ def prepare(
 ) -> Prepared:
     """Make (or find) the prepared form of a data folder and open it.
 
-    Raises UserError for a folder that is missing or half written, a corrupt file (unless `skip_corrupt`), too many
-    subjects, a subject past the last token, and when the disk is full.
+    Raises UserError for a folder that is missing or half written, a corrupt file (unless `skip_corrupt`), too
+    many subjects, a subject past the last token, and when the disk is full.
     """
     root = Path(root)
     check_complete(root)
@@ -77,7 +78,7 @@ def fingerprint(root: Path, ids: list[str]) -> str:
     for id in ids:
         for suffix in (*SUFFIXES, ".json", ".npy"):
             try:
-                stat = os.stat(f"{stem(root, id)}{suffix}")
+                stat = Path(f"{stem(root, id)}{suffix}").stat()
             except FileNotFoundError:
                 continue
             digest.update(f"{id}{suffix} {stat.st_size} {stat.st_mtime_ns}\n".encode())
@@ -132,10 +133,14 @@ def _plan(root: Path, ids: list[str], tokenizer: Any, shape: Shape, views: int, 
         subjects.append(kept)
         input_ids.append(encoded.input_ids_L)
         positions.append(encoded.positions)
-    return _Plan(root, ids, shape, views, rendered, annotations, subjects, np.stack(input_ids), positions, skipped)
+    return _Plan(
+        root, ids, shape, views, rendered, annotations, subjects, np.stack(input_ids), positions, skipped
+    )
 
 
-def _fill(plan: _Plan, folder: Path, vae: Any, device: torch.device | str, skip_corrupt: bool, show: bool) -> None:
+def _fill(
+    plan: _Plan, folder: Path, vae: Any, device: torch.device | str, skip_corrupt: bool, show: bool
+) -> None:
     first, rows, shape = plan.first, len(plan.ids) * plan.views, plan.shape
     # A memory map cannot be empty, even where no picture has a subject.
     subjects = max(1, first[-1])
@@ -150,11 +155,17 @@ def _fill(plan: _Plan, folder: Path, vae: Any, device: torch.device | str, skip_
     out = ArrayFolder(folder, layout)
     done, skipped = int(out.state.get("done", 0)), plan.skipped | out.state.get("skipped", {})
     vae = vae.to(device).eval()
-    with bar("encode pictures", len(plan.ids), done=done, show=show) as progress, ThreadPoolExecutor(4) as pool:
+    with (
+        bar("encode pictures", len(plan.ids), done=done, show=show) as progress,
+        ThreadPoolExecutor(4) as pool,
+    ):
         while done < len(plan.ids):
             chunk = [p for p in range(done, min(done + CHUNK, len(plan.ids))) if plan.ids[p] not in skipped]
-            kept, images = [], []
-            for p, picture in zip(chunk, pool.map(lambda p: _read(plan, p, skip_corrupt), chunk), strict=True):
+            kept: list[int] = []
+            images: list[np.ndarray] = []
+            for p, picture in zip(
+                chunk, pool.map(lambda p: _read(plan, p, skip_corrupt), chunk), strict=True
+            ):
                 if isinstance(picture, CorruptFile):
                     skipped[plan.ids[p]] = str(picture)
                     continue
@@ -192,5 +203,9 @@ def _read(plan: _Plan, p: int, skip_corrupt: bool) -> _Picture | CorruptFile:
     views = [picture_and_masks(sample, subjects, plan.shape, bool(view)) for view in range(plan.views)]
     references = None
     if size is not None and subjects:
-        references = np.stack([cut_subject(sample, s, size, bool(v)) for v in range(plan.views) for s in subjects])
-    return _Picture(np.stack([image for image, _ in views]), np.concatenate([masks for _, masks in views]), references)
+        references = np.stack(
+            [cut_subject(sample, s, size, bool(v)) for v in range(plan.views) for s in subjects]
+        )
+    return _Picture(
+        np.stack([image for image, _ in views]), np.concatenate([masks for _, masks in views]), references
+    )

@@ -5,9 +5,11 @@ One folder under the cache, named by everything it depends on (`fdlab.data.laten
     rows.json        ids, subjects of each row, identities, skipped files
     input_ids.npy    M L int32      positions.npy   S int16, last token of each subject's noun phrase
     latents.npy      M C H W float16, posterior means, scaled: z = (mean - shift) * scale
-    masks.npy        S H W uint8    references.npy  S R R 4 uint8, RGB and alpha (subject-augmented training only)
+    masks.npy        S H W uint8    references.npy  S R R 4 uint8, RGB and alpha (subject-augmented training
+    only)
 
-Axes: M rows (pictures x views), S subjects of all rows, L tokens, C H W latents, R side of a reference, N subjects.
+Axes: M rows (pictures x views), S subjects of all rows, L tokens, C H W latents, R side of a reference, N
+subjects.
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ class Rows:
     @property
     def usable(self) -> list[int]:
         """Rows whose files could be read."""
-        return [row for row in range(len(self.ids) * self.views) if self.ids[row // self.views] not in self.skipped]
+        return [
+            row
+            for row in range(len(self.ids) * self.views)
+            if self.ids[row // self.views] not in self.skipped
+        ]
 
 
 class Prepared:

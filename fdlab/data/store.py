@@ -1,4 +1,5 @@
-"""Arrays written chunk by chunk into a folder that gets its name when it is complete; a kill costs one chunk."""
+"""Arrays written chunk by chunk into a folder that gets its name when it is complete; a kill costs one
+chunk."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Layout = Mapping[str, tuple[tuple[int, ...], type]]
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file: of several processes that want the same thing made, one makes it and the others wait."""
+    """Hold a lock file: of several processes that want the same thing made, one makes it and the others
+    wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -63,13 +65,18 @@ class ArrayFolder:
         write_json(self.partial / name, value)
         self._progress.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
-        os.replace(self.partial, self.folder)
+        self.partial.replace(self.folder)
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
-    """Make an array file with its space reserved: a full disk is an error here, not a bus error while writing."""
+    """Make an array file with its space reserved: a full disk is an error here, not a bus error while
+    writing."""
     with path.open("wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+            "fortran_order": False,
+            "shape": shape,
+        }
         np.lib.format.write_array_header_1_0(stream, header)
         size = stream.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize
         stream.flush()
@@ -79,5 +86,6 @@ def _allocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(
-                f"no space left to write '{path}' ({size / 2**20:.0f} MiB); free some, or choose another paths.cache."
+                f"no space left to write '{path}' ({size / 2**20:.0f} MiB); free some, or choose "
+                "another paths.cache."
             ) from None

@@ -1,6 +1,7 @@
 """From pictures to what the networks take: squares, references, masks at latent resolution.
 
-Axes: H W pixels or latents, S side of a square, C channels, 3 RGB, 4 RGB and mask. Images are uint8 unless named float.
+Axes: H W pixels or latents, S side of a square, C channels, 3 RGB, 4 RGB and mask. Images are uint8 unless
+named float.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ BACKGROUNDS: tuple[str, ...] = ("noise", "grey", "white")
 
 
 def square_window(height: int, width: int, people_HW: np.ndarray | None = None) -> tuple[int, int, int]:
-    """Left, top and side of the largest square, moved as near to the people's centre as the picture allows."""
+    """Left, top and side of the largest square, moved as near to the people's centre as the picture
+    allows."""
     side = min(height, width)
     centre_x, centre_y = width / 2, height / 2
     if people_HW is not None and people_HW.any():
@@ -42,13 +44,16 @@ def resize(image_HWC: np.ndarray, size: int) -> np.ndarray:
 
 def resize_labels(segments_HW: np.ndarray, size: int) -> np.ndarray:
     """Resize a square label map by taking the nearest label."""
-    rows = np.minimum(((np.arange(size) + 0.5) * segments_HW.shape[0] / size).astype(int), segments_HW.shape[0] - 1)
+    rows = np.minimum(
+        ((np.arange(size) + 0.5) * segments_HW.shape[0] / size).astype(int), segments_HW.shape[0] - 1
+    )
     return segments_HW[np.ix_(rows, rows)]
 
 
 def square(image_HW3: np.ndarray, segments_HW: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Crop to a square that holds the people as well as it can and resize picture and label map to `size`."""
-    left, top, side = square_window(*segments_HW.shape, people_HW=segments_HW > 0)
+    height, width = segments_HW.shape
+    left, top, side = square_window(height, width, segments_HW > 0)
     window = (slice(top, top + side), slice(left, left + side))
     return resize(image_HW3[window], size), resize_labels(segments_HW[window], size)
 
@@ -122,7 +127,8 @@ def to_model(image_HW3: np.ndarray) -> torch.Tensor:
 
 
 def latent_mask(mask_HW: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Area-pool a mask to the latent grid and threshold at one half (uint8 0/1); never empty if `mask_HW` is not.
+    """Area-pool a mask to the latent grid and threshold at one half (uint8 0/1); never empty if `mask_HW` is
+    not.
 
     A person smaller than half a latent keeps the latent with most of it.
     """

@@ -14,7 +14,8 @@ from fdlab.errors import UserError
 class Averaging:
     """Averages of named parameters; `decay` of 0 averages nothing and costs nothing.
 
-    After step s (from 0) the decay in use is min(decay, (1 + s) / (10 + s)), so that a short run forgets its start.
+    After step s (from 0) the decay in use is min(decay, (1 + s) / (10 + s)), so that a short run forgets its
+    start.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:

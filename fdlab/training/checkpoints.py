@@ -46,7 +46,9 @@ def read(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise UserError(f"checkpoint '{path}' cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError(f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt.")
+        raise UserError(
+            f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt."
+        )
     return state
 
 
@@ -54,7 +56,9 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
     """Refuse a checkpoint of another architecture or experiment, naming the first difference."""
     trained = module.trainable_parameters()
     if state["kind"] != type(module).__name__:
-        raise UserError(f"checkpoint '{path}' is of {state['kind']}, this run trains {type(module).__name__}.")
+        raise UserError(
+            f"checkpoint '{path}' is of {state['kind']}, this run trains {type(module).__name__}."
+        )
     stored = state["parameters"]
     for name in sorted(set(stored) ^ set(trained)):
         where = "the checkpoint" if name in stored else "the model"
@@ -62,7 +66,8 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
     for name, parameter in trained.items():
         if stored[name].shape != parameter.shape:
             raise UserError(
-                f"checkpoint '{path}' is of another architecture: '{name}' is {tuple(stored[name].shape)} in it, "
+                f"checkpoint '{path}' is of another architecture: '{name}' is "
+                f"{tuple(stored[name].shape)} in it, "
                 f"{tuple(parameter.shape)} in the model."
             )
 
@@ -77,11 +82,14 @@ def restore_weights(state: dict[str, Any], module: Training) -> None:
 
 
 def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.optim.Optimizer) -> None:
-    """Take the optimiser's state; tensors go where their parameter is, counters stay where the optimiser keeps them."""
+    """Take the optimiser's state; tensors go where their parameter is, counters stay where the optimiser
+    keeps them."""
+    fused = bool(optimizer.defaults.get("fused"))
     for name, parameter in module.trainable_parameters().items():
-        slots = state["optimizer"].get(name, {})
-        optimizer.state[parameter] = {
-            slot: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape and slot != "step"
-            else value.to(parameter.device if optimizer.defaults.get("fused") else "cpu")
-            for slot, value in slots.items()
-        }  # fmt: skip
+        slots = {}
+        for slot, value in state["optimizer"].get(name, {}).items():
+            if slot == "step":
+                slots[slot] = value.to(parameter.device if fused else "cpu")
+            else:
+                slots[slot] = torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter] = slots

@@ -70,7 +70,8 @@ class DenoisingTraining(Training):
             return encode_pixels(self.backbone.vae, batch["image_B3HW"])
 
     def export(self, folder: Path) -> None:
-        """Write the parts that learning changed, and the scheduler (which knows what the denoiser predicts)."""
+        """Write the parts that learning changed, and the scheduler (which knows what the denoiser
+        predicts)."""
         b = self.backbone
         parts = {part: getattr(b, part) for part in self.PARTS}
         save_backbone(folder, Backbone(name=b.name, scheduler_config=b.scheduler_config, **parts))

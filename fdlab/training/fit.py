@@ -52,8 +52,8 @@ class FitResult:
 def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
     """Train what `cfg` describes, from the start or from where its run directory stopped.
 
-    `grid` replaces the sample grid, which by default shows people of the training data. Raises: UserError for bad data,
-    weights or checkpoints; KeyboardInterrupt after Ctrl-C or SIGTERM, with the state saved.
+    `grid` replaces the sample grid, which by default shows people of the training data. Raises: UserError for
+    bad data, weights or checkpoints; KeyboardInterrupt after Ctrl-C or SIGTERM, with the state saved.
     """
     folder = directory.run_dir(cfg)
     resume = find_checkpoint(folder, str(cfg.resume))
@@ -64,7 +64,10 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
         checkpoints.check(checkpoints.read(resume), module, resume)
     root, source = make_source(cfg, start.backbone, module.REFERENCES)
     data = StatelessData(
-        source, _batch_settings(cfg, start.backbone, module.REFERENCES), stop=0, num_workers=int(cfg.trainer.num_workers)
+        source,
+        _batch_settings(cfg, start.backbone, module.REFERENCES),
+        stop=0,
+        num_workers=int(cfg.trainer.num_workers),
     )
     callbacks = []
     if int(cfg.trainer.sample_every) > 0:
@@ -91,24 +94,26 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
 
 
 def describe(cfg: Any) -> dict[str, str]:
-    """What `fit` would do, without data: parameters, steps, batch, device, memory of weights and optimiser."""
+    """What `fit` would do, without data: parameters, steps, batch, device, memory of weights and
+    optimiser."""
     start, module = _module(cfg)
-    trained = module.trainable_parameters()
-    total = sum(p.numel() for network in start.backbone.networks().values() for p in network.parameters())
+    b, trained = start.backbone, module.trainable_parameters()
+    total = sum(p.numel() for network in b.networks().values() for p in network.parameters())
     learning = sum(p.numel() for p in trained.values())
     # fp32: weights; and for what learns gradient, two moments and the average.
     copies = 3 + bool(module.averaging.average)
     device = choose_device(str(cfg.trainer.accelerator))
     pictures = int(cfg.trainer.batch_size) * int(cfg.trainer.accumulate)
     resume = find_checkpoint(directory.run_dir(cfg), str(cfg.resume))
+    mebibytes = 4 * (total + copies * learning) / 2**20
     return {
         "run directory": str(directory.run_dir(cfg)),
-        "backbone": f"{start.backbone.name}, {start.backbone.image_size} px, latents {start.backbone.latent_shape_CHW}",
+        "backbone": f"{b.name}, {b.image_size} px, latents {b.latent_shape_CHW}",
         "starts from": f"{start.origin}, {start.steps:,} steps" + (f"; resumes {resume}" if resume else ""),
         "parameters": f"{total:,}, of which {learning:,} learn",
         "steps": f"{int(cfg.trainer.max_steps):,} of {pictures} pictures a device",
         "device": str(device),
-        "memory": f"{4 * (total + copies * learning) / 2**20:,.0f} MiB for weights and optimiser, activations beside",
+        "memory": f"{mebibytes:,.0f} MiB for weights and optimiser, without activations",
     }
 
 
@@ -127,7 +132,7 @@ def make_source(cfg: Any, backbone: Backbone, references: bool) -> tuple[Path, S
     data = cfg.data
     shape = Shape(
         image_size=int(backbone.image_size),
-        latent_CHW=tuple(backbone.latent_shape_CHW),
+        latent_CHW=backbone.latent_shape_CHW,
         reference_size=backbone.reference_size if references else None,
         max_subjects=int(data.max_subjects) if references else 0,
     )
@@ -145,7 +150,9 @@ def make_source(cfg: Any, backbone: Backbone, references: bool) -> tuple[Path, S
     if data.cache_latents:
         device = choose_device(str(cfg.trainer.accelerator), _local_rank())
         cache = Path(cfg.paths.cache).expanduser()
-        return root, prepare(root, cache, backbone.vae, backbone.tokenizer, shape, split, mirror, skip, device)
+        return root, prepare(
+            root, cache, backbone.vae, backbone.tokenizer, shape, split, mirror, skip, device
+        )
     check_complete(root)
     rendered = bool((dataset_card(root) or {}).get("kind") == "people")
     views = 2 if mirror else 1
@@ -222,4 +229,8 @@ def _local_rank() -> int:
 
 
 def _world() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1
+    return (
+        torch.distributed.get_world_size()
+        if torch.distributed.is_available() and torch.distributed.is_initialized()
+        else 1
+    )

@@ -29,8 +29,10 @@ class Start:
 def load_start(cfg: Any, kind: str, references: bool) -> Start:
     """Build the backbone that `cfg.init` asks for; `kind` is "tdm" or "sdm".
 
-    Parts named in `cfg.backbone` count most, then those of the model to start from, then those of `cfg.backbone.path`.
-    A fusion that none of them has is new, from the seed. Raises UserError where weights are missing or do not fit.
+    Parts named in `cfg.backbone` count most, then those of the model to start from, then those of
+    `cfg.backbone.path`. A fusion that none of them has is new, from the seed. Raises UserError where weights
+    are missing or do not
+    fit.
     """
     folder = _folder(cfg, kind)
     overrides: dict[str, Path | str] = dict(part_folders(folder)) if folder else {}
@@ -52,7 +54,9 @@ def load_start(cfg: Any, kind: str, references: bool) -> Start:
         _complete_sizes(backbone)
     if references and backbone.fusion is None:
         width = backbone.text_encoder.config.hidden_size
-        backbone.fusion = nano.build_fusion(width, backbone.image_encoder.config.projection_dim, int(cfg.seed))
+        backbone.fusion = nano.build_fusion(
+            width, backbone.image_encoder.config.projection_dim, int(cfg.seed)
+        )
     return Start(backbone, str(cfg.init), _steps(folder))
 
 
@@ -63,7 +67,10 @@ def _folder(cfg: Any, kind: str) -> Path | None:
     if cfg.init in ("shipped", "base"):
         given = cfg.backbone.get(kind if cfg.init == "shipped" else "base")
         if given is None and cfg.init == "shipped":
-            raise UserError(f"backbone '{cfg.backbone.name}' ships no {kind.upper()}; start with init=base or init=FOLDER.")
+            raise UserError(
+                f"backbone '{cfg.backbone.name}' ships no {kind.upper()}; start with init=base, "
+                "or init=FOLDER."
+            )
         return None if given is None else resolve(given)
     folder = Path(cfg.init).expanduser()
     return folder / "model" if (folder / "model").is_dir() else folder
@@ -75,7 +82,11 @@ def _has_fusion(cfg: Any, overrides: dict[str, Path | str]) -> bool:
 
 def _unet_config(cfg: Any) -> dict[str, Any]:
     """The configuration of the UNet that this backbone has, or would have; empty: the nano one's own."""
-    for place in (cfg.backbone.get("unet"), cfg.backbone.get("base") and f"{cfg.backbone.base}/unet", f"{cfg.backbone.path}/unet"):
+    for place in (
+        cfg.backbone.get("unet"),
+        cfg.backbone.get("base") and f"{cfg.backbone.base}/unet",
+        f"{cfg.backbone.path}/unet",
+    ):
         if place:
             try:
                 file = resolve(place) / "config.json"

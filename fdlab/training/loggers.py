@@ -26,7 +26,13 @@ def make_loggers(cfg: Any, folder: Path, group: str, name: str, values: dict[str
     settings = wandb.Settings(mode=cfg.mode)
     folder.mkdir(parents=True, exist_ok=True)
     logger = WandbLogger(
-        name=name, id=identity, group=group, project=cfg.project, save_dir=str(folder), resume="allow", settings=settings
+        name=name,
+        id=identity,
+        group=group,
+        project=cfg.project,
+        save_dir=str(folder),
+        resume="allow",
+        settings=settings,
     )
     if cfg.mode != "disabled":
         logger.experiment.config.update(values, allow_val_change=True)

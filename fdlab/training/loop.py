@@ -1,4 +1,5 @@
-"""Run any training with any data through Lightning: exact resume, progress, curves, checkpoints, interruption."""
+"""Run any training with any data through Lightning: exact resume, progress, curves, checkpoints,
+interruption."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def run(
     """Train `module` to `settings.max_steps`; returns the seconds this process trained.
 
     Writes folder/{metrics.csv,checkpoints/}. `resume` is a checkpoint to go on from, bit for bit.
-    Raises UserError for a checkpoint that does not fit, KeyboardInterrupt after a signal, with the state saved.
+    Raises UserError for a checkpoint that does not fit, KeyboardInterrupt after a signal, with the state
+    saved.
     """
     folder = Path(folder)
     module.max_steps, module.accumulate = settings.max_steps, settings.accumulate
@@ -89,7 +91,9 @@ def run(
     with quiet():
         trainer = lightning.Trainer(
             max_steps=settings.max_steps - module.step,
-            accelerator={"cuda": "gpu"}.get(device.type, device.type) if settings.accelerator == "auto" else settings.accelerator,
+            accelerator={"cuda": "gpu"}.get(device.type, device.type)
+            if settings.accelerator == "auto"
+            else settings.accelerator,
             devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
             strategy=settings.strategy,
             precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
@@ -122,7 +126,9 @@ def find_checkpoint(folder: Path, resume: str) -> Path | None:
         path = Path(resume).expanduser()
         path = path / "checkpoints" / checkpoints.LAST if path.is_dir() else path
         if not path.is_file():
-            raise UserError(f"resume={resume}: no checkpoint there; give a .ckpt file or a run directory, auto or never.")
+            raise UserError(
+                f"resume={resume}: no checkpoint there; give a .ckpt file or a run directory, auto or never."
+            )
         return path
     last = Path(folder) / "checkpoints" / checkpoints.LAST
     return last if last.is_file() else None
@@ -139,7 +145,7 @@ def _tidy(folder: Path, step: int) -> None:
         (folder / checkpoints.LAST).unlink(missing_ok=True)
 
 
-class quiet(warnings.catch_warnings):  # noqa: N801 - used as a context manager
+class quiet(warnings.catch_warnings):
     """Lightning without advertisements and without advice that does not apply here."""
 
     def __enter__(self) -> Any:
@@ -147,12 +153,16 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used as a context manager
         # Batches come from memory maps: a worker process costs more than it gives at small sizes.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # One pass over what is left of the run is all there is, however short.
-        warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+        warnings.filterwarnings(
+            "ignore", message=".*number of training batches.*smaller than the logging interval.*"
+        )
         # Frozen networks are in evaluation mode on purpose.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         # Lightning 2.6 against torch 2.13, inside Lightning.
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
-        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+        self._levels = {
+            name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")
+        }
         for name in self._levels:
             logging.getLogger(name).setLevel(logging.WARNING)
         return entered

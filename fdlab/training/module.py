@@ -1,4 +1,5 @@
-"""What every training has in common: trained parameters by name, AdamW, learning rate, averaging, exact steps.
+"""What every training has in common: trained parameters by name, AdamW, learning rate, averaging, exact
+steps.
 
 Axes: B batch, C latent channels, H W latent grid.
 """
@@ -35,7 +36,8 @@ class Optimization:
     ema_decay: float = 0.999
 
     def lr_at(self, step: int, max_steps: int) -> float:
-        """Learning rate of optimiser step `step`, counted from 0: linear warm-up, then constant or cosine to 0."""
+        """Learning rate of optimiser step `step`, counted from 0: linear warm-up, then constant or cosine to
+        0."""
         if step < self.warmup_steps:
             return self.lr * (step + 1) / self.warmup_steps
         if self.schedule == "constant" or max_steps <= self.warmup_steps:
@@ -47,9 +49,10 @@ class Optimization:
 class Training(lightning.LightningModule):
     """Base of all trainings that `fdlab.training.fit` runs.
 
-    A subclass calls `super().__init__`, registers its networks, calls `start` with the parameters that learn (by name),
-    and writes `losses` and `export`. `step` counts optimiser steps from the very first; everything random follows from
-    (seed, forward pass, rank), so that a run resumed at `step` goes on as if it had not stopped.
+    A subclass calls `super().__init__`, registers its networks, calls `start` with the parameters that learn
+    (by name), and writes `losses` and `export`. `step` counts optimiser steps from the very first; everything
+    random
+    follows from (seed, forward pass, rank), so that a run resumed at `step` goes on as if it had not stopped.
     """
 
     def __init__(self, optimization: Optimization, seed: int) -> None:
@@ -103,7 +106,8 @@ class Training(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Lightning's hook: clip the gradient's norm. Lightning's own refuses fused optimisers under autocast."""
+        """Lightning's hook: clip the gradient's norm. Lightning's own refuses fused optimisers under
+        autocast."""
         if self.optimization.clip > 0:
             nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip)
 

@@ -91,7 +91,9 @@ def coins(num: int | tuple[int, ...], probability: float, generator: torch.Gener
 
 def drop_captions(input_ids_BL: Tensor, dropped_B: Tensor, null_ids_L: Tensor) -> Tensor:
     """Replace the captions of dropped samples with the empty one."""
-    return torch.where(dropped_B.to(input_ids_BL.device)[:, None], null_ids_L.to(input_ids_BL.device), input_ids_BL)
+    return torch.where(
+        dropped_B.to(input_ids_BL.device)[:, None], null_ids_L.to(input_ids_BL.device), input_ids_BL
+    )
 
 
 def text_driven_losses(
@@ -120,7 +122,8 @@ def subject_augmented_losses(
     subjects: SubjectSettings,
     generator: torch.Generator,
 ) -> Losses:
-    """The SDM's loss: noise with psi(c)_aug, on the subjects' pixels now and then, plus weighted localization."""
+    """The SDM's loss: noise with psi(c)_aug, on the subjects' pixels now and then, plus weighted
+    localization."""
     noised = add_noise(z0_BCHW, settings, generator)
     num, device = len(z0_BCHW), z0_BCHW.device
     dropped_B = coins(num, settings.condition_dropout, generator)

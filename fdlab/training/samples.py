@@ -1,4 +1,5 @@
-"""A small picture of how far the model is: fixed people, fixed prompts, fixed noise, drawn with the averaged weights.
+"""A small picture of how far the model is: fixed people, fixed prompts, fixed noise, drawn with the averaged
+weights.
 
 Axes: B batch, L tokens, N subjects, C latent channels, H W latents or pixels, 3 RGB, R side of a reference.
 """
@@ -40,7 +41,8 @@ NEW_PLACE = "on a beach"
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of a grid: a prompt with markers and its subjects' references (3RR each, as the encoder takes them)."""
+    """One picture of a grid: a prompt with markers and its subjects' references (3RR each, as the encoder
+    takes them)."""
 
     prompt: str
     references: tuple[Tensor, ...] = ()
@@ -60,7 +62,8 @@ class Grid:
 
 
 def cases_from_data(source: Source, root: Path, num: int, seed: int) -> list[list[Case]]:
-    """The first `num` pictures that have subjects: their own captions, and their first subject in another place."""
+    """The first `num` pictures that have subjects: their own captions, and their first subject in another
+    place."""
     rng = numpy_rng(seed, "grid references")
     rows: list[list[Case]] = []
     seen: set[str] = set()
@@ -91,16 +94,17 @@ def captions_from_data(source: Source, root: Path, num: int) -> list[list[Case]]
 
 @torch.no_grad()
 def draw(backbone: Backbone, grid: Grid, device: torch.device) -> np.ndarray:
-    """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random stream."""
+    """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random
+    stream."""
     cases = [case for row in grid.rows for case in row]
     model = guiders.Model(UNetDenoiser(backbone.unet), _conditioning(backbone, cases, grid.guider, device))
-    config = backbone.need("scheduler")
+    config, needed = backbone.need("scheduler"), guiders.needs(grid.guider)
     guider = guiders.build(
         grid.guider,
         num_steps=grid.num_steps,
         guidance=Guidance(grid.guidance_scale),
         schedule=NoiseSchedule.from_config(config).to(device),
-        **{name: model for name in guiders.needs(grid.guider)},
+        **dict.fromkeys(guiders.needs(grid.guider), model),
         **grid.options,
     )
     seeds = [derive(grid.seed, "grid", index) for index in range(len(cases))]

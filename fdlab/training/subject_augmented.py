@@ -1,4 +1,5 @@
-"""The subject-augmented model (SDM): denoiser, fusion and the end of the image encoder learn from cut-out references.
+"""The subject-augmented model (SDM): denoiser, fusion and the end of the image encoder learn from cut-out
+references.
 
 Face-diffuser (arXiv 2311.10329), section 3.2; FastComposer (arXiv 2305.10431), sections 3.2 and 3.3.
 """
@@ -17,7 +18,8 @@ from fdlab.training.objective import Losses, SubjectNetworks, SubjectSettings, s
 
 
 class SDM(DenoisingTraining):
-    """UNet, fusion MLP and the image encoder's last blocks learn. Parameters are those of conf/model/sdm.yaml."""
+    """UNet, fusion MLP and the image encoder's last blocks learn. Parameters are those of
+    conf/model/sdm.yaml."""
 
     KIND = "sdm"
     PARTS = ("unet", "image_encoder", "fusion")

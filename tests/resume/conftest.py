@@ -11,7 +11,9 @@ import pytest
 
 @pytest.fixture(scope="session")
 def world() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_world", Path(__file__).parents[1] / "step" / "tiny_world.py")
+    spec = importlib.util.spec_from_file_location(
+        "tiny_world", Path(__file__).parents[1] / "step" / "tiny_world.py"
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

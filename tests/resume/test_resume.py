@@ -55,14 +55,20 @@ def curve(run_dir: Path) -> list[dict[str, str]]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_killed_at_eight_moments_and_still_the_same_bits(
     backbone_folder: Path, people_folder: Path, tmp_path: Path
 ) -> None:
     script = Path(__file__).with_name("killed.py")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", str(script.parents[2])]), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(["", str(script.parents[2])]),
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(backbone_folder), str(people_folder)],
         capture_output=True,

@@ -27,7 +27,7 @@ from fdlab.training.callbacks import curves
 from fdlab.training.fit import describe, fit
 from fdlab.training.initial import load_start
 from fdlab.training.module import Optimization
-from fdlab.training.objective import NoiseSettings, SubjectNetworks, SubjectSettings
+from fdlab.training.objective import SubjectNetworks, SubjectSettings
 from fdlab.training.precision import lightning_precision
 from fdlab.training.subject_augmented import SDM
 from fdlab.training.text_driven import TDM
@@ -75,7 +75,9 @@ def sdm(configure: Configure) -> SDM:
 def test_sdm_run_directory(configure: Configure) -> None:
     cfg = configure("sdm", "trainer.max_steps=4", "trainer.sample_every=2", "trainer.keep_checkpoints=1")
     result = fit(cfg)
-    names = {path.relative_to(result.run_dir).as_posix() for path in result.run_dir.rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(result.run_dir).as_posix() for path in result.run_dir.rglob("*") if path.is_file()
+    }
     assert {"config.yaml", "metrics.csv", "samples/step-2.png", "samples/step-4.png"} <= names
     assert {name for name in names if name.startswith("checkpoints/")} == {
         "checkpoints/last.ckpt",
@@ -114,7 +116,9 @@ def test_only_what_should_learn_changes(configure: Configure) -> None:
     frozen = {name: p for name, p in untouched.image_encoder.state_dict().items() if "layers.0." in name}
     assert frozen and all(torch.equal(after[f"image_encoder.{name}"], p) for name, p in frozen.items())
     for part in ("unet", "fusion"):
-        changed = [not torch.equal(after[f"{part}.{n}"], p) for n, p in getattr(untouched, part).state_dict().items()]
+        changed = [
+            not torch.equal(after[f"{part}.{n}"], p) for n, p in getattr(untouched, part).state_dict().items()
+        ]
         assert np.mean(changed) > 0.8
 
 
@@ -147,15 +151,25 @@ def test_accumulating_equals_the_larger_batch(configure: Configure) -> None:
     def gradient(parts: list[slice]) -> torch.Tensor:
         module.zero_grad()
         for part in parts:
-            output = objective.UNetDenoiser(module.backbone.unet)(noised.z_BCHW[part], noised.t_B[part], context[part])
+            output = objective.UNetDenoiser(module.backbone.unet)(
+                noised.z_BCHW[part], noised.t_B[part], context[part]
+            )
             (objective.noise_loss(output, noised.target_BCHW[part]) / len(parts)).backward()
-        return torch.cat([p.grad.flatten() for p in module.trainable_parameters().values() if p.grad is not None])
+        return torch.cat(
+            [p.grad.flatten() for p in module.trainable_parameters().values() if p.grad is not None]
+        )
 
-    torch.testing.assert_close(gradient([slice(0, 4), slice(4, 8)]), gradient([slice(0, 8)]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        gradient([slice(0, 4), slice(4, 8)]), gradient([slice(0, 8)]), atol=1e-5, rtol=1e-4
+    )
 
 
-def losses_of(sdm: SDM, batch: dict[str, Any], seed: int = 0, common: dict | None = None, **subjects: Any) -> dict:
-    networks = SubjectNetworks(*(getattr(sdm.backbone, n) for n in ("unet", "text_encoder", "image_encoder", "fusion")))
+def losses_of(
+    sdm: SDM, batch: dict[str, Any], seed: int = 0, common: dict | None = None, **subjects: Any
+) -> dict:
+    networks = SubjectNetworks(
+        *(getattr(sdm.backbone, n) for n in ("unet", "text_encoder", "image_encoder", "fusion"))
+    )
     return objective.subject_augmented_losses(
         batch,
         batch["latent_BCHW"],
@@ -177,7 +191,9 @@ def test_without_subjects_the_sdm_learns_like_the_tdm(sdm: SDM, batch: dict[str,
     for switch in ({"text_only": 1.0}, {"subject_keep": 0.0}):
         found = losses_of(sdm, batch, common=common, localization_weight=0.0, masked_loss=1.0, **switch)
         torch.testing.assert_close(found["loss"], plain)
-    augmented = losses_of(sdm, batch, common=common, localization_weight=0.0, masked_loss=0.0, subject_keep=1.0)
+    augmented = losses_of(
+        sdm, batch, common=common, localization_weight=0.0, masked_loss=0.0, subject_keep=1.0
+    )
     assert (augmented["loss"] - plain).abs() > 1e-6
 
 
@@ -212,7 +228,9 @@ def test_localization_is_added_with_its_weight_and_reaches_the_unet(sdm: SDM, ba
     torch.testing.assert_close(found["noise_loss"], without["loss"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found["loss"], found["noise_loss"] + 2 * found["localization_loss"])
     found["loss"].backward()
-    assert all(p.grad is not None for name, p in sdm.trainable_parameters().items() if name.startswith("fusion"))
+    assert all(
+        p.grad is not None for name, p in sdm.trainable_parameters().items() if name.startswith("fusion")
+    )
 
 
 def test_prediction_type_and_min_snr(sdm: SDM, batch: dict[str, Any]) -> None:
@@ -230,7 +248,9 @@ def test_prediction_type_and_min_snr(sdm: SDM, batch: dict[str, Any]) -> None:
 
 
 def test_v_prediction_is_written_into_the_model(configure: Configure) -> None:
-    cfg = configure("tdm", "model.prediction_type=v_prediction", "trainer.max_steps=1", "trainer.sample_every=1")
+    cfg = configure(
+        "tdm", "model.prediction_type=v_prediction", "trainer.max_steps=1", "trainer.sample_every=1"
+    )
     config = json.loads((fit(cfg).model / "scheduler" / "scheduler_config.json").read_text())
     assert config["prediction_type"] == "v_prediction"
 

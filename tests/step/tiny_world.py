@@ -1,4 +1,5 @@
-"""A world of a few kilobytes for the tests of data and training: random networks, and people who are coloured discs.
+"""A world of a few kilobytes for the tests of data and training: random networks, and people who are coloured
+discs.
 
 Loaded by path (see `conftest.py` beside the tests): test folders are no packages.
 """

@@ -19,8 +19,8 @@ from fdlab.training.module import Training
 class Curves(StepCallback):
     """Columns: step, seconds (of training, all processes of the run), lr, and every loss.
 
-    A resumed run cuts the rows after its checkpoint's step, so that each step has one row. Rows also go to the
-    trainer's loggers.
+    A resumed run cuts the rows after its checkpoint's step, so that each step has one row. Rows also go to
+    the trainer's loggers.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -59,8 +59,8 @@ class Curves(StepCallback):
 
 
 def append(path: Path, row: dict[str, float]) -> None:
-    """Add a row, and the header where there is none. A row is one short write, so a kill leaves it whole or torn off
-    at the file's end, which `cut` repairs."""
+    """Add a row, and the header where there is none. A row is one short write, so a kill leaves it whole or
+    torn off at the file's end, which `cut` repairs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or path.stat().st_size == 0
     text = io.StringIO()
@@ -73,7 +73,8 @@ def append(path: Path, row: dict[str, float]) -> None:
 
 
 def cut(path: Path, step: int) -> float:
-    """Keep the rows up to `step`, drop the later ones and a torn last one; return the last kept row's seconds."""
+    """Keep the rows up to `step`, drop the later ones and a torn last one; return the last kept row's
+    seconds."""
     if not path.exists():
         return 0.0
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -13,7 +13,8 @@ from fdlab.training.module import Training
 
 
 class DrawGrids(StepCallback):
-    """Draw the same grid every `every` steps and at the end, with the averaged weights, from the first process."""
+    """Draw the same grid every `every` steps and at the end, with the averaged weights, from the first
+    process."""
 
     def __init__(self, folder: Path, grid: samples.Grid, every: int) -> None:
         super().__init__()
@@ -21,7 +22,9 @@ class DrawGrids(StepCallback):
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
         """Draw when it is due."""
-        if not (trainer.is_global_zero and self.grid.rows and is_due(module.step, self.every, module.max_steps)):
+        if not (
+            trainer.is_global_zero and self.grid.rows and is_due(module.step, self.every, module.max_steps)
+        ):
             return
         assert isinstance(module, DenoisingTraining)
         path = self.folder / f"step-{module.step}.png"

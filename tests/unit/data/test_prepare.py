@@ -49,7 +49,9 @@ def equal(a: dict, b: dict) -> bool:
     )
 
 
-def test_prepared_and_live_rows_agree(prepared: Prepared, folder: Path, shape: Shape, world: ModuleType) -> None:
+def test_prepared_and_live_rows_agree(
+    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType
+) -> None:
     live = batches(Live(folder, read_ids(folder), world.tokenizer(), shape))[1]
     cached = batches(prepared)[1]
     assert cached["latent_BCHW"].shape == (4, 4, 4, 4)
@@ -68,13 +70,21 @@ def test_batch_contents(prepared: Prepared, world: ModuleType) -> None:
         assert batch["subject_valid_BN"][b].tolist() == [True, num == 2]
         nouns = batch["input_ids_BL"][b][batch["subject_token_BL"][b]].tolist()
         assert words.convert_ids_to_tokens(nouns) == ["woman</w>", "man</w>"][:num]
-        assert batch["token_index_BN"][b, :num].tolist() == batch["subject_token_BL"][b].nonzero().flatten().tolist()
+        assert (
+            batch["token_index_BN"][b, :num].tolist()
+            == batch["subject_token_BL"][b].nonzero().flatten().tolist()
+        )
         assert batch["mask_BNHW"][b].flatten(1).any(1).tolist() == [True, num == 2]
         assert batch["references_BN3HW"][b].flatten(1).any(1).tolist() == [True, num == 2]
 
 
 def test_a_second_call_reads_no_picture(
-    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared,
+    folder: Path,
+    shape: Shape,
+    world: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(*args: object) -> None:
         raise AssertionError("read again")
@@ -135,7 +145,9 @@ def test_mirrored_views(folder: Path, shape: Shape, world: ModuleType, tmp_path:
         source.reference(plain.keys_N[0])[:, ::-1], source.reference(mirrored.keys_N[0])
     )
     live = Live(folder, read_ids(folder), world.tokenizer(), shape, views=2)
-    np.testing.assert_array_equal(live.reference(live.entry(3).keys_N[1]), source.reference(mirrored.keys_N[1]))
+    np.testing.assert_array_equal(
+        live.reference(live.entry(3).keys_N[1]), source.reference(mirrored.keys_N[1])
+    )
 
 
 @pytest.mark.parametrize("views", [1, 2])
@@ -149,7 +161,9 @@ def test_the_other_reference_is_the_same_person_in_another_picture(
         assert others and all(source.rows.identities[k] == identity for k in others)
         assert all(source._picture_S[k] != source._picture_S[key] for k in others)
     live = Live(folder, read_ids(folder), words, shape, views=views)
-    counts = sorted(len(source.same_person(k)) for row in range(len(source.usable)) for k in source.entry(row).keys_N)
+    counts = sorted(
+        len(source.same_person(k)) for row in range(len(source.usable)) for k in source.entry(row).keys_N
+    )
     assert counts == sorted(len(live.same_person(k)) for row in live.usable for k in live.entry(row).keys_N)
     own, other = (batches(source, reference=kind)[0] for kind in ("own", "other"))
     assert not torch.equal(own["references_BN3HW"], other["references_BN3HW"])
