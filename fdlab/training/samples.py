@@ -104,7 +104,8 @@ def draw(backbone: Backbone, grid: Grid, device: torch.device) -> np.ndarray:
         num_steps=grid.num_steps,
         guidance=Guidance(grid.guidance_scale),
         schedule=NoiseSchedule.from_config(config).to(device),
-        **dict.fromkeys(guiders.needs(grid.guider), model),
+        tdm=model if "tdm" in needed else None,
+        sdm=model if "sdm" in needed else None,
         **grid.options,
     )
     seeds = [derive(grid.seed, "grid", index) for index in range(len(cases))]
