@@ -1,4 +1,5 @@
-"""One progress bar for every long loop: rate and time left in a terminal, a line now and then in a log file."""
+"""One progress bar for every long loop: rate and time left in a terminal, a line now and then in a log
+file."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def format_seconds(seconds: float) -> str:
 
 @contextmanager
 def bar(description: str, total: int | None = None, done: int = 0, show: bool = True) -> Iterator[Progress]:
-    """Yield a progress bar to `advance`; `done` counts what an earlier run left finished (it is not in the rate)."""
+    """Yield a progress bar to `advance`; `done` counts what an earlier run left finished (it is not in the
+    rate)."""
     if not show or not sys.stderr.isatty():
         lines = _Lines(description, total, done)
         if not show:
@@ -91,7 +93,13 @@ def bar(description: str, total: int | None = None, done: int = 0, show: bool = 
             speed = task.finished_speed or task.speed
             return Text(f"{speed:.3g}/s" if speed else "", style="cyan")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+    )
     with RichProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as display:
         task = display.add_task(description, total=total)
         if done:

@@ -6,13 +6,21 @@ from fdlab.cli.options import configurable, print_config
 
 EXAMPLE = "python -m fdlab evaluate benchmark=people_single sampler=snf_demo tdm=shipped sdm=runs/sdm/seed0"
 
-WHOLE = ("experiment=evaluate", "benchmark.max_subjects=0", "benchmark.max_prompts=0", "benchmark.max_images=0")
-"""Unlike the evaluation after a quick training run, this one is of the whole benchmark unless told otherwise."""
+WHOLE = (
+    "experiment=evaluate",
+    "benchmark.max_subjects=0",
+    "benchmark.max_prompts=0",
+    "benchmark.max_images=0",
+)
+"""Unlike the evaluation after a quick training run, this one is of the whole benchmark unless told
+otherwise."""
 
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
-    parser = configurable("evaluate", "Score models on a benchmark: pictures, record, figures and report.", EXAMPLE)
+    parser = configurable(
+        "evaluate", "Score models on a benchmark: pictures, record, figures and report.", EXAMPLE
+    )
     arguments = parser.parse_intermixed_args(argv)
     from fdlab.config import directory
     from fdlab.config.compose import compose
@@ -27,6 +35,10 @@ def main(argv: list[str]) -> int:
     from fdlab.evaluation.run import evaluate
 
     evaluate(cfg, folder)
-    for what, name in (("record", "evaluation/record.json"), ("images", "evaluation/images"), ("report", "report.html")):
+    for what, name in (
+        ("record", "evaluation/record.json"),
+        ("images", "evaluation/images"),
+        ("report", "report.html"),
+    ):
         print(f"{what:<8}{folder / name}")
     return 0

@@ -19,14 +19,29 @@ def main(argv: list[str]) -> int:
     """Run the verb; status 2 if a record breaks the contract (the others are shown all the same)."""
     made = parser(
         "leaderboard",
-        "Every record.json below the folders, checked; one table for each group that may be compared, best first.",
+        "Every record.json below the folders, checked; one table for each comparable group, best first.",
         epilog="example: python -m fdlab leaderboard runs --format markdown --out leaderboard.md",
     )
-    made.add_argument("folders", nargs="*", metavar="DIR", help="folders to look in (default: runs and experiments, where they exist)")
-    made.add_argument("--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)")
-    made.add_argument("--format", choices=FORMATS, default="terminal", help="how to print (default: terminal)")
-    made.add_argument("--out", metavar="FILE", help="write there in place of printing; needs a format other than terminal")
-    made.add_argument("--published", metavar="FILE", help="published numbers (default: experiments/published.yaml of the checkout)")
+    made.add_argument(
+        "folders",
+        nargs="*",
+        metavar="DIR",
+        help="folders to look in (default: runs and experiments, where they exist)",
+    )
+    made.add_argument(
+        "--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)"
+    )
+    made.add_argument(
+        "--format", choices=FORMATS, default="terminal", help="how to print (default: terminal)"
+    )
+    made.add_argument(
+        "--out", metavar="FILE", help="write there in place of printing; needs a format other than terminal"
+    )
+    made.add_argument(
+        "--published",
+        metavar="FILE",
+        help="published numbers (default: experiments/published.yaml of the checkout)",
+    )
     made.add_argument("--no-quoted", action="store_true", help="leave published numbers out")
     arguments = made.parse_args(argv)
 
@@ -45,7 +60,9 @@ def main(argv: list[str]) -> int:
             print(f"no records below {where}; make one with: python -m fdlab train +exp=sdm")
         formats.show(groups, quoted)
     else:
-        write = {"markdown": formats.markdown, "json": formats.as_json, "csv": formats.as_csv}[arguments.format]
+        write = {"markdown": formats.markdown, "json": formats.as_json, "csv": formats.as_csv}[
+            arguments.format
+        ]
         text = write(groups, quoted)
         if arguments.out:
             from fdlab.files import write_text

@@ -1,7 +1,8 @@
 """A benchmark as data: who is drawn, from which reference pictures, with which prompts, and what must exist.
 
-A benchmark is a folder with a `benchmark.json`; this module reads it, checks every file it names and hashes the lot.
-The hash covers the manifest *as used* (a smaller selection is another benchmark) and every picture scored against.
+A benchmark is a folder with a `benchmark.json`; this module reads it, checks every file it names and hashes
+the lot. The hash covers the manifest *as used* (a smaller selection is another benchmark) and every picture
+scored against.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Subject:
     id: str
     noun: str
     references: tuple[str, ...]
-    """Pictures the method may see, relative to the benchmark's folder. The first is the one that is scored against."""
+    """Pictures the method may see, relative to the benchmark's folder. The first is the one that is scored
+    against."""
     heldout: tuple[str, ...] = ()
     """Other pictures of the same person, never shown to the method."""
     identity: int | None = None
@@ -115,7 +117,9 @@ class Benchmark:
     def real_path(self, subject: str, prompt: str, index: int) -> Path:
         """The true picture of one cell; UserError where the benchmark has none."""
         if self.real is None:
-            raise UserError(f"benchmark '{self.name}' has no real pictures ('real' is null in {self.folder / MANIFEST}).")
+            raise UserError(
+                f"benchmark '{self.name}' has no real pictures ('real' is null in {self.folder / MANIFEST})."
+            )
         return self.folder / self.real.format(subject=subject, prompt=prompt, index=index)
 
     def _files(self) -> list[str]:
@@ -123,12 +127,15 @@ class Benchmark:
         masks = [self.mask_of(name) for s in self.subjects for name in s.references]
         names += sorted({mask.relative_to(self.folder).as_posix() for mask in masks if mask})
         if self.real:
-            cells = ((s, p, i) for s in self.subjects for p in self.prompts for i in range(self.images_per_prompt))
+            cells = (
+                (s, p, i) for s in self.subjects for p in self.prompts for i in range(self.images_per_prompt)
+            )
             names += [self.real.format(subject=s.id, prompt=p.id, index=i) for s, p, i in cells]
         return names
 
     def limited(self, max_subjects: int = 0, max_prompts: int = 0, max_images: int = 0) -> Benchmark:
-        """A smaller benchmark for quick runs: the first subjects, and prompts of all categories in turn; 0 is all."""
+        """A smaller benchmark for quick runs: the first subjects, and prompts of all categories in turn; 0 is
+        all."""
         for name, cap in (("subjects", max_subjects), ("prompts", max_prompts), ("images", max_images)):
             if cap < 0:
                 raise UserError(f"max_{name}={cap}: must be 1 or more, or 0 for all.")
@@ -194,16 +201,22 @@ def _check_real(benchmark: Benchmark, path: Path) -> None:
         first = benchmark.real.format(subject="a", prompt="b", index=0)
         other = benchmark.real.format(subject="c", prompt="d", index=1)
     except (KeyError, IndexError, ValueError) as error:
-        raise UserError(f"'real' in '{path}' is '{benchmark.real}'; allowed: {{subject}}, {{prompt}}, {{index}}.") from error
+        raise UserError(
+            f"'real' in '{path}' is '{benchmark.real}'; allowed: {{subject}}, {{prompt}}, {{index}}."
+        ) from error
     if first == other:
-        raise UserError(f"'real' in '{path}' names one file for all; it needs {{subject}}, {{prompt}} and {{index}}.")
+        raise UserError(
+            f"'real' in '{path}' names one file for all; it needs {{subject}}, {{prompt}} and {{index}}."
+        )
 
 
 def _subject(entry: Any, path: Path) -> Subject:
     _known(entry, SUBJECT_KEYS, f"a subject of {path}")
     references = tuple(_get(entry, "references", path))
     if not references:
-        raise UserError(f"subject '{entry.get('id')}' in '{path}' has no reference picture; it needs one or more.")
+        raise UserError(
+            f"subject '{entry.get('id')}' in '{path}' has no reference picture; it needs one or more."
+        )
     return Subject(
         id=_id(entry, "subject", path),
         noun=str(entry.get("noun", "person")),
@@ -217,7 +230,9 @@ def _prompt(entry: Any, path: Path) -> Prompt:
     _known(entry, PROMPT_KEYS, f"a prompt of {path}")
     text = str(_get(entry, "text", path))
     if text.count(MARKER) != 1:
-        raise UserError(f"prompt '{text}' in '{path}' has {text.count(MARKER)} markers {MARKER}; it needs exactly one.")
+        raise UserError(
+            f"prompt '{text}' in '{path}' has {text.count(MARKER)} markers {MARKER}; it needs exactly one."
+        )
     try:
         text.format(noun="person")
     except (KeyError, IndexError, ValueError) as error:
@@ -236,7 +251,9 @@ def _id(entry: Mapping[str, Any], kind: str, path: Path) -> str:
 
 def _known(entry: Any, keys: set[str], where: str) -> None:
     if not isinstance(entry, dict):
-        raise UserError(f"{where} is a {type(entry).__name__}; it must be an object with {', '.join(sorted(keys))}.")
+        raise UserError(
+            f"{where} is a {type(entry).__name__}; it must be an object with {', '.join(sorted(keys))}."
+        )
     for key in entry:
         if key not in keys:
             raise unknown(f"key in {where}", key, keys)

@@ -1,4 +1,5 @@
-"""95 % intervals that respect that images of one subject are not independent: whole subjects are drawn, not images.
+"""95 % intervals that respect that images of one subject are not independent: whole subjects are drawn, not
+images.
 
 R replicates, S subjects (clusters), N images.
 """
@@ -34,10 +35,11 @@ def cluster_weights(num_clusters: int, seed: int, replicates: int = REPLICATES) 
 
 
 def percentile_interval(replicates_R: np.ndarray, num_clusters: int) -> tuple[float, float] | None:
-    """The percentile interval, widened for few clusters; None under two clusters or without finite replicates.
+    """The percentile interval, widened for few clusters; None under two clusters or without finite
+    replicates.
 
-    The tail is `Phi(-sqrt(S / (S - 1)) t_{S-1})` in place of 2.5 %: the "expanded percentile" of Hesterberg (2015,
-    arXiv 1411.5279, section 5.3), since the plain one is too narrow for tens of clusters.
+    The tail is `Phi(-sqrt(S / (S - 1)) t_{S-1})` in place of 2.5 %: the "expanded percentile" of Hesterberg
+    (2015, arXiv 1411.5279, section 5.3), since the plain one is too narrow for tens of clusters.
     """
     finite = replicates_R[np.isfinite(replicates_R)]
     if num_clusters < 2 or finite.size < max(2, len(replicates_R) // 2):
@@ -48,8 +50,11 @@ def percentile_interval(replicates_R: np.ndarray, num_clusters: int) -> tuple[fl
     return float(low), float(high)
 
 
-def mean(values_N: np.ndarray, cluster_N: np.ndarray, seed: int, replicates: int = REPLICATES) -> Estimate | None:
-    """Mean over images with its interval; values that are NaN are left out (and out of `num`). None if none is left."""
+def mean(
+    values_N: np.ndarray, cluster_N: np.ndarray, seed: int, replicates: int = REPLICATES
+) -> Estimate | None:
+    """Mean over images with its interval; values that are NaN are left out (and out of `num`). None if none
+    is left."""
     values = np.asarray(values_N, np.float64)
     kept = np.isfinite(values)
     if not kept.any():
@@ -63,10 +68,9 @@ def mean(values_N: np.ndarray, cluster_N: np.ndarray, seed: int, replicates: int
     return Estimate(float(values.mean()), low, high, len(values))
 
 
-def statistic(
-    value: float, replicates_R: np.ndarray, num_clusters: int, num_images: int
-) -> Estimate | None:
-    """An estimate from a value and its replicates (of `cluster_weights`); None for a value that is not finite."""
+def statistic(value: float, replicates_R: np.ndarray, num_clusters: int, num_images: int) -> Estimate | None:
+    """An estimate from a value and its replicates (of `cluster_weights`); None for a value that is not
+    finite."""
     if not np.isfinite(value):
         return None
     low, high = percentile_interval(replicates_R, num_clusters) or (None, None)
@@ -78,8 +82,8 @@ def jackknife(
 ) -> Estimate | None:
     """A statistic of the whole set with an interval from leaving out one cluster at a time.
 
-    For distances between sets: a bootstrap sample repeats images, which biases them; a jackknife sample does not.
-    `compute` takes the kept images' indices. Student's t with S - 1 degrees of freedom.
+    For distances between sets: a bootstrap sample repeats images, which biases them; a jackknife sample does
+    not. `compute` takes the kept images' indices. Student's t with S - 1 degrees of freedom.
     """
     clusters = np.asarray(cluster_N)
     value = compute(np.arange(len(clusters)))

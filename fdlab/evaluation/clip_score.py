@@ -1,4 +1,5 @@
-"""Does the picture show what the prompt says? The raw cosine of image and text features, neither clipped nor scaled."""
+"""Does the picture show what the prompt says? The raw cosine of image and text features, neither clipped nor
+scaled."""
 
 from __future__ import annotations
 

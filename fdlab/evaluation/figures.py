@@ -1,4 +1,5 @@
-"""Figures of an evaluation, drawn without pyplot (no global state, no display): PNG files, whole or not at all."""
+"""Figures of an evaluation, drawn without pyplot (no global state, no display): PNG files, whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def image_grid(
     rows: Sequence[tuple[str, Sequence[Path | None]]], columns: Sequence[str], path: Path, title: str = ""
 ) -> None:
     """Pictures in a grid with a caption for each row and column; None leaves a cell empty."""
-    figure = Figure(figsize=(1.35 * len(columns) + 1.6, 1.45 * len(rows) + 0.6), layout="constrained")
+    figure = Figure(figsize=(1.35 * len(columns) + 1.2, 1.33 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, (label, pictures) in enumerate(rows):
         for j, picture in enumerate(pictures):
@@ -34,7 +35,7 @@ def image_grid(
             if picture is not None:
                 axis.imshow(read_image(picture), interpolation="lanczos")
             if i == 0:
-                axis.set_title(columns[j], fontsize=8)
+                axis.set_title(_wrapped(columns[j], 20), fontsize=8)
             if j == 0:
                 axis.set_ylabel(_wrapped(label), fontsize=6, rotation=0, ha="right", va="center")
     if title:
@@ -42,8 +43,11 @@ def image_grid(
     save(figure, path)
 
 
-def similarity_histogram(rows: Sequence[Mapping[str, Any]], subjects: Sequence[str], path: Path, title: str = "") -> None:
-    """How similar faces are to their own subject's reference and to the other subjects'; from per-sample rows."""
+def similarity_histogram(
+    rows: Sequence[Mapping[str, Any]], subjects: Sequence[str], path: Path, title: str = ""
+) -> None:
+    """How similar faces are to their own subject's reference and to the other subjects'; from per-sample
+    rows."""
     own, others = [], []
     for row in rows:
         similarities = row.get("similarity_to")
@@ -55,11 +59,19 @@ def similarity_histogram(rows: Sequence[Mapping[str, Any]], subjects: Sequence[s
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
     axis = figure.subplots()
     if own:
-        bins = np.linspace(min(own + others), max(own + others), 31) if min(own + others) < max(own + others) else 10
+        low, high = min(own + others), max(own + others)
+        bins = np.linspace(low, high if high > low else low + 0.01, 31).tolist()
         for values, name, colour in ((others, "other subjects", OTHERS), (own, "own subject", OWN)):
             if values:
                 weights = np.full(len(values), 1 / len(values))
-                axis.hist(values, bins=bins, weights=weights, alpha=0.65, color=colour, label=f"{name} (n={len(values)})")
+                axis.hist(
+                    values,
+                    bins=bins,
+                    weights=weights,
+                    alpha=0.65,
+                    color=colour,
+                    label=f"{name} (n={len(values)})",
+                )
         axis.legend(fontsize=8, frameon=False)
     else:
         axis.text(0.5, 0.5, "no face found", ha="center", va="center", transform=axis.transAxes)
@@ -70,7 +82,9 @@ def similarity_histogram(rows: Sequence[Mapping[str, Any]], subjects: Sequence[s
     save(figure, path)
 
 
-def intervals(records: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str], path: Path) -> None:
+def intervals(
+    records: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str], path: Path
+) -> None:
     """Every method's value and 95 % interval, one panel a metric."""
     from fdlab.evaluation.table import heading
 
@@ -82,7 +96,9 @@ def intervals(records: Sequence[Mapping[str, Any]], names: Sequence[str], labels
             if entry is None:
                 continue
             if entry["ci_low"] is not None and entry["ci_high"] is not None:
-                axis.plot([entry["ci_low"], entry["ci_high"]], [position, position], color=OTHERS, linewidth=2)
+                axis.plot(
+                    [entry["ci_low"], entry["ci_high"]], [position, position], color=OTHERS, linewidth=2
+                )
             axis.plot([entry["value"]], [position], "o", color=OWN, markersize=5)
         axis.set_title(heading(name), fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
@@ -118,7 +134,9 @@ def training_curves(metrics_csv: Path, path: Path) -> bool:
     columns = min(3, len(curves))
     num_rows = -(-len(curves) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.3 * num_rows), layout="constrained")
-    for axis, (name, (steps, values)) in zip(figure.subplots(num_rows, columns, squeeze=False).flat, curves.items(), strict=False):
+    for axis, (name, (steps, values)) in zip(
+        figure.subplots(num_rows, columns, squeeze=False).flat, curves.items(), strict=False
+    ):
         axis.plot(steps, values, color=OTHERS, linewidth=0.8)
         window = max(1, len(values) // 20)
         if window > 1:

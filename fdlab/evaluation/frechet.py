@@ -1,7 +1,7 @@
 """Frechet distance between two sets of features, as Gaussians: `|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2))`.
 
-Dowson and Landau (1982); as an image metric Heusel et al. (2017, arXiv 1706.08500). The value is called FID only with
-the 2015 Inception's features. N, M images, D features. All in float64.
+Dowson and Landau (1982); as an image metric Heusel et al. (2017, arXiv 1706.08500). The value is called FID
+only with the 2015 Inception's features. N, M images, D features. All in float64.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ NUM_FOR_TRUST = 2048
 
 
 def frechet_distance(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
-    """Frechet distance of two feature sets; ValueError with fewer than two images on a side or features not finite.
+    """Frechet distance of two feature sets; ValueError with fewer than two images on a side or features not
+    finite.
 
-    `Tr (C1 C2)^(1/2)` is the nuclear norm of `A B^T` for centred factors `C1 = A^T A`, `C2 = B^T B`: exact also where
-    there are fewer images than features, and without the square root of a singular matrix.
+    `Tr (C1 C2)^(1/2)` is the nuclear norm of `A B^T` for centred factors `C1 = A^T A`, `C2 = B^T B`: exact
+    also where there are fewer images than features, and without the square root of a singular matrix.
     """
     a, b = (_checked(x) for x in (a_ND, b_MD))
     if a.shape[1] != b.shape[1]:
@@ -32,8 +33,11 @@ def frechet_distance(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
     return float(max(total, 0.0))
 
 
-def frechet_from_moments(mean_a_D: np.ndarray, cov_a_DD: np.ndarray, mean_b_D: np.ndarray, cov_b_DD: np.ndarray) -> float:
-    """Frechet distance from means and covariances, through the eigenvalues of `C1^(1/2) C2 C1^(1/2)` (symmetric)."""
+def frechet_from_moments(
+    mean_a_D: np.ndarray, cov_a_DD: np.ndarray, mean_b_D: np.ndarray, cov_b_DD: np.ndarray
+) -> float:
+    """Frechet distance from means and covariances, through the eigenvalues of `C1^(1/2) C2 C1^(1/2)`
+    (symmetric)."""
     values, vectors = np.linalg.eigh(np.asarray(cov_a_DD, np.float64))
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     middle = root @ np.asarray(cov_b_DD, np.float64) @ root
@@ -46,7 +50,9 @@ def frechet_from_moments(mean_a_D: np.ndarray, cov_a_DD: np.ndarray, mean_b_D: n
 def _checked(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"the Frechet distance needs two images or more, got features of shape {features.shape}")
+        raise ValueError(
+            f"the Frechet distance needs two images or more, got features of shape {features.shape}"
+        )
     if not np.isfinite(features).all():
         raise ValueError("features are not finite")
     return features

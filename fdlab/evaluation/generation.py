@@ -1,7 +1,7 @@
 """Drawing what a benchmark asks for: one job per (subject, prompt, index), each with its seed and its PNG.
 
-A picture depends on its job alone, so batches, order and interruptions change nothing. Pictures are written whole;
-a second call draws only what is missing. B batch, H W pixels, 3 RGB.
+A picture depends on its job alone, so batches, order and interruptions change nothing. Pictures are written
+whole; a second call draws only what is missing. B batch, H W pixels, 3 RGB.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def jobs(benchmark: Benchmark) -> list[Job]:
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Digest of what decides the pictures (weights, sampler, benchmark), to tell an earlier run's from stale ones."""
+    """Digest of what decides the pictures (weights, sampler, benchmark), to tell an earlier run's from stale
+    ones."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -87,9 +88,10 @@ def generate(
     Pictures of an earlier call with the same `settings` are kept; those of other settings are drawn again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = {"fingerprint": fingerprint(settings or {}), "settings": dict(settings or {})}
+    expected = fingerprint(settings or {})
+    stamp = {"fingerprint": expected, "settings": dict(settings or {})}
     stamp_path = folder / STAMP
-    if not same_stamp(stamp_path, stamp["fingerprint"]):
+    if not same_stamp(stamp_path, expected):
         # Old pictures go before the new stamp comes: a kill in between leaves nothing that lies.
         stamp_path.unlink(missing_ok=True)
         for path in folder.glob("*.png"):
@@ -100,10 +102,21 @@ def generate(
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
             images = np.asarray(method(batch))
-            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[0] != len(batch) or images.shape[-1] != 3:
-                raise TypeError(f"a method must return uint8 of shape ({len(batch)}, H, W, 3), not {images.dtype} {images.shape}")
+            if (
+                images.dtype != np.uint8
+                or images.ndim != 4
+                or images.shape[0] != len(batch)
+                or images.shape[-1] != 3
+            ):
+                raise TypeError(
+                    f"a method must return uint8 ({len(batch)}, H, W, 3), not {images.dtype} {images.shape}"
+                )
             for job, image in zip(batch, images, strict=True):
-                write_png(folder / job.file, image, {"Software": "fdlab (generated image)", "prompt": job.text, "seed": str(job.seed)})
+                write_png(
+                    folder / job.file,
+                    image,
+                    {"Software": "fdlab (generated image)", "prompt": job.text, "seed": str(job.seed)},
+                )
             progress.advance(len(batch))
     return [folder / job.file for job in todo]
 
@@ -131,7 +144,8 @@ def write_png(path: Path, image_HW3: np.ndarray, text: Mapping[str, str] | None 
 
 
 def read_image(path: Path, size: int | None = None) -> np.ndarray:
-    """Read a picture as RGB uint8 (H, W, 3). UserError if it is missing, broken, not square at `size`, or not RGB."""
+    """Read a picture as RGB uint8 (H, W, 3). UserError if it is missing, broken, not square at `size`, or not
+    RGB."""
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
@@ -145,7 +159,9 @@ def read_image(path: Path, size: int | None = None) -> np.ndarray:
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise UserError(f"image '{path}' cannot be read: {error}.") from error
     if size is not None and image.shape[:2] != (size, size):
-        raise UserError(f"image '{path}' is {image.shape[1]} x {image.shape[0]}; the benchmark asks for {size} x {size}.")
+        raise UserError(
+            f"image '{path}' is {image.shape[1]} x {image.shape[0]}; the benchmark asks for {size} x {size}."
+        )
     return image
 
 

@@ -1,8 +1,8 @@
 """Does the drawn face belong to its subject, and to no other? Pure functions over similarities.
 
-N images, S subjects. `similarity_NS[i, s]` is the cosine between the face of image i and the reference of subject s,
-`own_N[i]` the subject image i was drawn for, `detected_N[i]` whether a face was found. Where none was, the row of
-similarities is ignored and the miss counts as the function says.
+N images, S subjects. `similarity_NS[i, s]` is the cosine between the face of image i and the reference of
+subject s, `own_N[i]` the subject image i was drawn for, `detected_N[i]` whether a face was found. Where none
+was, the row of similarities is ignored and the miss counts as the function says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def own_similarity(similarity_NS: np.ndarray, own_N: np.ndarray, detected_N: np.
 
 
 def margin(similarity_NS: np.ndarray, own_N: np.ndarray, detected_N: np.ndarray) -> np.ndarray:
-    """Own similarity minus the mean similarity to the other subjects, a miss is 0. ValueError for one subject."""
+    """Own similarity minus the mean similarity to the other subjects, a miss is 0. ValueError for one
+    subject."""
     num_subjects = similarity_NS.shape[1]
     if num_subjects < 2:
         raise ValueError("the margin needs two subjects or more")
@@ -48,9 +49,10 @@ def auc_table(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Won and played comparisons behind the AUC, by subject: `won_SSS`, `played_SSS`.
 
-    A comparison sets the own similarity of an image of subject a against the similarity of an image of subject b to
-    the reference of another subject c: entry [a, b, c], c != b. A tie is half a win. An image without a face has no
-    similarity: as the own side it wins half of its comparisons (chance); as the other side it does not play.
+    A comparison sets the own similarity of an image of subject a against the similarity of an image of
+    subject b to the reference of another subject c: entry [a, b, c], c != b. A tie is half a win. An image
+    without a face has no similarity: as the own side it wins half of its comparisons (chance); as the other
+    side it does not play.
     """
     num_subjects = similarity_NS.shape[1]
     own_N = np.asarray(own_N)
@@ -73,13 +75,15 @@ def auc_table(
 
 
 def auc(similarity_NS: np.ndarray, own_N: np.ndarray, detected_N: np.ndarray) -> float:
-    """Probability that an own similarity exceeds one to another subject's reference; NaN if nothing can be compared."""
+    """Probability that an own similarity exceeds one to another subject's reference; NaN if nothing can be
+    compared."""
     won, played = auc_table(similarity_NS, own_N, detected_N)
     return float(won.sum() / played.sum()) if played.sum() else float("nan")
 
 
 def auc_replicates(won_SSS: np.ndarray, played_SSS: np.ndarray, weights_RS: np.ndarray) -> np.ndarray:
-    """AUC of every bootstrap replicate that holds subject s `weights_RS[r, s]` times, as probe and in the gallery."""
+    """AUC of every bootstrap replicate that holds subject s `weights_RS[r, s]` times, as probe and in the
+    gallery."""
     weights = np.asarray(weights_RS, np.float64)
 
     def total(table_SSS: np.ndarray) -> np.ndarray:
@@ -91,12 +95,15 @@ def auc_replicates(won_SSS: np.ndarray, played_SSS: np.ndarray, weights_RS: np.n
     return np.where(played > 0, won / np.maximum(played, 1e-12), np.nan)
 
 
-def copy_paste(to_reference_N: np.ndarray, to_heldout_N: np.ndarray, reference_to_heldout_N: np.ndarray) -> np.ndarray:
-    """How much nearer a face lies to the shown reference than to another picture of the same person, in [-1, 1].
+def copy_paste(
+    to_reference_N: np.ndarray, to_heldout_N: np.ndarray, reference_to_heldout_N: np.ndarray
+) -> np.ndarray:
+    """How much nearer a face lies to the shown reference than to another picture of the same person, in [-1,
+    1].
 
-    `(angle(face, heldout) - angle(face, reference)) / angle(reference, heldout)`: 1 for a copy of the reference, 0
-    for a face as near to both, negative when the held-out picture is nearer. Inputs are cosines. After the copy-paste
-    score of WithAnyone (arXiv 2510.14975).
+    `(angle(face, heldout) - angle(face, reference)) / angle(reference, heldout)`: 1 for a copy of the
+    reference, 0 for a face as near to both, negative when the held-out picture is nearer. Inputs are cosines.
+    After the copy-paste score of WithAnyone (arXiv 2510.14975).
     """
     reference, heldout, apart = (
         np.arccos(np.clip(x, -1.0, 1.0)) for x in (to_reference_N, to_heldout_N, reference_to_heldout_N)

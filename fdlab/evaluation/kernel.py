@@ -1,8 +1,9 @@
 """Squared maximum mean discrepancy between two sets of features, unbiased (the diagonals are left out).
 
-Gretton et al. (2012), lemma 6. `kernel_distance` uses KID's cubic kernel (Binkowski et al. 2018, arXiv 1801.01401),
-`cmmd` the Gaussian kernel on normalised CLIP features (Jayasumana et al. 2024, arXiv 2401.09603, there biased). Both
-may be slightly negative. The whole sets are used, no random subsets. N, M images, D features; float64.
+Gretton et al. (2012), lemma 6. `kernel_distance` uses KID's cubic kernel (Binkowski et al. 2018, arXiv
+1801.01401), `cmmd` the Gaussian kernel on normalised CLIP features (Jayasumana et al. 2024, arXiv 2401.09603,
+there biased). Both may be slightly negative. The whole sets are used, no random subsets. N, M images, D
+features; float64.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ CMMD_SCALE = 1000.0
 
 
 def kernel_distance(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
-    """KID's estimator with the kernel `(x y / D + 1)^3`; called KID only with the 2015 Inception's features."""
+    """KID's estimator with the kernel `(x y / D + 1)^3`; called KID only with the 2015 Inception's
+    features."""
     width = np.shape(a_ND)[1]
     return unbiased_mmd(a_ND, b_MD, lambda x, y: (x @ y.T / width + 1.0) ** 3)
 
@@ -34,7 +36,8 @@ def cmmd(a_ND: np.ndarray, b_MD: np.ndarray) -> float:
 def unbiased_mmd(
     a_ND: np.ndarray, b_MD: np.ndarray, kernel: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> float:
-    """`mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean k(a_i, b_j)`; ValueError under two images."""
+    """`mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean k(a_i, b_j)`; ValueError under two
+    images."""
     a, b = np.asarray(a_ND, np.float64), np.asarray(b_MD, np.float64)
     if min(len(a), len(b)) < 2:
         raise ValueError("a kernel distance needs two images or more on each side")

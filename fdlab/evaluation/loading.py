@@ -29,7 +29,7 @@ class Faces:
         self.detector, self.recogniser = FaceDetector(device), FaceRecogniser(device)
         self.name = f"{self.detector.name}+{self.recogniser.name}"
         both = f"{self.detector.sha256} {self.recogniser.sha256}"
-        self.sha256: str | None = hashlib.sha256(both.encode()).hexdigest()
+        self.sha256 = hashlib.sha256(both.encode()).hexdigest()
 
     def detect(self, images_BHW3: np.ndarray) -> list[list[Any]]:
         """All faces of every picture."""
@@ -58,12 +58,14 @@ def _judge_folder() -> Path:
     for name in JUDGES:
         if (ROOT / name / "judge.json").is_file():
             return ROOT / name
-    raise UserError(f"the judge does not ship with this copy of fdlab (asset:{JUDGES[0]}; experiments/nano makes it)")
+    raise UserError(
+        f"the judge does not ship with this copy of fdlab (asset:{JUDGES[0]}; experiments/nano makes it)"
+    )
 
 
 def _optional(load: Callable[[], T], lost: str) -> T | None:
     try:
         return load()
     except UserError as error:
-        print(f"note: {error}: {lost}.", file=sys.stderr)
+        print(f"note: {lost}, for {error}".rstrip(".") + ".", file=sys.stderr)
         return None

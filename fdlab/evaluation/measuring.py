@@ -30,7 +30,7 @@ class FaceExtractor(Protocol):
     """Finds and embeds faces."""
 
     name: str
-    sha256: str | None
+    sha256: str
 
     def detect(self, images_BHW3: np.ndarray) -> list[list[Any]]:
         """All faces of every picture."""
@@ -43,7 +43,7 @@ class FeatureExtractor(Protocol):
     """Any network with one feature vector a picture."""
 
     name: str
-    sha256: str | None
+    sha256: str
 
     def __call__(self, images_BHW3: np.ndarray) -> Any:
         """Features (B, D), an array or a tensor."""
@@ -67,7 +67,7 @@ class Judge(Protocol):
     """Says what a picture of rendered people shows, attribute by attribute."""
 
     name: str
-    sha256: str | None
+    sha256: str
 
     def __call__(self, images_BHW3: np.ndarray) -> dict[str, list[str]]:
         """Attribute -> one answer a picture."""
@@ -88,7 +88,7 @@ class Extractors:
         return {key: info(part) if part else None for key, part in parts.items()}
 
 
-def info(extractor: Any) -> dict[str, str | None]:
+def info(extractor: Any) -> dict[str, str]:
     """An extractor as records name it."""
     return {"name": str(extractor.name), "sha256": extractor.sha256}
 
@@ -123,8 +123,8 @@ class References:
 
 
 def prominent(faces: Sequence[Face]) -> Face | None:
-    """The face that counts in a picture of one person: the largest. It is chosen without looking at any reference, so
-    that own and other subjects are compared alike."""
+    """The face that counts in a picture of one person: the largest. It is chosen without looking at any
+    reference, so that own and other subjects are compared alike."""
     return max(faces, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), default=None)
 
 
@@ -136,7 +136,8 @@ def measure(
     description: str = "scoring",
     show: bool = True,
 ) -> Measured:
-    """Run every extractor over pictures, each read once. `size` None takes pictures of any one size a batch."""
+    """Run every extractor over pictures, each read once. `size` None takes pictures of any one size a
+    batch."""
     out = Measured()
     faces: list[list[Any]] = []
     chosen: list[Any] = []
@@ -163,7 +164,9 @@ def measure(
     if extractors.faces:
         out.faces, out.chosen = faces, chosen
         width = max((part.shape[1] for part in embeddings), default=0)
-        out.embedding_ND = np.concatenate([p if p.shape[1] else np.zeros((len(p), width)) for p in embeddings])
+        out.embedding_ND = np.concatenate(
+            [p if p.shape[1] else np.zeros((len(p), width)) for p in embeddings]
+        )
     out.clip_ND = np.concatenate(clip) if clip else None
     out.features_ND = np.concatenate(features) if features else None
     out.judged = judged if extractors.judge else None
@@ -184,13 +187,18 @@ def finite(features: Any, name: str) -> np.ndarray:
     """Features of any device as float64. UserError where one is not finite."""
     array = np.asarray(features.detach().cpu() if hasattr(features, "detach") else features, np.float64)
     if not np.isfinite(array).all():
-        raise UserError(f"extractor '{name}' gave features that are not finite (NaN); check its weights and the images.")
+        raise UserError(
+            f"extractor '{name}' gave features that are not finite (NaN); check its weights and the images."
+        )
     return array
 
 
-def references(benchmark: Benchmark, extractors: Extractors, batch_size: int = 32, show: bool = True) -> References:
+def references(
+    benchmark: Benchmark, extractors: Extractors, batch_size: int = 32, show: bool = True
+) -> References:
     """Measure references, held-out pictures and true pictures. UserError for a reference without a face."""
-    embedding, heldout = None, ()
+    embedding: np.ndarray | None = None
+    heldout: tuple[np.ndarray, ...] = ()
     if extractors.faces:
         only_faces = Extractors(faces=extractors.faces)
         owners = [(s.references[0], True) for s in benchmark.subjects]
@@ -198,12 +206,22 @@ def references(benchmark: Benchmark, extractors: Extractors, batch_size: int = 3
         # Pictures of a user's own benchmark may differ in size: one at a time then.
         paths = [benchmark.folder / name for name, _ in owners]
         same = len({read_image(path).shape for path in paths}) == 1
-        measured = measure(paths, only_faces, batch_size=batch_size if same else 1, description="references", show=show)
+        measured = measure(
+            paths, only_faces, batch_size=batch_size if same else 1, description="references", show=show
+        )
         assert measured.chosen is not None and measured.embedding_ND is not None
-        by_name = dict(zip((name for name, _ in owners), zip(measured.chosen, measured.embedding_ND, strict=True), strict=True))
+        by_name = dict(
+            zip(
+                (name for name, _ in owners),
+                zip(measured.chosen, measured.embedding_ND, strict=True),
+                strict=True,
+            )
+        )
         for name, is_reference in owners:
             if is_reference and by_name[name][0] is None:
-                raise UserError(f"no face found in reference '{benchmark.folder / name}'; a reference must show one.")
+                raise UserError(
+                    f"no face found in reference '{benchmark.folder / name}'; a reference must show one."
+                )
         embedding = np.stack([by_name[s.references[0]][1] for s in benchmark.subjects])
         width = embedding.shape[1]
         heldout = tuple(

@@ -1,4 +1,5 @@
-"""What can draw a benchmark's pictures: its own true renders, the autoencoder alone, and models with a sampler.
+"""What can draw a benchmark's pictures: its own true renders, the autoencoder alone, and models with a
+sampler.
 
 B batch, C latent channels, H W grid or pixels, 3 RGB, L tokens, N subjects.
 """
@@ -75,8 +76,9 @@ class AutoencoderOnly:
 class Sampled:
     """One or two models and a sampler. A picture depends on its job alone.
 
-    `tdm` and `sdm` are backbones with a denoiser of their own; which of them is called is the guider's business.
-    `sampler` has the keys of conf/sampler. `background` lies behind a reference that is cut out by its mask.
+    `tdm` and `sdm` are backbones with a denoiser of their own; which of them is called is the guider's
+    business. `sampler` has the keys of conf/sampler. `background` lies behind a reference that is cut out by
+    its mask.
     """
 
     def __init__(
@@ -88,12 +90,19 @@ class Sampled:
         background: str = "noise",
         device: str = "cpu",
     ) -> None:
-        self.benchmark, self.sampler, self.device, self.background = benchmark, dict(sampler), device, background
+        self.benchmark, self.sampler, self.device, self.background = (
+            benchmark,
+            dict(sampler),
+            device,
+            background,
+        )
         self.models = {"tdm": tdm, "sdm": sdm}
         needed = guiders.needs(self.sampler["guider"])
         for name in needed:
             if self.models[name] is None:
-                raise UserError(f"sampler '{self.sampler['guider']}' needs the {name.upper()}, but none was given ({name}=PATH).")
+                raise UserError(
+                    f"sampler '{sampler['guider']}' needs the {name.upper()}, but has none ({name}=PATH)."
+                )
         self.models = {name: model for name, model in self.models.items() if name in needed}
         self.any: Backbone = next(model for model in self.models.values() if model is not None)
         if self.any.image_size and self.any.image_size != benchmark.size:
@@ -101,9 +110,15 @@ class Sampled:
                 f"benchmark '{benchmark.name}' has pictures of {benchmark.size} pixels, the backbone draws "
                 f"{self.any.image_size}; choose another benchmark or backbone."
             )
-        kinds = {model.need("scheduler").get("prediction_type", "epsilon") for model in self.models.values() if model}
+        kinds = {
+            model.need("scheduler").get("prediction_type", "epsilon")
+            for model in self.models.values()
+            if model
+        }
         if len(kinds) > 1:
-            raise UserError(f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused.")
+            raise UserError(
+                f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
+            )
         self._references: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -121,18 +136,24 @@ class Sampled:
         guider = guiders.build(
             self.sampler["guider"],
             num_steps=int(self.sampler["num_steps"]),
-            guidance=Guidance(float(self.sampler["guidance_scale"]), float(self.sampler.get("guidance_rescale", 0.0))),
+            guidance=Guidance(
+                float(self.sampler["guidance_scale"]), float(self.sampler.get("guidance_rescale", 0.0))
+            ),
             schedule=schedule,
             tdm=conditioned.get("tdm"),
             sdm=conditioned.get("sdm"),
             **options,
         )
-        scheduler = make_scheduler(self.sampler["scheduler"], self.any.need("scheduler"), self.sampler.get("spacing"))
+        scheduler = make_scheduler(
+            self.sampler["scheduler"], self.any.need("scheduler"), self.sampler.get("spacing")
+        )
         seeds = [job.seed for job in batch]
         eta = float(self.sampler.get("eta", 0.0))
         z_BCHW = latents(seeds, self.any.latent_shape_CHW, device=self.device)
         generators = step_generators(seeds) if eta else None
-        z_BCHW = sample(guider, scheduler, z_BCHW, int(self.sampler["num_steps"]), generator=generators, eta=eta)
+        z_BCHW = sample(
+            guider, scheduler, z_BCHW, int(self.sampler["num_steps"]), generator=generators, eta=eta
+        )
         return to_pixels(decode_latents(self.any.need("vae"), z_BCHW))
 
     def _denoiser(self, model: Backbone) -> guiders.Denoiser:
@@ -142,7 +163,7 @@ class Sampled:
             # On a GPU bf16 is several times faster; on a CPU fp32 keeps pictures equal whatever the batch.
             cuda = self.device.startswith("cuda")
             with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-                return plain(z_BCHW.contiguous(memory_format=torch.channels_last), t, ctx_BLD).float()
+                return plain(z_BCHW, t, ctx_BLD).float()
 
         return denoise
 
@@ -156,7 +177,10 @@ class Sampled:
             row[encoded.positions] = True
             ids.append(encoded.input_ids_L)
             tokens.append(row)
-        return (torch.from_numpy(np.stack(ids)).to(self.device), torch.from_numpy(np.stack(tokens)).to(self.device))
+        return (
+            torch.from_numpy(np.stack(ids)).to(self.device),
+            torch.from_numpy(np.stack(tokens)).to(self.device),
+        )
 
     def _references_of(self, batch: Sequence[Job], model: Backbone) -> tuple[Tensor, Tensor]:
         """references_BN3HW, padded, and valid_BN."""
@@ -188,7 +212,9 @@ def _read_mask(path: Any, shape: tuple[int, ...]) -> np.ndarray:
     with Image.open(path) as opened:
         mask_HW = np.asarray(opened.convert("L")) > 127
     if mask_HW.shape != tuple(shape):
-        raise UserError(f"mask '{path}' is {mask_HW.shape[1]} x {mask_HW.shape[0]}, its picture {shape[1]} x {shape[0]}.")
+        raise UserError(
+            f"mask '{path}' is {mask_HW.shape[1]} x {mask_HW.shape[0]}, its picture {shape[1]} x {shape[0]}."
+        )
     if not mask_HW.any():
         raise UserError(f"mask '{path}' marks no person.")
     return mask_HW

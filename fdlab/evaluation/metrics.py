@@ -1,7 +1,8 @@
-"""The metrics as torchmetrics classes over features: alone, in a MetricCollection, or under data-parallel training.
+"""The metrics as torchmetrics classes over features: alone, in a MetricCollection, or under data-parallel
+training.
 
-Each keeps features in list states that are concatenated over ranks, so that a result does not depend on how pictures
-were spread. None holds a network: features come from outside. B batch, S subjects, D features.
+Each keeps features in list states that are concatenated over ranks, so that a result does not depend on how
+pictures were spread. None holds a network: features come from outside. B batch, S subjects, D features.
 Arguments have names of their own, so that a MetricCollection hands each metric what it asks for.
 """
 
@@ -44,8 +45,8 @@ class _Lists(Metric):
 class Identity(_Lists):
     """Every identity metric that follows from similarities: a dict by the record's names.
 
-    update(similarity_BS, own_B, detected_B): cosine of each picture's face with every subject's reference, whose
-    picture it is, whether a face was found.
+    update(similarity_BS, own_B, detected_B): cosine of each picture's face with every subject's reference,
+    whose picture it is, whether a face was found.
     """
 
     higher_is_better = True

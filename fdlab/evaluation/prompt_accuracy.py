@@ -1,4 +1,5 @@
-"""Did the picture get what the prompt asked for? Only where the truth is known: rendered people and a trained judge."""
+"""Did the picture get what the prompt asked for? Only where the truth is known: rendered people and a trained
+judge."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ def correct(
 ) -> list[dict[str, bool]]:
     """For each picture, whether each attribute that its prompt asks for (and the judge knows) was seen.
 
-    `predicted[attribute][i]` is the judge's answer for picture i. ValueError if a judge's list has another length.
+    `predicted[attribute][i]` is the judge's answer for picture i. ValueError if a judge's list has another
+    length.
     """
     for attribute, answers in predicted.items():
         if len(answers) != len(truth):

@@ -1,13 +1,15 @@
-"""record.json, schema version 1: one method on one benchmark, with everything needed to tell whether two are comparable.
+"""record.json, schema version 1: one method on one benchmark, with everything needed to tell whether two are
+comparable.
 
-The schema is a contract (names, units, directions). A number that does not exist is absent; NaN is never written.
+The schema is a contract (names, units, directions). A number that does not exist is absent; NaN is never
+written.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +63,11 @@ PROVENANCE_KEYS = (
 )  # fmt: skip
 
 
-def metric(name: str, estimate: Estimate, extractor: Mapping[str, str | None], **extra: Any) -> dict[str, Any]:
-    """One entry of `metrics`. `extractor` is {"name", "sha256"}; the interval is null where none can be given."""
+def metric(
+    name: str, estimate: Estimate, extractor: Mapping[str, str | None], **extra: Any
+) -> dict[str, Any]:
+    """One entry of `metrics`. `extractor` is {"name", "sha256"}; the interval is null where none can be
+    given."""
     spec = METRICS[name]
     return {
         "value": estimate.value,
@@ -125,7 +130,7 @@ def read(path: Path | str) -> dict[str, Any]:
     return dict(record)
 
 
-def problems(record: Any) -> Iterable[str]:
+def problems(record: Any) -> Iterator[str]:
     """Everything in which a record departs from the contract, one line each."""
     if not isinstance(record, dict):
         yield f"it is a {type(record).__name__}, not an object"
@@ -152,7 +157,7 @@ def problems(record: Any) -> Iterable[str]:
         yield from _metric_problems(name, entry)
 
 
-def _metric_problems(name: str, entry: Any) -> Iterable[str]:
+def _metric_problems(name: str, entry: Any) -> Iterator[str]:
     where = f"metrics.{name}"
     if name not in METRICS:
         yield str(unknown("metric", name, METRICS)).rstrip(".")
@@ -174,16 +179,18 @@ def _metric_problems(name: str, entry: Any) -> Iterable[str]:
     if not isinstance(entry["n"], int) or entry["n"] < 1:
         yield f"{where}.n is {entry['n']!r}; it counts images, from 1"
     if entry["higher_is_better"] != METRICS[name].higher_is_better:
-        yield f"{where}.higher_is_better is {entry['higher_is_better']!r}; it is {METRICS[name].higher_is_better} by its name"
+        right = METRICS[name].higher_is_better
+        yield f"{where}.higher_is_better is {entry['higher_is_better']!r}; it is {right} by its name"
     extractor = entry["extractor"]
     if not isinstance(extractor, dict) or not {"name", "sha256"} <= set(extractor):
         yield f"{where}.extractor must hold name and sha256"
     elif name == "fid" and "inception-2015" not in str(extractor["name"]):
-        yield f"{where} is by '{extractor['name']}'; only inception-2015 makes an FID, others are frechet_distance"
+        by = extractor["name"]
+        yield f"{where} is by '{by}'; only inception-2015 makes an FID, others are frechet_distance"
 
 
-def _missing(entry: Mapping[str, Any], keys: Iterable[str], where: str) -> Iterable[str]:
-    return (f"{where}.{key} is missing" for key in keys if key not in entry)
+def _missing(entry: Mapping[str, Any], keys: Iterable[str], where: str) -> Iterator[str]:
+    yield from (f"{where}.{key} is missing" for key in keys if key not in entry)
 
 
 def _number(value: Any) -> bool:

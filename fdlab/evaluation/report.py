@@ -1,4 +1,5 @@
-"""report.html: one page that holds everything of a run; no script, no external file, light and dark, any width."""
+"""report.html: one page that holds everything of a run; no script, no external file, light and dark, any
+width."""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from fdlab.evaluation.record import METRICS
 from fdlab.files import write_text
 
 STYLE = """
-:root{color-scheme:light dark;--bg:#fff;--fg:#16181d;--dim:#626975;--line:#e3e6ea;--card:#f6f7f9;--accent:#2563eb}
-@media(prefers-color-scheme:dark){:root{--bg:#14161a;--fg:#e8eaed;--dim:#9aa1ac;--line:#2c3038;--card:#1c1f25;--accent:#7aa7ff}}
+:root{color-scheme:light dark;--bg:#fff;--fg:#16181d;--dim:#626975;--line:#e3e6ea;--card:#f6f7f9}
+@media(prefers-color-scheme:dark){
+:root{--bg:#14161a;--fg:#e8eaed;--dim:#9aa1ac;--line:#2c3038;--card:#1c1f25}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--fg);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+body{margin:0;background:var(--bg);color:var(--fg);
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:68rem;margin:0 auto;padding:1.5rem 1rem 4rem}
 h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2.4rem 0 .7rem}
 p{margin:.4rem 0}.dim{color:var(--dim);font-size:.88rem}
@@ -25,7 +28,8 @@ p{margin:.4rem 0}.dim{color:var(--dim);font-size:.88rem}
 .tile b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:.7rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
-th,td{padding:.5rem .75rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
+th,td{padding:.5rem .75rem;text-align:right;border-bottom:1px solid var(--line);
+white-space:nowrap;vertical-align:top}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--bg)}
 thead th{color:var(--dim);font-weight:600;font-size:.82rem}tr:last-child td{border-bottom:0}
 tr.main td{font-weight:600}td small{display:block;color:var(--dim);font-weight:400}
@@ -36,7 +40,14 @@ summary{cursor:pointer;font-weight:600}
 pre{overflow-x:auto;background:var(--card);padding:.8rem;border-radius:.5rem;font-size:.82rem;line-height:1.45}
 """
 
-TILES = ("identity_auc", "identity_similarity", "identity_rank1", "face_detection_rate", "prompt_accuracy", "clip_score")
+TILES = (
+    "identity_auc",
+    "identity_similarity",
+    "identity_rank1",
+    "face_detection_rate",
+    "prompt_accuracy",
+    "clip_score",
+)
 
 
 def write(
@@ -47,8 +58,9 @@ def write(
     figures: Sequence[tuple[str, Path]],
     texts: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page. `main_name` is the method.name of the record in the tiles; `figures` are (caption, PNG) and
-    `texts` (title, preformatted text) to unfold, such as the configuration. Everything is escaped and inlined."""
+    """Write the page. `main_name` is the method.name of the record in the tiles; `figures` are (caption, PNG)
+    and `texts` (title, preformatted text) to unfold, such as the configuration. Everything is escaped and
+    inlined."""
     main = next(record for record in records if record["method"]["name"] == main_name)
     benchmark, provenance = main["benchmark"], main["provenance"]
     body = [
@@ -69,7 +81,9 @@ def write(
         path,
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n",
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(body)
+        + "\n</main></body></html>\n",
     )
 
 
@@ -80,7 +94,8 @@ def _tiles(record: Mapping[str, Any]) -> str:
         if entry is not None:
             tiles.append(
                 f'<div class="tile"><span class="dim">{escape(METRICS[name].label)}</span>'
-                f'<b>{table.value(entry, name)}</b><span class="dim">{table.interval(entry, name)}</span></div>'
+                f"<b>{table.value(entry, name)}</b>"
+                f'<span class="dim">{table.interval(entry, name)}</span></div>'
             )
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
@@ -101,7 +116,8 @@ def _table(records: Sequence[Mapping[str, Any]], main_name: str) -> str:
         rows.append(
             f"<tr{mark}><td>{escape(table.label(record))}</td><td>{escape(table.steps(record))}</td>{''.join(cells)}</tr>"
         )
-    return f"<table><thead><tr><th>method</th><th>training steps</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    head = f"<thead><tr><th>method</th><th>training steps</th>{head}</tr></thead>"
+    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def _figure(caption: str, file: Path) -> str:
@@ -117,7 +133,9 @@ def _details(name: str, inside: str) -> str:
 def _provenance(record: Mapping[str, Any]) -> str:
     lines = [f"{key}: {value}" for key, value in record["provenance"].items()]
     lines += [f"benchmark {key}: {value}" for key, value in record["benchmark"].items()]
-    extractors = {f"{e['extractor']['name']} ({e['extractor']['sha256']})" for e in record["metrics"].values()}
+    extractors = {
+        f"{e['extractor']['name']} ({e['extractor']['sha256']})" for e in record["metrics"].values()
+    }
     lines += [f"measured with: {name}" for name in sorted(extractors)]
     lines += [f"{part}: {record['method'][part]}" for part in ("backbone", "sampler", "tdm", "sdm")]
     return f"<pre>{escape(chr(10).join(lines))}</pre>"

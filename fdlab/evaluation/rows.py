@@ -43,9 +43,15 @@ class Weights:
     """Part -> folder, to lay over the backbone's."""
 
     def describe(self) -> dict[str, Any]:
-        """The record's entry: digest of the parts, their origin, and the steps behind them (None where unknown)."""
+        """The record's entry: digest of the parts, their origin, and the steps behind them (None where
+        unknown)."""
         digest = sha256_of_parts(self.overrides)
-        return {"sha256": digest, "source": self.name, "parts": sorted(self.overrides), "training_steps": self.steps}
+        return {
+            "sha256": digest,
+            "source": self.name,
+            "parts": sorted(self.overrides),
+            "training_steps": self.steps,
+        }
 
     @property
     def steps(self) -> int | None:
@@ -77,7 +83,9 @@ def sha256_of_parts(parts: Mapping[str, Path]) -> str:
     """Digest over the parts' names and files."""
     import hashlib
 
-    return hashlib.sha256("".join(f"{part} {sha256(parts[part])}\n" for part in sorted(parts)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{part} {sha256(parts[part])}\n" for part in sorted(parts)).encode()
+    ).hexdigest()
 
 
 def weights(cfg: Any, kind: str, choice: str) -> Weights | None:
@@ -110,12 +118,13 @@ def weights(cfg: Any, kind: str, choice: str) -> Weights | None:
 
 
 def load(cfg: Any, found: Weights, kind: str, device: str) -> Backbone:
-    """The backbone with a model's parts laid over it. Raises: UserError where a part is missing or does not fit."""
+    """The backbone with a model's parts laid over it. Raises: UserError where a part is missing or does not
+    fit."""
     from fdlab.models.backbone import load_backbone
 
     own = {part: cfg.backbone[part] for part in ("vae", "text_encoder", *TRAINED_PARTS) if cfg.backbone[part]}
-    parts = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
-    parts = (*parts, "image_encoder", "fusion") if kind == "sdm" else parts
+    parts = ["vae", "text_encoder", "unet", "tokenizer", "scheduler"]
+    parts += ["image_encoder", "fusion"] if kind == "sdm" else []
     overrides = {part: path for part, path in {**own, **found.overrides}.items() if part in parts}
     backbone = load_backbone(
         cfg.backbone.path, overrides, parts, name=cfg.backbone.name, image_size=cfg.backbone.image_size
@@ -124,7 +133,8 @@ def load(cfg: Any, found: Weights, kind: str, device: str) -> Backbone:
 
 
 def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list[Row]:
-    """The table of a run: real renders, autoencoder, base, SDM as shipped, SDM of this run, and the sampler chosen.
+    """The table of a run: real renders, autoencoder, base, SDM as shipped, SDM of this run, and the sampler
+    chosen.
 
     What the run trained is in `run_dir`/model; without it, `cfg.tdm` and `cfg.sdm` are measured as they are.
     Rows whose weights do not ship are left out; the main sampler's weights must be there. Raises: UserError.
@@ -144,13 +154,17 @@ def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list
     base = weights(cfg, "base", "base")
     if base is not None:
         text = baseline(sampler, TEXT_ALONE)
-        rows.append(_sampled(cfg, benchmark, "base", "base, no reference", text, {"tdm": base}, device, shared=True))
+        rows.append(
+            _sampled(cfg, benchmark, "base", "base, no reference", text, {"tdm": base}, device, shared=True)
+        )
     if "sdm" in needed:
         shipped = weights(cfg, "sdm", "shipped")
         alone = baseline(sampler, SDM_ALONE)
         if shipped is not None and needed["sdm"].name != "shipped":
             models = {"sdm": shipped}
-            rows.append(_sampled(cfg, benchmark, "sdm_shipped", "SDM shipped", alone, models, device, shared=True))
+            rows.append(
+                _sampled(cfg, benchmark, "sdm_shipped", "SDM shipped", alone, models, device, shared=True)
+            )
         if sampler["guider"] != "sdm":
             models = {"sdm": needed["sdm"]}
             rows.append(_sampled(cfg, benchmark, "sdm", f"SDM {needed['sdm'].name}", alone, models, device))
@@ -203,7 +217,14 @@ def _ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
     common = {"backbone": cfg.backbone.name, "sampler": {}}
     folder = {"sha256": sha256(vae)} if vae.is_dir() else None
     return [
-        Row("real", "real renders", lambda: RealPictures(benchmark), {**common, "backbone": None}, is_real=True, shared=True),
+        Row(
+            "real",
+            "real renders",
+            lambda: RealPictures(benchmark),
+            {**common, "backbone": None},
+            is_real=True,
+            shared=True,
+        ),
         Row("autoencoder", "autoencoder only", autoencoder, {**common, "vae": folder}, shared=True),
     ]
 
@@ -211,7 +232,8 @@ def _ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
 def _needed(cfg: Any, kind: str, found: Weights | None) -> Weights:
     if found is None:
         raise UserError(
-            f"backbone '{cfg.backbone.name}' ships no {kind.upper()}; give {kind}=FOLDER (a run of +exp={kind}), "
+            f"backbone '{cfg.backbone.name}' ships no {kind.upper()}; "
+            f"give {kind}=FOLDER (a run of +exp={kind}), "
             f"or {kind}=base."
         )
     return found

@@ -1,4 +1,5 @@
-"""Evaluate: draw a benchmark with each method, measure, write records, figures and the report, print the table."""
+"""Evaluate: draw a benchmark with each method, measure, write records, figures and the report, print the
+table."""
 
 from __future__ import annotations
 
@@ -39,8 +40,9 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Evaluate `rows` (by default those of `rows.standard`) and return their records, the main one last.
 
-    The last row is the method itself: its files are in `run_dir`/evaluation, the others' in evaluation/rows/<name>.
-    What an interrupted call drew is kept. Raises: UserError before anything is drawn, where input is wrong.
+    The last row is the method itself: its files are in `run_dir`/evaluation, the others' in
+    evaluation/rows/<name>. What an interrupted call drew is kept. Raises: UserError before anything is drawn,
+    where input is wrong.
     """
     device = device_of(cfg)
     benchmark = open_benchmark(cfg)
@@ -61,7 +63,8 @@ def evaluate(
 
 
 def open_benchmark(cfg: Any) -> Benchmark:
-    """The benchmark of a configuration, rendered first if it is one of rendered people, then limited. Raises: UserError."""
+    """The benchmark of a configuration, rendered first if it is one of rendered people, then limited. Raises:
+    UserError."""
     settings = cfg.benchmark
     folder = Path(settings.folder).expanduser()
     if settings.kind not in KINDS:
@@ -94,9 +97,16 @@ def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
     """Draw, measure and record one method."""
     start = time.perf_counter()
     paths = _draw(bench, row, folder / "images")
-    measured = measuring.measure(paths, bench.extractors, bench.benchmark.size, description=f"{row.label}: scoring")
+    measured = measuring.measure(
+        paths, bench.extractors, bench.benchmark.size, description=f"{row.label}: scoring"
+    )
     metrics, samples = scoring.score(
-        bench.benchmark, bench.todo, measured, bench.references, bench.extractors, compare_with_real=not row.is_real
+        bench.benchmark,
+        bench.todo,
+        measured,
+        bench.references,
+        bench.extractors,
+        compare_with_real=not row.is_real,
     )
     seconds = time.perf_counter() - start
     method = {"name": row.name, "label": row.label, **row.method}
@@ -104,7 +114,9 @@ def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
         bench.benchmark.summary(),
         method,
         metrics,
-        provenance.measured(bench.cfg, bench.device, seconds, bench.benchmark.seed),
+        provenance.measured(
+            bench.cfg, bench.device, seconds, int(bench.cfg.get("seed", bench.benchmark.seed))
+        ),
     )
     record.write(folder, written, samples)
     return written
@@ -123,10 +135,18 @@ def _draw(bench: _Bench, row: Row, folder: Path) -> list[Path]:
         # What no run changes is drawn once for all runs.
         digest = generation.fingerprint(settings)[:24]
         target = Path(bench.cfg.paths.cache).expanduser() / "evaluation" / f"{row.name}-{digest}"
-    missing = any(not (target / job.file).is_file() for job in bench.todo) or not (target / generation.STAMP).is_file()
+    missing = (
+        any(not (target / job.file).is_file() for job in bench.todo)
+        or not (target / generation.STAMP).is_file()
+    )
     method = row.make() if missing or not _same(target, settings) else _never
     paths = generation.generate(
-        bench.todo, method, target, settings, int(bench.cfg.benchmark.batch_size), description=f"{row.label}: drawing"
+        bench.todo,
+        method,
+        target,
+        settings,
+        int(bench.cfg.benchmark.batch_size),
+        description=f"{row.label}: drawing",
     )
     if target == folder:
         return paths
@@ -182,14 +202,24 @@ def finish(
     samples = record.read_rows(run_dir / MAIN)
     if any(sample.get("similarity_to") for sample in samples):
         path = folder / "similarity.png"
-        figures.similarity_histogram(samples, [s.id for s in benchmark.subjects], path, table.label(records[-1]))
+        figures.similarity_histogram(
+            samples, [s.id for s in benchmark.subjects], path, table.label(records[-1])
+        )
         shown.append(("How similar drawn faces are to their own and to other references", path))
-    if (run_dir / "metrics.csv").is_file() and figures.training_curves(run_dir / "metrics.csv", folder / "curves.png"):
+    if (run_dir / "metrics.csv").is_file() and figures.training_curves(
+        run_dir / "metrics.csv", folder / "curves.png"
+    ):
         shown.append(("Training curves", folder / "curves.png"))
-    grids = sorted((run_dir / "samples").glob("*.png"), key=os.path.getmtime) if (run_dir / "samples").is_dir() else []
+    grids = (
+        sorted((run_dir / "samples").glob("*.png"), key=os.path.getmtime)
+        if (run_dir / "samples").is_dir()
+        else []
+    )
     if grids:
         shown.append((f"Last sample grid while training ({grids[-1].name})", grids[-1]))
-    write_text(run_dir / MAIN / "table.md", f"{table.markdown(records, list(record.METRICS))}\n{table.NOTE}\n")
+    write_text(
+        run_dir / MAIN / "table.md", f"{table.markdown(records, list(record.METRICS))}\n{table.NOTE}\n"
+    )
     config = OmegaConf.to_yaml(cfg, resolve=True) if OmegaConf.is_config(cfg) else str(cfg)
     title = f"{getattr(cfg, 'experiment', 'evaluation')} / {run_dir.name}"
     report.write(run_dir / "report.html", title, records, rows[-1].name, shown, [("Configuration", config)])

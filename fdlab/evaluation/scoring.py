@@ -34,7 +34,8 @@ def score(
     extractors: Extractors,
     compare_with_real: bool = True,
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """All metrics of one method and one row a picture. `compare_with_real` False leaves out distances to the true set."""
+    """All metrics of one method and one row a picture. `compare_with_real` False leaves out distances to the
+    true set."""
     own_N = np.array([[s.id for s in benchmark.subjects].index(job.subject.id) for job in todo])
     rows: list[dict[str, Any]] = [_row(job) for job in todo]
     metrics: dict[str, dict[str, Any]] = {}
@@ -58,7 +59,9 @@ def score(
             row["prompt_correct"] = right[i]
         shares = prompt_accuracy(right)
         _fill(rows, "prompt_accuracy", shares)
-        _add(metrics, "prompt_accuracy", bootstrap.mean(shares, own_N, benchmark.seed), info(extractors.judge))
+        _add(
+            metrics, "prompt_accuracy", bootstrap.mean(shares, own_N, benchmark.seed), info(extractors.judge)
+        )
     if compare_with_real and known.real is not None:
         metrics |= _distances(measured, known.real, own_N, extractors)
     return metrics, rows
@@ -97,20 +100,33 @@ def _identity(
         weights = bootstrap.cluster_weights(num_subjects, benchmark.seed)
         replicates = identity.auc_replicates(won, played, weights)
         value = float(won.sum() / played.sum())
-        _add(metrics, "identity_auc", bootstrap.statistic(value, replicates, num_subjects, len(own_N)), info(extractor))
+        _add(
+            metrics,
+            "identity_auc",
+            bootstrap.statistic(value, replicates, num_subjects, len(own_N)),
+            info(extractor),
+        )
     for i, row in enumerate(rows):
         face = measured.chosen[i] if measured.chosen else None
         row["num_faces"] = len(measured.faces[i])
         row["face"] = None if face is None else _face(face)
         row["similarity_to"] = None if face is None else [round(float(x), 6) for x in similarity_NS[i]]
-    for name in ("identity_similarity_detected", "identity_margin", "identity_rank1", "identity_heldout", "copy_paste"):
+    for name in (
+        "identity_similarity_detected",
+        "identity_margin",
+        "identity_rank1",
+        "identity_heldout",
+        "copy_paste",
+    ):
         if name in by_name:
             values = np.where(detected_N, by_name[name], np.nan)
             _fill(rows, name.removesuffix("_detected"), values)
     return metrics
 
 
-def _heldout(measured: Measured, known: References, own_N: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+def _heldout(
+    measured: Measured, known: References, own_N: np.ndarray, own: np.ndarray
+) -> dict[str, np.ndarray]:
     """Similarity to the held-out pictures (a miss is 0) and the copy-paste score (detected only)."""
     assert measured.embedding_ND is not None and known.embedding_SD is not None
     heldout, pasted = np.full(len(own_N), np.nan), np.full(len(own_N), np.nan)
@@ -135,8 +151,18 @@ def _distances(
     if extractors.features and measured.features_ND is not None and real.features_ND is not None:
         ours, true, name = measured.features_ND, real.features_ND, info(extractors.features)
         if min(len(ours), len(true)) >= 3:
-            _add(metrics, "frechet_distance", bootstrap.jackknife(lambda k: frechet_distance(ours[k], true), own_N), name)
-            _add(metrics, "kernel_distance", bootstrap.jackknife(lambda k: kernel_distance(ours[k], true), own_N), name)
+            _add(
+                metrics,
+                "frechet_distance",
+                bootstrap.jackknife(lambda k: frechet_distance(ours[k], true), own_N),
+                name,
+            )
+            _add(
+                metrics,
+                "kernel_distance",
+                bootstrap.jackknife(lambda k: kernel_distance(ours[k], true), own_N),
+                name,
+            )
     if extractors.clip and measured.clip_ND is not None and real.clip_ND is not None:
         clip_ours, clip_true = measured.clip_ND, real.clip_ND
         if min(len(clip_ours), len(clip_true)) >= 3:

@@ -1,4 +1,5 @@
-"""The table of an evaluation, one row a method: in the terminal, as Markdown, and as cells for other pages."""
+"""The table of an evaluation, one row a method: in the terminal, as Markdown, and as cells for other
+pages."""
 
 from __future__ import annotations
 
@@ -105,4 +106,8 @@ def show(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence
     if sys.stdout.isatty():
         Console().print(terminal(records, title, wanted))
     else:
-        print(f"{title}\n\n{markdown(records, wanted)}\n{NOTE}" if title else f"{markdown(records, wanted)}\n{NOTE}")
+        print(
+            f"{title}\n\n{markdown(records, wanted)}\n{NOTE}"
+            if title
+            else f"{markdown(records, wanted)}\n{NOTE}"
+        )

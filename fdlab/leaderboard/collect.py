@@ -11,7 +11,14 @@ from typing import Any
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation.record import METRICS, RECORD, read
 
-RANKED_BY = ("identity_auc", "identity_similarity", "prompt_accuracy", "clip_score", "frechet_distance", "cmmd")
+RANKED_BY = (
+    "identity_auc",
+    "identity_similarity",
+    "prompt_accuracy",
+    "clip_score",
+    "frechet_distance",
+    "cmmd",
+)
 """What a group is ordered by: the first of these that any of its records has."""
 
 
@@ -31,7 +38,8 @@ class Entry:
 
 @dataclass
 class Group:
-    """Records whose numbers may stand in one table: one benchmark hash, and one version and extractor a metric."""
+    """Records whose numbers may stand in one table: one benchmark hash, and one version and extractor a
+    metric."""
 
     benchmark: dict[str, Any]
     entries: list[Entry] = field(default_factory=list)

@@ -52,18 +52,42 @@ def as_json(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
         for group in groups
     ]
     others = [
-        {"id": q.id, "title": q.title, "protocol": q.protocol, "columns": q.columns, "rows": q.rows, "kind": "quoted"}
+        {
+            "id": q.id,
+            "title": q.title,
+            "protocol": q.protocol,
+            "columns": q.columns,
+            "rows": q.rows,
+            "kind": "quoted",
+        }
         for q in quoted
     ]
     return json.dumps({"measured": measured, "quoted": others}, indent=2, allow_nan=False) + "\n"
 
 
 def as_csv(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
-    """One line a number: group, rank, method, run, kind, metric, value, interval, n, version, extractor, source."""
+    """One line a number: group, rank, method, run, kind, metric, value, interval, n, version, extractor,
+    source."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        "group benchmark_sha256 rank method run training_steps kind metric value ci_low ci_high n version extractor source".split()
+        [
+            "group",
+            "benchmark_sha256",
+            "rank",
+            "method",
+            "run",
+            "training_steps",
+            "kind",
+            "metric",
+            "value",
+            "ci_low",
+            "ci_high",
+            "n",
+            "version",
+            "extractor",
+            "source",
+        ]
     )
     for group in groups:
         for rank, entry in enumerate(group.entries, 1):
@@ -71,16 +95,17 @@ def as_csv(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
             for name, m in record["metrics"].items():
                 writer.writerow([
                     group.benchmark["name"], group.benchmark["sha256"], rank, table.label(record), entry.run,
-                    table.steps(record), record["provenance"]["kind"], name, m["value"], m["ci_low"], m["ci_high"], m["n"],
-                    m["version"], m["extractor"]["name"], entry.path,
+                    table.steps(record), record["provenance"]["kind"], name, m["value"], m["ci_low"],
+                    m["ci_high"],
+                    m["n"], m["version"], m["extractor"]["name"], entry.path,
                 ])  # fmt: skip
     for q in quoted:
         for rank, row in enumerate(q.rows, 1):
             for key in q.columns:
                 if key in row:
                     writer.writerow([
-                        q.id, "", rank, row["method"], "", "", "quoted", q.columns[key]["name"], row[key], "", "", "", "", "",
-                        row["source"],
+                        q.id, "", rank, row["method"], "", "", "quoted", q.columns[key]["name"], row[key], "",
+                        "", "", "", "", row["source"],
                     ])  # fmt: skip
     return out.getvalue()
 
@@ -104,7 +129,9 @@ def show(groups: Sequence[Group], quoted: Sequence[Quoted]) -> None:
             shown.add_column(str(column["name"]), justify="right")
         shown.add_column("source", style="dim")
         for row in q.rows:
-            shown.add_row(escape(row["method"]), *(_quoted_cell(row, key) for key in q.columns), escape(row["source"]))
+            shown.add_row(
+                escape(row["method"]), *(_quoted_cell(row, key) for key in q.columns), escape(row["source"])
+            )
         console.print(shown)
 
 

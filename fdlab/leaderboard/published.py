@@ -1,4 +1,5 @@
-"""Numbers quoted from papers, kept in experiments/published.yaml: shown beside measured ones, never among them."""
+"""Numbers quoted from papers, kept in experiments/published.yaml: shown beside measured ones, never among
+them."""
 
 from __future__ import annotations
 
@@ -48,10 +49,14 @@ def _quoted(entry: dict[str, Any], path: Path) -> Quoted:
     for row in entry["rows"]:
         for key in ("method", "source"):
             if not row.get(key):
-                raise UserError(f"'{path}', {entry['id']}: a row lacks '{key}'; every quoted number says whose and where from.")
+                raise UserError(
+                    f"'{path}', {entry['id']}: a row lacks '{key}'; quoted numbers say whose and where from."
+                )
         for key in columns:
             if key in row and not (isinstance(row[key], int | float) and math.isfinite(row[key])):
-                raise UserError(f"'{path}', {entry['id']}, {row['method']}: {key} is {row[key]!r}, not a number.")
+                raise UserError(
+                    f"'{path}', {entry['id']}, {row['method']}: {key} is {row[key]!r}, not a number."
+                )
     first = next(iter(columns))
     sign = -1 if columns[first]["higher_is_better"] else 1
     rows = sorted(entry["rows"], key=lambda row: sign * row.get(first, -sign * math.inf))

@@ -22,7 +22,14 @@ from fdlab.models.backbone import save_backbone
 from fdlab.models.parts import save_part
 from fdlab.models.tiny import tiny_backbone
 
-SAMPLER = {"guider": "snf", "scheduler": "ddim", "num_steps": 3, "guidance_scale": 2.0, "alpha": 0.3, "beta": 0.6}
+SAMPLER = {
+    "guider": "snf",
+    "scheduler": "ddim",
+    "num_steps": 3,
+    "guidance_scale": 2.0,
+    "alpha": 0.3,
+    "beta": 0.6,
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,8 @@ def world() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> Path:
-    """A backbone with base, TDM and SDM in folders of their own, a run with a trained SDM, and a benchmark of 64 px."""
+    """A backbone with base, TDM and SDM in folders of their own, a run with a trained SDM, and a benchmark of
+    64 px."""
     root = tmp_path_factory.mktemp("disk")
     world.write_benchmark(root / "bench", subjects=2, prompts=2, images=1, size=64)
     backbone = tiny_backbone(0)
@@ -60,7 +68,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> Path:
 def config(disk: Path, *overrides: str) -> Any:
     tiny = disk / "tiny"
     return compose([
-        "+exp=sdm", "trainer=smoke", "benchmark=own", f"benchmark.folder={disk / 'bench'}", f"backbone.path={tiny}",
+        "+exp=sdm", "trainer=smoke", "benchmark=own", f"benchmark.folder={disk / 'bench'}",
+        f"backbone.path={tiny}",
         f"backbone.base={tiny / 'base'}", f"backbone.tdm={tiny / 'tdm'}", f"backbone.sdm={tiny / 'sdm'}",
         "backbone.image_size=64", "data.size=64", "sampler.num_steps=3", f"paths.runs={disk / 'runs'}",
         f"paths.cache={disk / 'cache'}", "name=one", "trainer.accelerator=cpu", *overrides,
@@ -75,7 +84,10 @@ def test_all_rows_of_a_run(disk: Path, world: ModuleType) -> None:
     assert named["real"]["metrics"]["identity_rank1"]["value"] == 1.0
     assert named["sdm_shipped"]["method"]["training_steps"] == "2,000"
     assert named["snf"]["method"]["training_steps"] == "1,000 + 3,000"
-    assert named["snf"]["method"]["sdm"]["source"] == "this run" and named["snf"]["method"]["tdm"]["source"] == "shipped"
+    assert (
+        named["snf"]["method"]["sdm"]["source"] == "this run"
+        and named["snf"]["method"]["tdm"]["source"] == "shipped"
+    )
     assert named["snf"]["method"]["sdm"]["sha256"] == named["sdm"]["method"]["sdm"]["sha256"]
     assert named["sdm"]["method"]["sdm"]["sha256"] != named["sdm_shipped"]["method"]["sdm"]["sha256"]
     assert named["snf"]["method"]["sampler"]["alpha"] == 0.3
@@ -133,19 +145,29 @@ def test_autoencoder_row_is_encode_then_decode(disk: Path) -> None:
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-def test_models_that_exist_already_are_measured_as_they_are(disk: Path, world: ModuleType, tmp_path: Path) -> None:
-    cfg = config(disk, "benchmark.baselines=false", f"sdm={disk / 'runs/sdm/one'}", "sampler=sdm", "sampler.num_steps=2")
+def test_models_that_exist_already_are_measured_as_they_are(
+    disk: Path, world: ModuleType, tmp_path: Path
+) -> None:
+    cfg = config(
+        disk,
+        "benchmark.baselines=false",
+        f"sdm={disk / 'runs/sdm/one'}",
+        "sampler=sdm",
+        "sampler.num_steps=2",
+    )
     only = run.evaluate(cfg, tmp_path, extractors=Extractors(judge=world.Judge()))
     assert [r["method"]["name"] for r in only] == ["sdm"]
     assert only[0]["method"]["sdm"]["training_steps"] == 3000
     assert set(only[0]["metrics"]) == {"prompt_accuracy"}
 
 
-def test_what_cannot_be_drawn_is_said_before_anything_is(disk: Path, world: ModuleType, tmp_path: Path) -> None:
+def test_what_cannot_be_drawn_is_said_before_anything_is(
+    disk: Path, world: ModuleType, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"ships no TDM; give tdm=FOLDER"):
         run.evaluate(config(disk, "backbone.tdm=null"), tmp_path, extractors=world.extractors())
     bench = benchmarks.load(disk / "bench")
-    with pytest.raises(UserError, match="needs the SDM, but none was given"):
+    with pytest.raises(UserError, match="needs the SDM, but has none"):
         Sampled(bench, SAMPLER, tdm=tiny_backbone(0))
     small = tiny_backbone(0)
     small.image_size = 128

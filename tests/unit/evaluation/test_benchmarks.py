@@ -24,7 +24,9 @@ def test_load_reads_everything(folder: Path) -> None:
     assert summary["num_subjects"] == 4 and summary["images_per_prompt"] == 2 and len(summary["sha256"]) == 64
 
 
-@pytest.mark.parametrize("file", ["references/s01.png", "heldout/s02.png", "masks/s00.png", "real/s03-p03-1.png"])
+@pytest.mark.parametrize(
+    "file", ["references/s01.png", "heldout/s02.png", "masks/s00.png", "real/s03-p03-1.png"]
+)
 def test_hash_changes_with_any_picture_scored_against(folder: Path, file: str) -> None:
     before = benchmarks.load(folder).sha256
     assert benchmarks.load(folder).sha256 == before
@@ -54,7 +56,7 @@ def test_limited_takes_categories_in_turn_and_is_another_benchmark(folder: Path)
 
 def test_bad_input_is_named(folder: Path, tmp_path: Path) -> None:
     good = json.loads((folder / "benchmark.json").read_text())
-    with pytest.raises(UserError, match="no benchmark.json in"):
+    with pytest.raises(UserError, match=r"no benchmark\.json in"):
         benchmarks.load(tmp_path / "nowhere")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"subjects": good["subjects"] + good["subjects"][:1]}, "subject id 's00' stands twice"),
@@ -78,7 +80,7 @@ def test_bad_input_is_named(folder: Path, tmp_path: Path) -> None:
             benchmarks.load(folder)
     (folder / "benchmark.json").write_text(json.dumps(good))
     (folder / "references/s02.png").unlink()
-    with pytest.raises(UserError, match="'references/s02.png', which is missing"):
+    with pytest.raises(UserError, match=r"'references/s02\.png', which is missing"):
         benchmarks.load(folder)
     (folder / "benchmark.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):

@@ -38,7 +38,9 @@ def test_frechet_forms_agree_with_fewer_images_than_features() -> None:
 def test_frechet_of_known_gaussians() -> None:
     # Diagonal covariances commute: |m|^2 + sum (s_a - s_b)^2.
     mean, zero = np.array([1.0, 2.0]), np.zeros(2)
-    assert frechet_from_moments(zero, np.diag([4.0, 9.0]), mean, np.diag([1.0, 16.0])) == pytest.approx(5 + 1 + 1)
+    assert frechet_from_moments(zero, np.diag([4.0, 9.0]), mean, np.diag([1.0, 16.0])) == pytest.approx(
+        5 + 1 + 1
+    )
 
 
 def test_kernel_distances_against_double_sums() -> None:
@@ -48,7 +50,9 @@ def test_kernel_distances_against_double_sums() -> None:
     def direct(x: np.ndarray, y: np.ndarray, kernel) -> float:  # type: ignore[no-untyped-def]
         def within(z: np.ndarray) -> float:
             num = len(z)
-            return sum(kernel(z[i], z[j]) for i in range(num) for j in range(num) if i != j) / (num * (num - 1))
+            return sum(kernel(z[i], z[j]) for i in range(num) for j in range(num) if i != j) / (
+                num * (num - 1)
+            )
 
         across = sum(kernel(p, q) for p in x for q in y) / (len(x) * len(y))
         return within(x) + within(y) - 2 * across

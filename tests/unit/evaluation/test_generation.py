@@ -19,7 +19,9 @@ def digest(paths: list[Path]) -> list[bytes]:
 def test_jobs_have_distinct_stable_seeds(folder: Path) -> None:
     bench = benchmarks.load(folder)
     todo = generation.jobs(bench)
-    assert len(todo) == 4 * 4 * 2 and len({job.seed for job in todo}) == len({job.file for job in todo}) == len(todo)
+    assert len(todo) == 4 * 4 * 2 and len({job.seed for job in todo}) == len(
+        {job.file for job in todo}
+    ) == len(todo)
     assert todo[0].text == "a woman <|image|> on a beach" and todo[0].file == "s00-p00-0.png"
     # A selection draws the same pictures as the whole.
     whole = {job.id: job.seed for job in todo}
@@ -33,7 +35,9 @@ def test_pictures_do_not_depend_on_batch_or_order(folder: Path, tmp_path: Path, 
     assert digest(one) == digest([tmp_path / "b" / path.name for path in one])
 
 
-def test_interrupted_generation_goes_on_without_drawing_again(folder: Path, tmp_path: Path, world: ModuleType) -> None:
+def test_interrupted_generation_goes_on_without_drawing_again(
+    folder: Path, tmp_path: Path, world: ModuleType
+) -> None:
     todo = generation.jobs(benchmarks.load(folder))
     whole = generation.generate(todo, world.Painter(), tmp_path / "whole")
 
@@ -65,7 +69,9 @@ def test_png_says_what_it_is(folder: Path, tmp_path: Path, world: ModuleType) ->
     job = generation.jobs(benchmarks.load(folder))[0]
     path = generation.generate([job], world.Painter(), tmp_path)[0]
     with Image.open(path) as image:
-        assert image.format == "PNG" and image.info["prompt"] == job.text and image.info["seed"] == str(job.seed)
+        assert (
+            image.format == "PNG" and image.info["prompt"] == job.text and image.info["seed"] == str(job.seed)
+        )
 
 
 def test_bad_pictures_are_named(tmp_path: Path) -> None:
@@ -73,7 +79,13 @@ def test_bad_pictures_are_named(tmp_path: Path) -> None:
     Image.new("RGBA", (16, 16)).save(tmp_path / "alpha.png")
     Image.new("RGB", (8, 16)).save(tmp_path / "size.png")
     (tmp_path / "corrupt.png").write_bytes(b"no image")
-    for name, message in (("grey", "mode L"), ("alpha", "mode RGBA"), ("size", "8 x 16"), ("corrupt", "cannot be read"), ("gone", "missing")):
+    for name, message in (
+        ("grey", "mode L"),
+        ("alpha", "mode RGBA"),
+        ("size", "8 x 16"),
+        ("corrupt", "cannot be read"),
+        ("gone", "missing"),
+    ):
         with pytest.raises(UserError, match=message):
             generation.read_image(tmp_path / f"{name}.png", 16)
 

@@ -31,7 +31,9 @@ def brute_force_auc(similarity: np.ndarray, own: np.ndarray, detected: np.ndarra
 @pytest.mark.parametrize("seed", range(4))
 def test_auc_against_brute_force(seed: int) -> None:
     similarity, own, detected = case(seed)
-    assert identity.auc(similarity, own, detected) == pytest.approx(brute_force_auc(similarity, own, detected), abs=1e-12)
+    assert identity.auc(similarity, own, detected) == pytest.approx(
+        brute_force_auc(similarity, own, detected), abs=1e-12
+    )
 
 
 def test_auc_replicates_against_repeating_the_rows() -> None:

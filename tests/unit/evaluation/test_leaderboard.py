@@ -18,13 +18,26 @@ from fdlab.leaderboard import collect, formats, published
 EXTRACTOR = {"name": "squares", "sha256": "0" * 64}
 
 
-def made(name: str, auc: float, benchmark: str = "a", extractor: dict[str, Any] | None = None, clip: float | None = None) -> dict[str, Any]:
+def made(
+    name: str,
+    auc: float,
+    benchmark: str = "a",
+    extractor: dict[str, Any] | None = None,
+    clip: float | None = None,
+) -> dict[str, Any]:
     about = {
-        "name": "squares", "version": "1", "sha256": benchmark * 64, "num_subjects": 4, "num_prompts": 2, "images_per_prompt": 1
+        "name": "squares", "version": "1", "sha256": benchmark * 64, "num_subjects": 4,
+        "num_prompts": 2, "images_per_prompt": 1,
     }  # fmt: skip
-    metrics = {"identity_auc": record.metric("identity_auc", Estimate(auc, auc - 0.1, auc + 0.1, 8), extractor or EXTRACTOR)}
+    metrics = {
+        "identity_auc": record.metric(
+            "identity_auc", Estimate(auc, auc - 0.1, auc + 0.1, 8), extractor or EXTRACTOR
+        )
+    }
     if clip is not None:
-        metrics["clip_score"] = record.metric("clip_score", Estimate(clip, None, None, 8), {"name": "clip", "sha256": "1"})
+        metrics["clip_score"] = record.metric(
+            "clip_score", Estimate(clip, None, None, 8), {"name": "clip", "sha256": "1"}
+        )
     return record.build(about, {"name": name}, metrics, {"kind": "measured", "created": "now"})
 
 
@@ -45,8 +58,14 @@ def test_only_what_is_comparable_stands_together_best_first(runs: Path) -> None:
     entries, problems = collect.find([runs])
     assert len(entries) == 4 and not problems
     groups = collect.group(entries)
-    assert [[entry.run for entry in g.entries] for g in groups] == [["better", "worse"], ["other_eyes"], ["elsewhere"]]
-    assert [[e.run for e in g.entries] for g in collect.group(entries[::-1])] == [[e.run for e in g.entries] for g in groups]
+    assert [[entry.run for entry in g.entries] for g in groups] == [
+        ["better", "worse"],
+        ["other_eyes"],
+        ["elsewhere"],
+    ]
+    assert [[e.run for e in g.entries] for g in collect.group(entries[::-1])] == [
+        [e.run for e in g.entries] for g in groups
+    ]
 
 
 def test_another_version_of_a_metric_is_another_table(runs: Path) -> None:
@@ -54,13 +73,17 @@ def test_another_version_of_a_metric_is_another_table(runs: Path) -> None:
     newer["metrics"]["identity_auc"]["version"] = "2"
     put(runs, "newer", newer)
     groups = collect.group(collect.find([runs])[0])
-    assert [["newer"]] == [[e.run for e in g.entries] for g in groups if any(e.run == "newer" for e in g.entries)]
+    assert [[e.run for e in g.entries] for g in groups if any(e.run == "newer" for e in g.entries)] == [
+        ["newer"]
+    ]
 
 
 def test_distances_are_ordered_from_below(tmp_path: Path) -> None:
     for run, value in (("far", 9.0), ("near", 1.0)):
         entry = made("m", 0.5)
-        entry["metrics"] = {"frechet_distance": record.metric("frechet_distance", Estimate(value, None, None, 8), EXTRACTOR)}
+        entry["metrics"] = {
+            "frechet_distance": record.metric("frechet_distance", Estimate(value, None, None, 8), EXTRACTOR)
+        }
         put(tmp_path, run, entry)
     put(tmp_path, "without", made("m", 0.9))
     (only,) = collect.group(collect.find([tmp_path])[0], by="frechet_distance")
@@ -110,7 +133,10 @@ def test_published_file_says_where_each_number_is_from(tmp_path: Path) -> None:
         values = [row[next(iter(entry.columns))] for row in entry.rows]
         assert values == sorted(values, reverse=True)
     bad = tmp_path / "bad.yaml"
-    bad.write_text("- {id: a, title: b, protocol: c, columns: {x: {name: x, higher_is_better: true}}, rows: [{method: m, x: 1}]}")
+    bad.write_text(
+        "- {id: a, title: b, protocol: c, columns: {x: {name: x, higher_is_better: true}},\n"
+        "   rows: [{method: m, x: 1}]}"
+    )
     with pytest.raises(UserError, match="lacks 'source'"):
         published.load(bad)
 

@@ -61,7 +61,9 @@ def test_a_collection_hands_each_metric_its_arguments() -> None:
             features_BD=similarity, real=real,
         )  # fmt: skip
     got = collection.compute()
-    assert float(got["ClipScore"]) == pytest.approx(1.0) and float(got["PromptAccuracy"]) == pytest.approx(0.75)
+    assert float(got["ClipScore"]) == pytest.approx(1.0) and float(got["PromptAccuracy"]) == pytest.approx(
+        0.75
+    )
     assert float(got["FrechetDistance"]) == pytest.approx(0.0, abs=1e-9) and "identity_auc" in got
     # None holds a network that could leak into a checkpoint.
     assert not list(collection.parameters()) and not collection.state_dict()

@@ -16,7 +16,8 @@ EXTRACTOR = {"name": "squares", "sha256": "0" * 64}
 
 def example(name: str = "snf", auc: float = 0.8) -> dict[str, Any]:
     benchmark = {
-        "name": "squares", "version": "1", "sha256": "a" * 64, "num_subjects": 4, "num_prompts": 2, "images_per_prompt": 1
+        "name": "squares", "version": "1", "sha256": "a" * 64, "num_subjects": 4,
+        "num_prompts": 2, "images_per_prompt": 1,
     }  # fmt: skip
     metrics = {
         "identity_auc": record.metric("identity_auc", Estimate(auc, auc - 0.1, auc + 0.1, 8), EXTRACTOR),
@@ -24,10 +25,13 @@ def example(name: str = "snf", auc: float = 0.8) -> dict[str, Any]:
     }
     provenance = {
         "kind": "measured", "source": "test", "fdlab_version": "0", "git_commit": None, "git_dirty": None,
-        "config_sha256": "b" * 64, "packages": {}, "device": "cpu", "seconds": 1.0, "seed": 0, "image_format": "png",
+        "config_sha256": "b" * 64, "packages": {}, "device": "cpu", "seconds": 1.0, "seed": 0,
+        "image_format": "png",
         "created": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
-    return record.build(benchmark, {"name": name, "label": f"the {name}", "training_steps": "10"}, metrics, provenance)
+    return record.build(
+        benchmark, {"name": name, "label": f"the {name}", "training_steps": "10"}, metrics, provenance
+    )
 
 
 def test_record_has_every_key_of_the_contract() -> None:
@@ -36,15 +40,27 @@ def test_record_has_every_key_of_the_contract() -> None:
     assert made["schema_version"] == 1
     assert {"name", "backbone", "sampler", "tdm", "sdm"} <= set(made["method"])
     entry = made["metrics"]["identity_auc"]
-    assert set(entry) == {"value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "version", "extractor"}
-    assert entry["higher_is_better"] is True and made["metrics"]["frechet_distance"]["higher_is_better"] is False
+    assert set(entry) == {
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "unit",
+        "higher_is_better",
+        "version",
+        "extractor",
+    }
+    assert (
+        entry["higher_is_better"] is True and made["metrics"]["frechet_distance"]["higher_is_better"] is False
+    )
     assert set(record.PROVENANCE_KEYS) <= set(made["provenance"])
 
 
 def test_names_of_metrics_are_the_contracts() -> None:
     assert set(record.METRICS) == {
         "identity_similarity", "identity_similarity_detected", "face_detection_rate", "identity_margin",
-        "identity_rank1", "identity_auc", "identity_similarity_min", "identity_blending", "face_count_accuracy",
+        "identity_rank1", "identity_auc", "identity_similarity_min", "identity_blending",
+        "face_count_accuracy",
         "identity_heldout", "copy_paste", "clip_score", "fid", "frechet_distance", "kernel_distance", "cmmd",
         "prompt_accuracy",
     }  # fmt: skip

@@ -24,7 +24,12 @@ def settings(folder: Path, cache: Path, **benchmark: Any) -> Any:
         "max_images": 0, "batch_size": 8, "baselines": True, **benchmark,
     }  # fmt: skip
     return OmegaConf.create(
-        {"benchmark": given, "trainer": {"accelerator": "cpu"}, "paths": {"cache": str(cache)}, "experiment": "<sdm> & co"}
+        {
+            "benchmark": given,
+            "trainer": {"accelerator": "cpu"},
+            "paths": {"cache": str(cache)},
+            "experiment": "<sdm> & co",
+        }
     )
 
 
@@ -51,7 +56,11 @@ def done(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> tuple[P
 def test_files_are_the_contracts(done: tuple[Path, list[dict[str, Any]]]) -> None:
     run_dir, records = done
     main = record.read(run_dir / "evaluation/record.json")
-    assert main == records[-1] and main["method"]["name"] == "snf" and main["method"]["training_steps"] == "1,000 + 150"
+    assert (
+        main == records[-1]
+        and main["method"]["name"] == "snf"
+        and main["method"]["training_steps"] == "1,000 + 150"
+    )
     assert len(list((run_dir / "evaluation/images").glob("*.png"))) == 32
     assert {p.name for p in (run_dir / "evaluation/figures").glob("*.png")} == {
         "pictures.png", "intervals.png", "similarity.png", "curves.png",
@@ -76,7 +85,9 @@ def test_report_is_one_escaped_page(done: tuple[Path, list[dict[str, Any]]]) -> 
     assert "1,000 + 150" in text
 
 
-def test_a_second_evaluation_draws_nothing(done: tuple[Path, list[dict[str, Any]]], world: ModuleType) -> None:
+def test_a_second_evaluation_draws_nothing(
+    done: tuple[Path, list[dict[str, Any]]], world: ModuleType
+) -> None:
     run_dir, records = done
     base = run_dir.parents[1]
     cfg = settings(base / "bench", base / "cache")
@@ -128,7 +139,10 @@ def test_bad_settings_cost_nothing(folder: Path, tmp_path: Path, world: ModuleTy
 def test_curves_leave_empty_cells_out(done: tuple[Path, list[dict[str, Any]]]) -> None:
     from fdlab.evaluation.figures import read_curves
 
-    assert read_curves(done[0] / "metrics.csv") == {"loss": ([1, 2, 3], [0.5, 0.4, 0.3]), "lr": ([1, 3], [1, 1])}
+    assert read_curves(done[0] / "metrics.csv") == {
+        "loss": ([1, 2, 3], [0.5, 0.4, 0.3]),
+        "lr": ([1, 3], [1, 1]),
+    }
 
 
 def test_records_are_plain_json(done: tuple[Path, list[dict[str, Any]]]) -> None:

@@ -38,14 +38,24 @@ def test_a_perfect_method(score: Any, world: ModuleType) -> None:
     assert set(metrics) >= {"identity_margin", "identity_heldout", "clip_score", "frechet_distance", "cmmd"}
     for entry in metrics.values():
         assert entry["n"] == 32 and set(entry["extractor"]) == {"name", "sha256"}
-    assert len(rows) == 32 and rows[0]["face"]["box"] == [4, 4, 12, 12] and rows[0]["prompt_correct"] == {"scene": True}
+    assert (
+        len(rows) == 32
+        and rows[0]["face"]["box"] == [4, 4, 12, 12]
+        and rows[0]["prompt_correct"] == {"scene": True}
+    )
     own = [row["similarity_to"][int(row["subject"][1:])] for row in rows]
     assert np.mean(own) == pytest.approx(values["identity_similarity"], abs=1e-5)
 
 
 def test_identity_falls_with_wrong_people(score: Any, world: ModuleType) -> None:
     results = [score(world.Painter(wrong=share))[0] for share in (0.0, 0.25, 0.5, 1.0)]
-    for name in ("identity_similarity", "identity_auc", "identity_rank1", "identity_margin", "identity_heldout"):
+    for name in (
+        "identity_similarity",
+        "identity_auc",
+        "identity_rank1",
+        "identity_margin",
+        "identity_heldout",
+    ):
         values = [metrics[name]["value"] for metrics in results]
         assert values == sorted(values, reverse=True) and values[0] > values[-1] + 0.3, name
         assert len(set(values)) == 4, name
@@ -57,9 +67,15 @@ def test_identity_falls_with_missing_faces_but_detected_does_not(score: Any, wor
     good, bad = (score(world.Painter(missing=share))[0] for share in (0.0, 0.5))
     rate = bad["face_detection_rate"]["value"]
     assert 0.2 < rate < 0.8
-    assert bad["identity_similarity"]["value"] == pytest.approx(bad["identity_similarity_detected"]["value"] * rate)
-    assert bad["identity_similarity_detected"]["value"] == pytest.approx(good["identity_similarity_detected"]["value"], abs=0.05)
-    assert bad["identity_similarity_detected"]["n"] == round(32 * rate) < bad["identity_similarity"]["n"] == 32
+    assert bad["identity_similarity"]["value"] == pytest.approx(
+        bad["identity_similarity_detected"]["value"] * rate
+    )
+    assert bad["identity_similarity_detected"]["value"] == pytest.approx(
+        good["identity_similarity_detected"]["value"], abs=0.05
+    )
+    assert (
+        bad["identity_similarity_detected"]["n"] == round(32 * rate) < bad["identity_similarity"]["n"] == 32
+    )
     assert bad["identity_auc"]["value"] == pytest.approx(rate + (1 - rate) / 2, abs=0.01)
 
 
@@ -75,11 +91,16 @@ def test_wrong_scene_lowers_prompt_metrics_only(score: Any, world: ModuleType) -
     good, bad = score(world.Painter())[0], score(world.Painter(scene="beach"))[0]
     assert bad["prompt_accuracy"]["value"] == 0.5 and bad["clip_score"]["value"] < good["clip_score"]["value"]
     assert bad["frechet_distance"]["value"] > good["frechet_distance"]["value"]
-    assert bad["cmmd"]["value"] > good["cmmd"]["value"] and bad["kernel_distance"]["value"] > good["kernel_distance"]["value"]
+    assert (
+        bad["cmmd"]["value"] > good["cmmd"]["value"]
+        and bad["kernel_distance"]["value"] > good["kernel_distance"]["value"]
+    )
     assert bad["identity_rank1"]["value"] == good["identity_rank1"]["value"] == 1.0
 
 
-def test_pasting_the_reference_raises_copy_paste_not_heldout(score: Any, world: ModuleType, folder: Path) -> None:
+def test_pasting_the_reference_raises_copy_paste_not_heldout(
+    score: Any, world: ModuleType, folder: Path
+) -> None:
     def paste(batch: list[generation.Job]) -> np.ndarray:
         return np.stack([np.asarray(Image.open(folder / job.subject.references[0])) for job in batch])
 
@@ -113,8 +134,14 @@ def test_one_subject_has_no_others(folder: Path, tmp_path: Path, world: ModuleTy
     todo = generation.jobs(bench)
     parts = Extractors(faces=world.Faces())
     paths = generation.generate(todo, world.Painter(), tmp_path / "p")
-    metrics, _ = scoring.score(bench, todo, measuring.measure(paths, parts), measuring.references(bench, parts), parts)
-    assert "identity_similarity" in metrics and not {"identity_auc", "identity_rank1", "identity_margin"} & set(metrics)
+    metrics, _ = scoring.score(
+        bench, todo, measuring.measure(paths, parts), measuring.references(bench, parts), parts
+    )
+    assert "identity_similarity" in metrics and not {
+        "identity_auc",
+        "identity_rank1",
+        "identity_margin",
+    } & set(metrics)
     assert metrics["identity_similarity"]["ci_low"] is None
 
 

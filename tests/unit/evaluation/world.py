@@ -28,7 +28,9 @@ def colour(subject: int) -> np.ndarray:
     return numpy_rng(7, "colour", subject).integers(60, 250, 3)
 
 
-def picture(subject: int | None, *noise: int | str, scene: str = "beach", amount: int = 12, size: int = SIZE) -> np.ndarray:
+def picture(
+    subject: int | None, *noise: int | str, scene: str = "beach", amount: int = 12, size: int = SIZE
+) -> np.ndarray:
     """A picture of a subject (None: of nobody) in a scene: the border's brightness."""
     rng = numpy_rng(3, "picture", *noise)
     image = np.full((size, size, 3), 40 + 120 * SCENES.index(scene), np.int64)
@@ -39,7 +41,9 @@ def picture(subject: int | None, *noise: int | str, scene: str = "beach", amount
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def write_benchmark(root: Path, subjects: int = 4, prompts: int = 4, images: int = 2, size: int = SIZE) -> dict[str, Any]:
+def write_benchmark(
+    root: Path, subjects: int = 4, prompts: int = 4, images: int = 2, size: int = SIZE
+) -> dict[str, Any]:
     """Write a benchmark folder; returns its manifest."""
     for folder in ("references", "heldout", "masks", "real"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -52,7 +56,13 @@ def write_benchmark(root: Path, subjects: int = 4, prompts: int = 4, images: int
         mask[size // 4 : -(size // 4), size // 4 : -(size // 4)] = 255
         Image.fromarray(mask).save(root / f"masks/{name}.png")
         people.append(
-            {"id": name, "noun": "woman", "identity": s, "references": [f"references/{name}.png"], "heldout": [f"heldout/{name}.png"]}
+            {
+                "id": name,
+                "noun": "woman",
+                "identity": s,
+                "references": [f"references/{name}.png"],
+                "heldout": [f"heldout/{name}.png"],
+            }
         )
     texts = []
     for p in range(prompts):
@@ -64,7 +74,8 @@ def write_benchmark(root: Path, subjects: int = 4, prompts: int = 4, images: int
                 image = picture(s, "real", s, p, i, scene=scene, size=size)
                 Image.fromarray(image).save(root / f"real/s{s:02d}-p{p:02d}-{i}.png")
     manifest = {
-        "name": "squares", "version": "1", "size": size, "seed": 5, "images_per_prompt": images, "subjects": people,
+        "name": "squares", "version": "1", "size": size, "seed": 5, "images_per_prompt": images,
+        "subjects": people,
         "prompts": texts, "real": "real/{subject}-{prompt}-{index}.png",
     }  # fmt: skip
     (root / "benchmark.json").write_text(json.dumps(manifest))
@@ -83,7 +94,9 @@ class Faces:
 
     def detect(self, images_BHW3: np.ndarray) -> list[list[Face]]:
         height = images_BHW3.shape[1]
-        face = Face((height / 4, height / 4, height * 3 / 4, height * 3 / 4), 0.9, np.zeros((5, 2), np.float32))
+        face = Face(
+            (height / 4, height / 4, height * 3 / 4, height * 3 / 4), 0.9, np.zeros((5, 2), np.float32)
+        )
         return [[face] if image[height // 2, height // 2].max() > 20 else [] for image in images_BHW3]
 
     def embed(self, images_BHW3: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
@@ -128,7 +141,9 @@ def extractors() -> Extractors:
 class Painter:
     """A method whose faults are set: whom it draws, how often nobody, and the scene."""
 
-    def __init__(self, wrong: float = 0.0, missing: float = 0.0, scene: str | None = None, size: int = SIZE) -> None:
+    def __init__(
+        self, wrong: float = 0.0, missing: float = 0.0, scene: str | None = None, size: int = SIZE
+    ) -> None:
         self.wrong, self.missing, self.scene, self.size = wrong, missing, scene, size
         self.drawn: list[str] = []
 
