@@ -25,13 +25,16 @@ class StatelessData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """One pass over what is left of the run; each item is a whole batch."""
         settings = self.settings
+        on_gpu = False
         if self.trainer is not None:
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
             settings = replace(settings, rank=self.trainer.global_rank, world=self.trainer.world_size)
         return DataLoader(
             Batches(self.source, settings, self.stop),
             batch_size=None,
             sampler=range(self.start, self.stop),
             num_workers=self.num_workers,
+            pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
             prefetch_factor=4 if self.num_workers > 0 else None,
         )

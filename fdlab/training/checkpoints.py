@@ -38,9 +38,9 @@ def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> Non
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU. Raises UserError when it is missing, damaged or not one of fdlab's."""
+    """Read a checkpoint, mapped from the file. Raises UserError when it is missing, damaged or not one of fdlab's."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"checkpoint '{path}' does not exist.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:

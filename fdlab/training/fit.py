@@ -136,7 +136,7 @@ def make_source(cfg: Any, backbone: Backbone, references: bool) -> tuple[Path, S
         reference_size=backbone.reference_size if references else None,
         max_subjects=int(data.max_subjects) if references else 0,
     )
-    if int(data.size) != shape.image_size and data.kind == "people":
+    if int(data.size) != shape.image_size:
         raise UserError(f"data.size={data.size}: the backbone works at {shape.image_size} pixels.")
     if data.kind == "people":
         root = ensure_people(
