@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError, unknown
-from fdlab.evaluation import benchmarks, generation, measuring, provenance, record, scoring, table
+from fdlab.evaluation import (
+    benchmarks,
+    generation,
+    measuring,
+    provenance,
+    record,
+    scoring,
+    table,
+    wandb_table,
+)
 from fdlab.evaluation.benchmarks import Benchmark
 from fdlab.evaluation.measuring import Extractors, References
 from fdlab.evaluation.rows import Row, standard
@@ -56,7 +65,9 @@ def evaluate(
     references = measuring.references(benchmark, extractors)
     bench = _Bench(cfg, benchmark, todo, extractors, references, device)
     records = [_row(bench, row, folder_of(run_dir, rows, row)) for row in rows]
-    finish(cfg, run_dir, benchmark, rows, records)
+    figures = finish(cfg, run_dir, benchmark, rows, records)
+    if "logger" in cfg:
+        wandb_table.log(cfg, run_dir, records, figures)
     title = f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {len(todo)} pictures a method"
     table.show(records, title)
     return records
@@ -183,8 +194,8 @@ def code_sha256() -> str:
 
 def finish(
     cfg: Any, run_dir: Path, benchmark: Benchmark, rows: Sequence[Row], records: Sequence[dict[str, Any]]
-) -> None:
-    """Figures, table and report of records that are written already."""
+) -> list[tuple[str, Path]]:
+    """Write figures, table and report of written records; return the figures' captions and files."""
     from omegaconf import OmegaConf
 
     from fdlab.evaluation import figures, report
@@ -223,6 +234,7 @@ def finish(
     config = OmegaConf.to_yaml(cfg, resolve=True) if OmegaConf.is_config(cfg) else str(cfg)
     title = f"{getattr(cfg, 'experiment', 'evaluation')} / {run_dir.name}"
     report.write(run_dir / "report.html", title, records, rows[-1].name, shown, [("Configuration", config)])
+    return shown
 
 
 def _grid(

@@ -178,3 +178,21 @@ def test_what_cannot_be_drawn_is_said_before_anything_is(
     with pytest.raises(UserError, match="predict different things"):
         Sampled(bench, SAMPLER, tdm=tiny_backbone(0), sdm=other)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_the_verb_measures_with_what_ships(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Squares are no faces to the real detector: the first reference is named, and nothing is drawn."""
+    from fdlab.cli import evaluate as verb
+
+    tiny = disk / "tiny"
+    overrides = [
+        f"backbone.path={tiny}", f"backbone.tdm={tiny / 'tdm'}", f"backbone.sdm={tiny / 'sdm'}",
+        "backbone.image_size=64", "benchmark=own", f"benchmark.folder={disk / 'bench'}",
+        "benchmark.baselines=false",
+        "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"no face found in reference .*references/s00\.png"):
+        verb.main(overrides)
+    assert verb.main([*overrides, "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "experiment: evaluate" in shown and "max_subjects: 0" in shown

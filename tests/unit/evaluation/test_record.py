@@ -139,3 +139,18 @@ def test_table_shows_steps_and_intervals() -> None:
     assert lines[0] == "| method | training steps | identity AUC ↑ | Frechet ↓ |"
     assert lines[2] == "| the snf | 10 | 0.800 [0.70, 0.90] | 12.50 |"
     assert lines[3] == "| the base | 10 | 0.500 [0.40, 0.60] | - |"
+
+
+def test_wandb_gets_every_metric_of_every_method_and_nothing_unless_asked(tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from fdlab.evaluation import wandb_table
+
+    second = example("base", 0.5)
+    del second["metrics"]["frechet_distance"]
+    header, lines = wandb_table.rows_of([example(), second])
+    assert header == ["method", "training steps", "identity_auc", "frechet_distance"]
+    assert lines == [["the snf", "10", 0.8, 12.5], ["the base", "10", 0.5, None]]
+    cfg = OmegaConf.create({"logger": {"wandb": False}, "experiment": "sdm", "name": "x"})
+    wandb_table.log(cfg, tmp_path, [example()], [])
+    assert not list(tmp_path.iterdir())
