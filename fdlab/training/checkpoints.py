@@ -38,9 +38,9 @@ def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> Non
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, mapped from the file. Raises UserError when it is missing, damaged or not one of fdlab's."""
+    """Read a checkpoint to the CPU. Raises UserError when it is missing, damaged or not one of fdlab's."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"checkpoint '{path}' does not exist.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
@@ -49,6 +49,13 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt."
         )
+    return state
+
+
+def read_for(module: Training, path: Path) -> dict[str, Any]:
+    """Read a checkpoint that goes on with `module`. Raises UserError as `read` and `check` do."""
+    state = read(path)
+    check(state, module, path)
     return state
 
 
@@ -74,20 +81,20 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
 
 @torch.no_grad()
 def restore_weights(state: dict[str, Any], module: Training) -> None:
-    """Take weights, averages and step."""
+    """Take weights, averages and step out of `state`, which may be as large as the run and is freed so."""
     for name, parameter in module.trainable_parameters().items():
-        parameter.copy_(state["parameters"][name])
-    module.averaging.load(state["average"])
+        parameter.copy_(state["parameters"].pop(name))
+    module.averaging.load(state.pop("average"))
     module.step = int(state["step"])
 
 
 def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.optim.Optimizer) -> None:
-    """Take the optimiser's state; tensors go where their parameter is, counters stay where the optimiser
-    keeps them."""
+    """Take the optimiser's state out of `state`; tensors go where their parameter is, counters where the
+    optimiser keeps them."""
     fused = bool(optimizer.defaults.get("fused"))
     for name, parameter in module.trainable_parameters().items():
         slots = {}
-        for slot, value in state["optimizer"].get(name, {}).items():
+        for slot, value in state["optimizer"].pop(name, {}).items():
             if slot == "step":
                 slots[slot] = value.to(parameter.device if fused else "cpu")
             else:

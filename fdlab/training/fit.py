@@ -60,8 +60,7 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
     if not (folder / "config.yaml").exists():
         directory.save(cfg, [])
     start, module = _module(cfg)
-    if resume is not None:
-        checkpoints.check(checkpoints.read(resume), module, resume)
+    state = checkpoints.read_for(module, resume) if resume else None
     root, source = make_source(cfg, start.backbone, module.REFERENCES)
     data = StatelessData(
         source,
@@ -77,7 +76,7 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
         start.backbone.unet.compile()
     values = json.loads(json.dumps(_plain(cfg)))
     loggers = make_loggers(cfg.logger, folder / "wandb", str(cfg.experiment), str(cfg.name), values)
-    seconds = run(module, data, loop_settings(cfg), folder, resume, callbacks, loggers)
+    seconds = run(module, data, loop_settings(cfg), folder, state, callbacks, loggers)
     total = start.steps + module.step
     facts = {
         "steps": total,

@@ -59,22 +59,18 @@ def run(
     data: StatelessData,
     settings: LoopSettings,
     folder: Path,
-    resume: Path | None = None,
+    state: dict[str, Any] | None = None,
     callbacks: Sequence[lightning.Callback] = (),
     loggers: Sequence[Any] = (),
 ) -> float:
     """Train `module` to `settings.max_steps`; returns the seconds this process trained.
 
-    Writes folder/{metrics.csv,checkpoints/}. `resume` is a checkpoint to go on from, bit for bit.
-    Raises UserError for a checkpoint that does not fit, KeyboardInterrupt after a signal, with the state
-    saved.
+    Writes folder/{metrics.csv,checkpoints/}. `state` is a checkpoint (`checkpoints.read_for`) to go on from,
+    bit for bit; it is used up. Raises KeyboardInterrupt after a signal, with the state saved.
     """
     folder = Path(folder)
     module.max_steps, module.accumulate = settings.max_steps, settings.accumulate
-    state = None
-    if resume is not None:
-        state = checkpoints.read(resume)
-        checkpoints.check(state, module, resume)
+    if state is not None:
         checkpoints.restore_weights(state, module)
     if module.step >= settings.max_steps:
         return 0.0
