@@ -17,12 +17,15 @@ _UNNAMED = ("name", "seed", "resume", "experiment", "paths.", "logger.")
 
 
 def run_name(given: dict[str, Any], reference: dict[str, Any], choices: Sequence[str] = ()) -> str:
-    """Name a run by its seed, the groups chosen and the leaves that differ from their defaults."""
+    """Name a run by its seed, the groups chosen and the leaves that differ from their defaults.
+
+    No equals sign: Hydra would want it quoted where the folder is given as a value, as in tdm=runs/...
+    """
     parts = [f"seed{given['seed']}"]
-    parts += sorted(c for c in choices if not c.startswith(("+exp=", "logger=")))
+    parts += sorted(c.replace("=", "-") for c in choices if not c.startswith(("+exp=", "logger=")))
     default = dict(leaves(reference))
     parts += sorted(
-        f"{key}={value}"
+        f"{key}-{value}"
         for key, value in leaves(given)
         if not key.startswith(_UNNAMED) and value != default.get(key)
     )
@@ -31,8 +34,8 @@ def run_name(given: dict[str, Any], reference: dict[str, Any], choices: Sequence
 
 def check(name: str) -> None:
     """Refuse a name that is no single, plain folder name. Raises: UserError."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.,=+-]*", name) or len(name) > 200:
-        raise UserError(f"name={name}: allowed are letters, digits and . , _ = + -, a letter or digit first.")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.,+-]*", name) or len(name) > 200:
+        raise UserError(f"name={name}: allowed are letters, digits and . , _ + -, a letter or digit first.")
 
 
 def run_dir(cfg: Any) -> Path:
@@ -41,7 +44,7 @@ def run_dir(cfg: Any) -> Path:
 
 
 def _safe(name: str) -> str:
-    plain = re.sub(r"[^\w.=+-]+", "-", name, flags=re.ASCII).strip("-")
+    plain = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip("-")
     if plain == name and len(name) <= _MAX_LENGTH:
         return name
     # Two names may become alike once cleaned or cut: the hash of the original keeps them apart.

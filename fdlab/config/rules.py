@@ -77,6 +77,7 @@ RULES: dict[str, Rule] = {
     "model.eps": POSITIVE,
     "model.weight_decay": NOT_NEGATIVE,
     "model.warmup_steps": NOT_NEGATIVE,
+    "model.optimizer": Rule(choices=("adamw", "muon")),
     "model.schedule": Rule(choices=("constant", "cosine")),
     "model.clip": POSITIVE,
     "model.ema_decay": Rule(low=0, high=0.999999),

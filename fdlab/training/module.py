@@ -18,13 +18,18 @@ from torch import Tensor, nn
 
 from fdlab.randomness import torch_generator
 from fdlab.training.averaging import Averaging
+from fdlab.training.muon import Muon
 from fdlab.training.objective import Losses
+
+ADAM_SHARE = 0.07
+"""Adam's learning rate for biases, norms and embeddings, as a share of Muon's for matrices."""
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """AdamW and what goes with it; the defaults are the released scripts' but for the learning rate."""
+    """The optimiser and what goes with it; the defaults are the released scripts' but for the learning rate."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -89,8 +94,12 @@ class Training(lightning.LightningModule):
         return losses["loss"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Lightning's hook: AdamW over the parameters that learn."""
+        """Lightning's hook: the optimiser over the parameters that learn."""
         o = self.optimization
+        if o.optimizer == "muon":
+            return Muon(
+                self._trained.items(), lr=o.lr, adam_lr=o.lr * ADAM_SHARE, weight_decay=o.weight_decay
+            )
         return torch.optim.AdamW(
             list(self._trained.values()),
             lr=o.lr,
@@ -120,7 +129,9 @@ class Training(lightning.LightningModule):
     ) -> None:
         """Lightning's hook: one step at this step's learning rate, then the average."""
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * (
+                group.get("peak_lr", self.optimization.lr) / self.optimization.lr
+            )
         optimizer.step(closure=optimizer_closure)
         self.averaging.update(self.step)
         self.step += 1

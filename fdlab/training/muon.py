@@ -8,7 +8,7 @@ tenth more time a step. Source: Jordan et al. 2024, "Muon: an optimizer for hidd
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -78,13 +78,18 @@ class Muon(torch.optim.Optimizer):
             group["lr"] = share * group["peak_lr"]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update, after the closure (where there is one) has computed the gradients."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             if group["kind"] == "muon":
                 self.muon_step(group)
             else:
                 self.adam_step(group)
+        return loss
 
     def muon_step(self, group: dict) -> None:
         """Momentum, orthogonalisation (equal shapes together), decoupled weight decay."""

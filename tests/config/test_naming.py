@@ -15,8 +15,8 @@ from fdlab.errors import UserError
 
 def test_a_name_says_what_was_changed() -> None:
     assert compose(["+exp=sdm"]).name == "seed0"
-    assert compose(["+exp=sdm", "seed=3", "model.lr=3e-4"]).name == "seed3_model.lr=0.0003"
-    assert compose(["trainer=smoke"]).name == "seed0_trainer=smoke"
+    assert compose(["+exp=sdm", "seed=3", "model.lr=3e-4"]).name == "seed3_model.lr-0.0003"
+    assert compose(["trainer=smoke"]).name == "seed0_trainer-smoke"
 
 
 def test_a_name_does_not_depend_on_spelling_order_or_where_things_go() -> None:
