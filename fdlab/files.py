@@ -1,4 +1,4 @@
-"""Files written whole: under a temporary name first, then renamed, so that a kill leaves the old file or the new one."""
+"""Files written whole: under a temporary name, then renamed; a kill leaves the old file or the new."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from fdlab.errors import UserError
 
 @contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"no space left to write '{path}'; free some, or choose another folder.") from error
+            message = f"no space left to write '{path}'; free some, or choose another folder."
+            raise UserError(message) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -51,7 +52,8 @@ def sha256(path: Path | str) -> str:
     """Hex digest of a file; of a folder, the digest over its files' relative names and digests in order."""
     path = Path(path)
     if path.is_dir():
-        parts = (f"{p.relative_to(path).as_posix()} {sha256(p)}\n" for p in sorted(path.rglob("*")) if p.is_file())
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        parts = (f"{p.relative_to(path).as_posix()} {sha256(p)}\n" for p in inside)
         return hashlib.sha256("".join(parts).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """Randomness as a function: every draw comes from a generator seeded by (seed, purpose, indices).
 
-Hence a result depends on what is drawn and never on the order, the batch, the worker or the rank that draws it.
+Hence a result depends on what is drawn, never on the order, the batch, the worker or the rank that draws it.
 """
 
 from __future__ import annotations

@@ -22,9 +22,18 @@ from fdlab.people.raster import rasterise, vertex_normals
 CHEST, ARM = 2.6, 3.4
 """Vertices above this height and within this half width are kept (decimetres, MakeHuman's rest pose)."""
 FOLDERS = ("head", "nose", "mouth", "chin", "cheek", "forehead", "eyebrows", "eyes", "ears", "neck")
-PARTS = {"body": 0, "helper-l-eye": 1, "helper-r-eye": 1, "helper-upper-teeth": 2, "helper-lower-teeth": 2,
-         "helper-tongue": 3, "helper-l-eyelashes-1": 4, "helper-l-eyelashes-2": 4, "helper-r-eyelashes-1": 4,
-         "helper-r-eyelashes-2": 4}  # fmt: skip
+PARTS = {
+    "body": 0,
+    "helper-l-eye": 1,
+    "helper-r-eye": 1,
+    "helper-upper-teeth": 2,
+    "helper-lower-teeth": 2,
+    "helper-tongue": 3,
+    "helper-l-eyelashes-1": 4,
+    "helper-l-eyelashes-2": 4,
+    "helper-r-eyelashes-1": 4,
+    "helper-r-eyelashes-2": 4,
+}
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, list[tuple[int, list[tuple[int, int]]]]]:
@@ -47,7 +56,8 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, list[tuple[int, list[
 
 def read_target(path: Path, num_vertices: int) -> np.ndarray:
     """Read one morph target as a dense (V, 3) displacement."""
-    text = gzip.open(path, "rt").read() if path.suffix == ".gz" else path.read_text()
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     delta = np.zeros((num_vertices, 3), np.float32)
     for line in text.splitlines():
         words = line.split()
@@ -70,8 +80,10 @@ def target_paths(data: Path) -> dict[str, Path]:
     return paths
 
 
-def occlusion(positions: np.ndarray, triangles: np.ndarray, directions: int = 256, size: int = 512) -> np.ndarray:
-    """Share of the sky that each vertex sees, cosine-weighted about its normal, by depth maps from all around."""
+def occlusion(
+    positions: np.ndarray, triangles: np.ndarray, directions: int = 256, size: int = 512
+) -> np.ndarray:
+    """Share of the sky that each vertex sees, cosine-weighted about its normal, from depth maps all round."""
     normals = vertex_normals(positions, triangles)
     k = np.arange(directions) + 0.5
     up = 1 - 2 * k / directions
@@ -107,8 +119,10 @@ def main() -> None:
     index = np.full(len(positions), -1)
     index[used] = np.arange(len(used))
 
-    masks = {name: np.asarray(Image.open(data / f"mpfb2/textures/mpfb_{name}.jpg").convert("L")) / 255.0
-             for name in ("lips", "eyelids", "ears", "inside-mouth")}  # fmt: skip
+    masks = {
+        name: np.asarray(Image.open(data / f"mpfb2/textures/mpfb_{name}.jpg").convert("L")) / 255.0
+        for name in ("lips", "eyelids", "ears", "inside-mouth")
+    }
     paint = np.zeros((len(used), len(masks)), np.float32)
     triangles, parts = [], []
     for part, corners in faces:
@@ -130,7 +144,7 @@ def main() -> None:
         first, last = groups[name][0]
         joints[name] = positions[first : last + 1].mean(0)
 
-    names, rows, cols, values, starts = [], [], [], [], [0]
+    names, rows, values, starts = [], [], [], [0]
     for name, path in target_paths(data).items():
         delta = read_target(path, len(positions))[used]
         touched = np.flatnonzero(np.abs(delta).max(1) > 5e-4)
@@ -162,7 +176,8 @@ def main() -> None:
             target_values=np.concatenate(values),
         )
     size = arguments.out.stat().st_size
-    print(f"{arguments.out}: {len(used)} vertices, {len(triangles)} triangles, {len(names)} targets, {size / 1e6:.2f} MB")
+    counts = f"{len(used)} vertices, {len(triangles)} triangles, {len(names)} targets"
+    print(f"{arguments.out}: {counts}, {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -289,9 +289,7 @@ def make_mean(images: Path) -> None:
 
     embedding_ND = torch.cat(parts)
     save_file({"mean_D": embedding_ND.mean(0)}, ASSETS / "dlib_resnet_mean.safetensors")
-    print(
-        f"mean of {len(embedding_ND)} faces in {len(paths)} pictures; update the manifest"
-    )
+    print(f"mean of {len(embedding_ND)} faces in {len(paths)} pictures; update the manifest")
 
 
 def read(package: tarfile.TarFile, name: str) -> bytes:

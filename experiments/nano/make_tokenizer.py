@@ -1,6 +1,6 @@
 """Make the nano tokenizer and scheduler config from captions of rendered people (no picture is rendered).
 
-    python experiments/nano/make_tokenizer.py fdlab/assets/nano
+python experiments/nano/make_tokenizer.py fdlab/assets/nano
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ CAPTIONS = 6000
 
 def main() -> None:
     """Write tokenizer/ and scheduler/."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
     captions = [describe(spec_of(mix, CAPTIONS, 0, i))[0] for mix in MIXES for i in range(CAPTIONS)]

@@ -1,6 +1,6 @@
 """Draw the contact sheet of the README: people, one of them in many pictures, scenes and styles, several people.
 
-    python experiments/people/contact_sheet.py
+python experiments/people/contact_sheet.py
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def row_of_people(first: int) -> list[picture.Spec]:
     """Different people, studio portraits."""
     looks = [appearance.draw(numpy_rng(first, "sheet", k), 1.0) for k in range(COLUMNS)]
     plain = [replace(look, hat=None, scarf=None) for look in looks]
-    return [picture.Spec(((first + k, look),), "studio", "day", "photograph", FRAMING, k) for k, look in enumerate(plain)]
+    return [
+        picture.Spec(((first + k, look),), "studio", "day", "photograph", FRAMING, k)
+        for k, look in enumerate(plain)
+    ]
 
 
 def row_of_one(number: int) -> list[picture.Spec]:
@@ -44,7 +47,11 @@ def row_of_styles(number: int) -> list[picture.Spec]:
     drawn = [picture.Spec(((number, look),), "garden", "day", style, FRAMING, 7) for style in styles.STYLES]
     together = []
     for count in (2, 3, 4):
-        mix = replace(picture.MIXES["all"], count=tuple(float(n == count) for n in (1, 2, 3, 4)), styles={"photograph": 1.0})
+        mix = replace(
+            picture.MIXES["all"],
+            count=tuple(float(n == count) for n in (1, 2, 3, 4)),
+            styles={"photograph": 1.0},
+        )
         together.append(picture.draw(mix, numpy_rng(number, "sheet-many", count), 500))
     return [*drawn, *together]
 

@@ -1,4 +1,4 @@
-"""How well a real recogniser tells rendered people apart: the ceiling for any method that is measured on them.
+"""How well a real recogniser tells rendered people apart: the ceiling for any method measured on them.
 
     python experiments/people/recognition.py
 Held-out identities, one reference each; the other pictures of each must be told from everybody else's.

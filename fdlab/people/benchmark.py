@@ -1,7 +1,7 @@
 """The embedded benchmark: held-out people, prompts by category, references, and true renders of every prompt.
 
-Identities start at `dataset.HELD_OUT`, which no dataset reaches. Faces are framed so that a recogniser can judge them:
-about half the picture's height, yaw mostly within 20 degrees.
+Identities start at `dataset.HELD_OUT`, which no dataset reaches. Faces are framed so that a recogniser can
+judge them: about half the picture's height, yaw mostly within 20 degrees.
 """
 
 from __future__ import annotations
@@ -51,16 +51,26 @@ class Prompt:
         worn = [article(f"{self.color} {self.garment}")] if self.color else []
         worn += [article(f"{self.hat} hat")] if self.hat else []
         worn += [article(f"{self.scarf} scarf")] if self.scarf else []
-        words = {"smiling": " smiling", "laughing": " laughing"}.get(self.expression or "", f" looking {self.expression}")
-        text = styles.STYLES[self.style][1][-1] + "a {noun} <|image|>" + (" in " + " and ".join(worn) if worn else "")
-        text += words if self.expression else ""
+        text = styles.STYLES[self.style][1][-1] + "a {noun} <|image|>"
+        if worn:
+            text += " in " + " and ".join(worn)
+        if self.expression:
+            text += "" if self.expression in ("smiling", "laughing") else " looking"
+            text += f" {self.expression}"
         return text + " " + scenes.SCENES[self.scene][1] + (" at sunset" if self.hour == "sunset" else "")
 
     @property
     def truth(self) -> dict[str, str]:
         """What a picture must show, by attribute."""
-        asked = {"scene": self.scene, "style": self.style, "clothes_color": self.color, "garment": self.garment,
-                 "hat": self.hat, "scarf": self.scarf, "expression": self.expression}  # fmt: skip
+        asked = {
+            "scene": self.scene,
+            "style": self.style,
+            "clothes_color": self.color,
+            "garment": self.garment,
+            "hat": self.hat,
+            "scarf": self.scarf,
+            "expression": self.expression,
+        }
         return {name: value for name, value in asked.items() if value is not None}
 
 
@@ -89,30 +99,55 @@ def _look(rng: np.random.Generator, prompt: Prompt | None) -> Appearance:
     look = replace(appearance.draw(rng, 1.0), hat=None, scarf=None, expression="neutral", pattern="plain")
     if prompt is None:
         return look
-    return replace(look, hat=prompt.hat, scarf=prompt.scarf, expression=prompt.expression or "neutral",
-                   garment=prompt.garment or look.garment, color=prompt.color or look.color)  # fmt: skip
+    return replace(
+        look,
+        hat=prompt.hat,
+        scarf=prompt.scarf,
+        expression=prompt.expression or "neutral",
+        garment=prompt.garment or look.garment,
+        color=prompt.color or look.color,
+    )
 
 
 def spec(subject: int, purpose: str, prompt: int | None = None, index: int = 0) -> picture.Spec:
     """The spec of a reference, a held-out picture or a true render."""
     rng = numpy_rng(SEED, f"benchmark-{purpose}", subject, -1 if prompt is None else prompt, index)
     asked = None if prompt is None else PROMPTS[prompt]
-    framing = picture.Framing(float(rng.uniform(*SCALE)), float(rng.uniform(0.39, 0.45)), float(rng.normal(0, 0.15)))
+    scale, eyes, right = rng.uniform(*SCALE), rng.uniform(0.39, 0.45), rng.normal(0, 0.15)
+    framing = picture.Framing(float(scale), float(eyes), float(right))
     scene, hour, style = (asked.scene, asked.hour, asked.style) if asked else ("studio", "day", "photograph")
-    return picture.Spec(((HELD_OUT + subject, _look(rng, asked)),), scene, hour, style, framing, int(rng.integers(2**31)))
+    people = ((HELD_OUT + subject, _look(rng, asked)),)
+    return picture.Spec(people, scene, hour, style, framing, int(rng.integers(2**31)))
 
 
 def manifest(name: str) -> dict[str, Any]:
     """benchmark.json of an embedded benchmark; UserError with the nearest match for another name."""
     if name not in NAMES:
         raise unknown("embedded benchmark", name, NAMES)
-    subjects = [{"id": f"s{k:02d}", "noun": identity(HELD_OUT + k).noun, "identity": HELD_OUT + k,
-                 "references": [f"references/s{k:02d}.png"], "heldout": [f"heldout/s{k:02d}.png"]}
-                for k in range(SUBJECTS)]  # fmt: skip
-    prompts = [{"id": f"p{k:02d}", "category": p.category, "text": p.text, "truth": p.truth}
-               for k, p in enumerate(PROMPTS)]  # fmt: skip
-    return {"name": name, "version": f"1.{VERSION}", "size": SIZE, "seed": SEED, "images_per_prompt": 1,
-            "subjects": subjects, "prompts": prompts, "real": "real/{subject}-{prompt}-{index}.png"}  # fmt: skip
+    subjects = [
+        {
+            "id": f"s{k:02d}",
+            "noun": identity(HELD_OUT + k).noun,
+            "identity": HELD_OUT + k,
+            "references": [f"references/s{k:02d}.png"],
+            "heldout": [f"heldout/s{k:02d}.png"],
+        }
+        for k in range(SUBJECTS)
+    ]
+    prompts = [
+        {"id": f"p{k:02d}", "category": p.category, "text": p.text, "truth": p.truth}
+        for k, p in enumerate(PROMPTS)
+    ]
+    return {
+        "name": name,
+        "version": f"1.{VERSION}",
+        "size": SIZE,
+        "seed": SEED,
+        "images_per_prompt": 1,
+        "subjects": subjects,
+        "prompts": prompts,
+        "real": "real/{subject}-{prompt}-{index}.png",
+    }
 
 
 def _write_subject(job: tuple[Path, int]) -> int:
@@ -121,11 +156,13 @@ def _write_subject(job: tuple[Path, int]) -> int:
     if reference.exists():
         return 1 + len(PROMPTS)
     for p in range(len(PROMPTS)):
-        files.write_bytes(root / "real" / f"s{k:02d}-p{p:02d}-0.png", png_bytes(picture.render(spec(k, "real", p), SIZE).image_HW3))
+        real = picture.render(spec(k, "real", p), SIZE)
+        files.write_bytes(root / "real" / f"s{k:02d}-p{p:02d}-0.png", png_bytes(real.image_HW3))
     held = picture.render(spec(k, "heldout"), SIZE)
     files.write_bytes(root / "heldout" / f"s{k:02d}.png", png_bytes(held.image_HW3))
     made = picture.render(spec(k, "reference"), SIZE)
-    files.write_bytes(root / "masks" / f"s{k:02d}.png", png_bytes((made.segments_HW > 0).astype(np.uint8) * 255))
+    mask = (made.segments_HW > 0).astype(np.uint8) * 255
+    files.write_bytes(root / "masks" / f"s{k:02d}.png", png_bytes(mask))
     files.write_bytes(reference, png_bytes(made.image_HW3))
     return 1 + len(PROMPTS)
 
@@ -136,7 +173,7 @@ def _counted(done: Iterator[int]) -> Iterator[int]:
 
 
 def render(root: Path | str, name: str, workers: int = 0) -> None:
-    """Render an embedded benchmark into `root`, going on where an earlier call stopped; benchmark.json comes last."""
+    """Render an embedded benchmark into `root`, going on where a call stopped; benchmark.json comes last."""
     from fdlab.progress import track
 
     root, wanted = Path(root), manifest(name)

@@ -43,7 +43,7 @@ class Body:
     """How much a vertex follows the head: 0 on the shoulders, 1 above the jaw."""
 
     def shape(self, weights: Mapping[str, float]) -> np.ndarray:
-        """Displace the rest mesh by weighted targets; unknown names raise KeyError. Returns (V, 3) float32."""
+        """Displace the rest mesh by weighted targets, (V, 3) float32; unknown names raise KeyError."""
         row = np.zeros(len(self.target_names), np.float32)
         for name, value in weights.items():
             row[self._index[name]] = value
@@ -66,7 +66,7 @@ def skull_angles(points_V3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return azimuth, elevation
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+def smoothstep(low: float, high: float | np.ndarray, x: np.ndarray) -> np.ndarray:
     """Hermite step from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -88,12 +88,13 @@ def load() -> Body:
             (values.ravel().astype(np.float32) / TARGET_UNIT, columns, starts.astype(np.int64) * 3),
             shape=(len(starts) - 1, rest.size),
         )
-        paint = dict(zip(data["paint_names"].tolist(), (data["paint"].T / 255.0).astype(np.float32), strict=True))
+        masks = (data["paint"].T / 255.0).astype(np.float32)
+        paint = dict(zip(data["paint_names"].tolist(), masks, strict=True))
         joints = dict(zip(data["joint_names"].tolist(), data["joints"], strict=True))
         names = tuple(data["target_names"].tolist())
         triangles, parts = data["triangles"].astype(np.int32), data["parts"]
         paint["occlusion"] = data["occlusion"].astype(np.float32) / 255.0
     azimuth, elevation = skull_angles(rest)
-    # The bend runs from the collar bones up to the jaw, and is higher in front, where the chin moves with the head.
+    # The bend runs from collar bones to jaw, and is higher in front, where the chin moves with the head.
     head = smoothstep(5.35, 6.35, rest[:, 1] + 0.25 * np.clip(rest[:, 2] - 0.6, 0, 1))
     return Body(rest, triangles, parts, paint, joints, names, targets, azimuth, elevation, head)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdlab.people import raster, shading
+from fdlab.people import materials, raster, shading
 from fdlab.people.figure import Figure
 
 DISTANCE = 17.0
@@ -36,7 +36,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a figure stands: decimetres from the middle of the picture's plane; `back` is away from the camera."""
+    """Where a figure stands: decimetres from the middle of the picture; `back` is away from the camera."""
 
     right: float
     up: float
@@ -45,20 +45,24 @@ class Place:
 
 def _stack(figures: Sequence[Figure], places: Sequence[Place]) -> dict[str, np.ndarray]:
     starts = np.cumsum([0] + [len(f.mesh.positions_V3) for f in figures[:-1]])
-    moved = [f.mesh.positions_V3 + np.array([p.right, p.up, -DISTANCE - p.back], np.float32)
-             for f, p in zip(figures, places, strict=True)]  # fmt: skip
-    fields = {name: np.concatenate([getattr(f.mesh, name) for f in figures])
-              for name in ("rest_V3", "cut_V", "paint_V3", "material_T", "jitter_T")}  # fmt: skip
+    moved = [
+        f.mesh.positions_V3 + np.array([p.right, p.up, -DISTANCE - p.back], np.float32)
+        for f, p in zip(figures, places, strict=True)
+    ]
+    triangles = [f.mesh.triangles_T3 + s for f, s in zip(figures, starts, strict=True)]
+    names = ("rest_V3", "cut_V", "paint_V3", "material_T", "jitter_T")
+    fields = {name: np.concatenate([getattr(f.mesh, name) for f in figures]) for name in names}
     return fields | {
         "positions_V3": np.concatenate(moved).astype(np.float32),
         "normals_V3": np.concatenate([f.normals_V3 for f in figures]).astype(np.float32),
-        "triangles_T3": np.concatenate([f.mesh.triangles_T3 + s for f, s in zip(figures, starts, strict=True)]),
+        "triangles_T3": np.concatenate(triangles),
         "person_T": np.concatenate([np.full(len(f.mesh.triangles_T3), i) for i, f in enumerate(figures)]),
     }
 
 
-def photograph(figures: Sequence[Figure], places: Sequence[Place], light: Light, scale: float,
-               background_HW3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def photograph(
+    figures: Sequence[Figure], places: Sequence[Place], light: Light, scale: float, background_HW3: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Take the picture.
 
     scale: pixels a decimetre at the plane of a neck. background_HW3: linear RGB.
@@ -68,16 +72,30 @@ def photograph(figures: Sequence[Figure], places: Sequence[Place], light: Light,
     m = _stack(figures, places)
     p, focal = m["positions_V3"], scale * DISTANCE
     depth = -p[:, 2]
-    screen = np.stack([width / 2 + focal * p[:, 0] / depth, height / 2 - focal * p[:, 1] / depth, depth], 1).astype(np.float32)
-    triangle, weights, z = raster.rasterise(screen, m["triangles_T3"], m["cut_V"], m["jitter_T"], m["rest_V3"], height, width)
+    right, down = width / 2 + focal * p[:, 0] / depth, height / 2 - focal * p[:, 1] / depth
+    screen = np.stack([right, down, depth], 1).astype(np.float32)
+    triangles, cut, rest = m["triangles_T3"], m["cut_V"], m["rest_V3"]
+    triangle, weights, _ = raster.rasterise(screen, triangles, cut, m["jitter_T"], rest, height, width)
     view = _shadow_view(light, p)
     seen = (p @ view[:, :3].T + view[:, 3]).astype(np.float32)
-    _, _, shadow = raster.rasterise(seen, m["triangles_T3"], m["cut_V"], np.zeros(len(m["jitter_T"]), np.float32),
-                                    m["rest_V3"], SHADOW_SIZE, SHADOW_SIZE)  # fmt: skip
-    people = np.stack([shading.paint_vector(f.paint) for f in figures])
-    return shading.shade(triangle, weights, z, p, m["rest_V3"], m["normals_V3"], m["paint_V3"], m["triangles_T3"],
-                         m["material_T"], m["person_T"], people, light.vector(), shadow, view, focal,
-                         background_HW3)  # fmt: skip
+    smooth = np.zeros(len(triangles), np.float32)
+    _, _, shadow = raster.rasterise(seen, triangles, cut, smooth, rest, SHADOW_SIZE, SHADOW_SIZE)
+    return shading.shade(
+        triangle,
+        weights,
+        p,
+        rest,
+        m["normals_V3"],
+        m["paint_V3"],
+        triangles,
+        m["material_T"],
+        m["person_T"],
+        np.stack([materials.paint_vector(f.paint) for f in figures]),
+        light.vector(),
+        shadow,
+        view,
+        background_HW3,
+    )
 
 
 def _shadow_view(light: Light, positions_V3: np.ndarray) -> np.ndarray:

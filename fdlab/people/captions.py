@@ -12,8 +12,13 @@ from fdlab.people.scenes import SCENES
 from fdlab.people.styles import STYLES
 
 RNG = np.random.Generator
-EXPRESSION_WORDS = {"smiling": ("smiling", "with a smile"), "laughing": ("laughing",), "sad": ("looking sad",),
-                    "surprised": ("looking surprised",), "angry": ("looking angry",)}  # fmt: skip
+EXPRESSION_WORDS = {
+    "smiling": ("smiling", "with a smile"),
+    "laughing": ("laughing",),
+    "sad": ("looking sad",),
+    "surprised": ("looking surprised",),
+    "angry": ("looking angry",),
+}
 
 
 def article(phrase: str) -> str:
@@ -61,8 +66,14 @@ def person_phrase(rng: RNG, person: Identity, look: Appearance, share: float = 0
     return text, len(head)
 
 
-def caption(rng: RNG, people: Sequence[tuple[Identity, Appearance]], scene: str, hour: str, style: str,
-            share: float = 0.3) -> tuple[str, list[int]]:  # fmt: skip
+def caption(
+    rng: RNG,
+    people: Sequence[tuple[Identity, Appearance]],
+    scene: str,
+    hour: str,
+    style: str,
+    share: float = 0.3,
+) -> tuple[str, list[int]]:
     """Write a caption; returns it and, for each person in order, the character after the noun phrase."""
     openings = STYLES[style][1]
     text, ends = openings[rng.integers(len(openings))], []

@@ -1,7 +1,7 @@
 """Many pictures on disk, in FastComposer's layout, on all cores, resumable.
 
-    root/image_ids.txt  image_ids_train.txt  image_ids_test.txt  dataset.json
-    root/<first 5 characters of id>/<id>.png|json|npy
+root/image_ids.txt  image_ids_train.txt  image_ids_test.txt  dataset.json
+root/<first 5 characters of id>/<id>.png|json|npy
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ PICTURES_PER_IDENTITY = 8
 TEST_EVERY = 50
 """One identity in this many goes to image_ids_test.txt."""
 CHUNK = 16
+Job = tuple[Path, str, int, int, int, int, int]
+"""Root, mix, number of pictures, seed, size, first picture and the one after the last."""
 
 
 def spec_of(mix: str, num: int, seed: int, index: int) -> picture.Spec:
@@ -63,9 +65,12 @@ def write_one(root: Path, mix: str, num: int, seed: int, index: int, size: int) 
     spec = spec_of(mix, num, seed, index)
     made = picture.render(spec, size)
     text, ends = picture.describe(spec)
-    segments = [{"id": k + 1, "coco_label": "person", "end": end, "bbox": box}
-                for k, (end, box) in enumerate(zip(ends, boxes(made.segments_HW, len(ends)), strict=True))
-                if box is not None]  # fmt: skip
+    people = enumerate(zip(ends, boxes(made.segments_HW, len(ends)), strict=True), 1)
+    segments = [
+        {"id": k, "coco_label": "person", "end": end, "bbox": box}
+        for k, (end, box) in people
+        if box is not None
+    ]
     files.write_bytes(base.with_suffix(".png"), png_bytes(made.image_HW3))
     stream = io.BytesIO()
     np.save(stream, made.segments_HW)
@@ -74,14 +79,14 @@ def write_one(root: Path, mix: str, num: int, seed: int, index: int, size: int) 
     files.write_text(base.with_suffix(".json"), json.dumps(record))
 
 
-def _write_chunk(job: tuple[Path, str, int, int, int, int, int]) -> int:
+def _write_chunk(job: Job) -> int:
     root, mix, num, seed, size, first, last = job
     for index in range(first, last):
         write_one(root, mix, num, seed, index, size)
     return last - first
 
 
-def _chunks(root: Path, mix: str, num: int, seed: int, size: int) -> Iterator[tuple[Path, str, int, int, int, int, int]]:
+def _chunks(root: Path, mix: str, num: int, seed: int, size: int) -> Iterator[Job]:
     for first in range(0, num, CHUNK):
         yield root, mix, num, seed, size, first, min(first + CHUNK, num)
 
@@ -91,12 +96,13 @@ def facts(mix: str, num: int, seed: int, size: int) -> dict[str, Any]:
     return {"kind": "people", "mix": mix, "num": num, "seed": seed, "size": size, "version": VERSION}
 
 
-def render(root: Path | str, mix: str, num: int, seed: int, size: int = 128, workers: int = 0,
-           progress: bool = True) -> None:  # fmt: skip
+def render(
+    root: Path | str, mix: str, num: int, seed: int, size: int = 128, workers: int = 0, progress: bool = True
+) -> None:
     """Render a dataset into `root`, going on where an earlier call stopped.
 
-    workers: processes; 0 takes every core. The bytes do not depend on it. Raises UserError for an unknown mix, or where
-    `root` already holds another dataset.
+    workers: processes; 0 takes every core. The bytes do not depend on it. Raises UserError for an unknown
+    mix, or where `root` already holds another dataset.
     """
     root = Path(root)
     if mix not in picture.MIXES:
@@ -105,7 +111,8 @@ def render(root: Path | str, mix: str, num: int, seed: int, size: int = 128, wor
     plan = root / "plan.json"
     for path in (made, plan):
         if path.exists() and json.loads(path.read_text()) != wanted:
-            raise UserError(f"'{root}' holds another dataset ({path.read_text().strip()}); choose another folder.")
+            held = path.read_text().strip()
+            raise UserError(f"'{root}' holds another dataset ({held}); choose another folder.")
     if made.exists():
         return
     files.write_json(plan, wanted)
@@ -134,9 +141,11 @@ def _drain(done: Iterator[int], num: int, progress: bool) -> None:
 
 
 def _write_splits(root: Path, num: int, mix: str, seed: int) -> None:
-    train, test = [], []
+    train: list[str] = []
+    test: list[str] = []
     for index in range(num):
-        held = any(number % TEST_EVERY == TEST_EVERY - 1 for number, _ in spec_of(mix, num, seed, index).people)
+        people = spec_of(mix, num, seed, index).people
+        held = any(number % TEST_EVERY == TEST_EVERY - 1 for number, _ in people)
         (test if held else train).append(f"{index:09d}")
     files.write_text(root / "image_ids.txt", "".join(f"{i:09d}\n" for i in range(num)))
     files.write_text(root / "image_ids_train.txt", "".join(f"{name}\n" for name in train))

@@ -21,7 +21,7 @@ from fdlab.people.raster import vertex_normals
 
 @dataclass(frozen=True)
 class Figure:
-    """A posed person and the numbers that paint it (`shading.PAINT` names them)."""
+    """A posed person and the numbers that paint it (`materials.PAINT` names them)."""
 
     mesh: Mesh
     normals_V3: np.ndarray
@@ -42,12 +42,17 @@ def _grown(person: Identity) -> tuple[np.ndarray, np.ndarray, list[Mesh]]:
     """Shape, its normals, and the pieces that depend on nothing but the identity."""
     body = body_module.load()
     shaped = body.shape(dict(person.weights))
-    # Sex, age and build also make a body taller: the eyes stay where they are, so that everyone's face is in the picture.
+    # Sex, age and build also make a body taller: the eyes stay put, so that every face is in the picture.
     eyes = body.vertices_of(EYE)
     shaped = shaped + (body.rest_V3[eyes].mean(0) - shaped[eyes].mean(0)) * np.array([0, 1, 0.5], np.float32)
     normals = vertex_normals(shaped, body.triangles_T3)
-    pieces = [hair.shell(body, person, shaped, normals), hair.sheet(body, person, shaped), hair.knot(person, shaped)]
-    return shaped, normals, [piece for piece in pieces if piece is not None] + clothes.glasses(body, person, shaped)
+    pieces = [
+        hair.shell(body, person, shaped, normals),
+        hair.sheet(body, person, shaped),
+        hair.knot(person, shaped),
+    ]
+    grown = [piece for piece in pieces if piece is not None]
+    return shaped, normals, grown + clothes.glasses(body, person, shaped)
 
 
 def build(person: Identity, look: Appearance) -> Figure:
@@ -60,8 +65,16 @@ def build(person: Identity, look: Appearance) -> Figure:
         face += body.shape(units) - body.rest_V3
     if look.hat:
         pieces = [_flattened(piece) for piece in pieces] + clothes.hat(body, shaped, normals)
-    skin = Mesh.of(face, body.triangles_T3, body.part_T.astype(np.int32), rest=body.rest_V3, head=body.head_V,
-                   occlusion=body.paint["occlusion"], lips=body.paint["lips"], eyelids=body.paint["eyelids"])  # fmt: skip
+    skin = Mesh.of(
+        face,
+        body.triangles_T3,
+        body.part_T.astype(np.int32),
+        rest=body.rest_V3,
+        head=body.head_V,
+        occlusion=body.paint["occlusion"],
+        lips=body.paint["lips"],
+        eyelids=body.paint["eyelids"],
+    )
     pieces = [skin, *pieces, *clothes.garment(body, look.garment, shaped, normals)]
     if look.scarf:
         pieces.append(clothes.scarf(body, shaped, normals))
@@ -88,17 +101,29 @@ def _paint(person: Identity, look: Appearance, body: body_module.Body) -> dict[s
     moles = np.full((3, 2), 9.0)
     moles[: len(person.moles)] = np.array(person.moles).reshape(-1, 2)
     return {
-        "skin": np.array(person.skin), "lip": np.array(person.lip), "iris": np.array(EYE_COLORS[person.eye_color]),
-        "hair": np.array(person.hair_tint), "brow": np.array([person.brow_weight, person.brow_arch, person.brow_height]),
+        "skin": np.array(person.skin),
+        "lip": np.array(person.lip),
+        "iris": np.array(EYE_COLORS[person.eye_color]),
+        "hair": np.array(person.hair_tint),
+        "brow": np.array([person.brow_weight, person.brow_arch, person.brow_height]),
         "beard": float(("none", "stubble", "full", "goatee", "moustache").index(person.beard)),
-        "freckles": person.freckles, "makeup": person.makeup, "age": person.age,
-        "curl": float(person.hair_style in ("curly", "afro")), "shaved": float(person.hair_style != "bald"),
-        "cloth": color[look.color], "second": color[look.second],
-        "pattern": float(clothes.PATTERNS.index(look.pattern)), "garment": float(clothes.GARMENTS.index(look.garment)),
-        "frame": np.array(person.glasses_color), "hat": color[look.hat] if look.hat else np.zeros(3),
-        "scarf": color[look.scarf] if look.scarf else np.zeros(3), "moles": moles.reshape(-1),
-        "gaze": np.radians(look.gaze), "eye": (left.max(0) + left.min(0)) / 2, "number": float(person.number % 997),
-    }  # fmt: skip
+        "freckles": person.freckles,
+        "makeup": person.makeup,
+        "age": person.age,
+        "curl": float(person.hair_style in ("curly", "afro")),
+        "shaved": float(person.hair_style != "bald"),
+        "cloth": color[look.color],
+        "second": color[look.second],
+        "pattern": float(clothes.PATTERNS.index(look.pattern)),
+        "garment": float(clothes.GARMENTS.index(look.garment)),
+        "frame": np.array(person.glasses_color),
+        "hat": color[look.hat] if look.hat else np.zeros(3),
+        "scarf": color[look.scarf] if look.scarf else np.zeros(3),
+        "moles": moles.reshape(-1),
+        "gaze": np.radians(look.gaze),
+        "eye": (left.max(0) + left.min(0)) / 2,
+        "number": float(person.number % 997),
+    }
 
 
 FACE = (SKIN, EYE)

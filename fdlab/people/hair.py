@@ -1,7 +1,7 @@
 """Hair: a shell grown out of the scalp, a sheet that hangs from it, a knot or a tail.
 
-A shell ends at the hairline, a curve in skull angles, where its thickness has fallen to zero: so hair meets the temple
-without a step. Axes: V vertices, T triangles; decimetres.
+A shell ends at the hairline, a curve in skull angles, where its thickness has fallen to zero: so hair meets
+the temple without a step. Axes: V vertices, T triangles; decimetres.
 """
 
 from __future__ import annotations
@@ -14,12 +14,39 @@ from fdlab.people.mesh import HAIR, Mesh, ellipsoid, grid_triangles
 from fdlab.people.raster import hash_noise
 from fdlab.randomness import numpy_rng
 
-HAIRLINE = np.array([(0, 33), (18, 33), (34, 30), (46, 24), (57, 15), (66, 5), (73, -6), (82, -8), (88, 6), (96, 14),
-                     (112, 14), (122, 2), (132, -16), (145, -30), (180, -36)], float)  # fmt: skip
+HAIRLINE = np.array(
+    [
+        (0, 33),
+        (18, 33),
+        (34, 30),
+        (46, 24),
+        (57, 15),
+        (66, 5),
+        (73, -6),
+        (82, -8),
+        (88, 6),
+        (96, 14),
+        (112, 14),
+        (122, 2),
+        (132, -16),
+        (145, -30),
+        (180, -36),
+    ],
+    float,
+)
 """Azimuth and elevation in degrees of the lower edge of the hair; between 75 and 83 lies the sideburn."""
-THICKNESS = {"crew": (0.05, 0.03), "short": (0.16, 0.06), "side": (0.24, 0.07), "receding": (0.08, 0.06),
-             "curly": (0.30, 0.22), "afro": (0.62, 0.55), "bob": (0.14, 0.10), "long": (0.12, 0.08),
-             "bun": (0.06, 0.05), "ponytail": (0.06, 0.05)}  # fmt: skip
+THICKNESS = {
+    "crew": (0.05, 0.03),
+    "short": (0.16, 0.06),
+    "side": (0.24, 0.07),
+    "receding": (0.08, 0.06),
+    "curly": (0.30, 0.22),
+    "afro": (0.62, 0.55),
+    "bob": (0.14, 0.10),
+    "long": (0.12, 0.08),
+    "bun": (0.06, 0.05),
+    "ponytail": (0.06, 0.05),
+}
 """On top and at the sides."""
 SHEETS = {"bob": (6.0, 6.45), "long": (3.9, 5.4)}
 """Height of the lower end for the longest and the shortest hair."""
@@ -56,7 +83,8 @@ def shell(body: Body, person: Identity, shaped_V3: np.ndarray, normal_V3: np.nda
     high = smoothstep(10, 60, body.elevation_V[used])
     thick = (side + (top - side) * high) * person.hair_volume
     if person.hair_style == "side":
-        thick *= 1 + 0.5 * np.clip(np.sin(np.radians(body.azimuth_V[used])) * (-1) ** person.number, -0.6, 1) * high
+        parted = np.sin(np.radians(body.azimuth_V[used])) * (-1) ** person.number
+        thick *= 1 + 0.5 * np.clip(parted, -0.6, 1) * high
     grown = smoothstep(-0.02, 0.16 + 0.5 * thick, cut[used])
     rest = body.rest_V3[used]
     if person.hair_style in ("curly", "afro"):
@@ -67,8 +95,9 @@ def shell(body: Body, person: Identity, shaped_V3: np.ndarray, normal_V3: np.nda
     positions = shaped_V3[used] + blend * (0.012 + thick * grown)[:, None]
     triangles = index[body.triangles_T3[keep]]
     head = np.maximum(body.head_V[used], 0.9)
-    return Mesh.of(positions, triangles, HAIR, rest=rest, cut=cut[used], head=head, jitter=0.22,
-                   occlusion=0.72 + 0.28 * grown)  # fmt: skip
+    sky = 0.72 + 0.28 * grown
+    cut = cut[used]
+    return Mesh.of(positions, triangles, HAIR, rest=rest, cut=cut, head=head, jitter=0.22, occlusion=sky)
 
 
 def _outline(body: Body, shaped_V3: np.ndarray, turn: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -77,7 +106,8 @@ def _outline(body: Body, shaped_V3: np.ndarray, turn: np.ndarray, heights: np.nd
     azimuth, y = body.azimuth_V[scalp], shaped_V3[scalp, 1]
     radius = np.hypot(shaped_V3[scalp, 0], shaped_V3[scalp, 2] - SKULL_CENTRE[2])
     d = np.abs((azimuth[:, None] - turn[None] + 180) % 360 - 180)
-    weight = np.exp(-((d / 9) ** 2))[:, :, None] * np.exp(-(((y[:, None] - heights[None]) / 0.16) ** 2))[:, None]
+    level = np.exp(-(((y[:, None] - heights[None]) / 0.16) ** 2))
+    weight = np.exp(-((d / 9) ** 2))[:, :, None] * level[:, None]
     return (weight * radius[:, None, None]).sum(0) / np.maximum(weight.sum(0), 1e-6)
 
 
@@ -93,7 +123,8 @@ def sheet(body: Body, person: Identity, shaped_V3: np.ndarray) -> Mesh | None:
     top = 7.85 + (shaped_V3[:, 1].max() - body.rest_V3[:, 1].max())
     y = top + (end - top) * s
     radius = _outline(body, shaped_V3, turn, np.maximum(y, 6.9))
-    radius = np.maximum.accumulate(radius, axis=1) + (0.05 + 0.13 * person.hair_volume) * smoothstep(0, 0.3, s)
+    lift = (0.05 + 0.13 * person.hair_volume) * smoothstep(0, 0.3, s)
+    radius = np.maximum.accumulate(radius, axis=1) + lift
     waves = 0.05 * np.sin(s * rng.uniform(9, 22) + turn[:, None] * 0.2) * rng.choice([0, 0, 1])
     radius = radius + waves + 0.04 * np.sin(turn[:, None] * rng.uniform(0.15, 0.3)) * s
     if person.hair_style == "bob":
@@ -108,8 +139,8 @@ def sheet(body: Body, person: Identity, shaped_V3: np.ndarray) -> Mesh | None:
     edge = np.minimum(np.arange(45), np.arange(45)[::-1])[:, None] / 2.0
     cut = np.minimum(cut, np.broadcast_to(edge, x.shape).reshape(-1) + 0.12)
     head = np.broadcast_to(smoothstep(4.6, 6.6, y), x.shape).reshape(-1)
-    return Mesh.of(positions, grid_triangles(45, 22), HAIR, cut=cut, head=head, jitter=0.35,
-                   occlusion=np.broadcast_to(0.95 - 0.2 * s, x.shape).reshape(-1))  # fmt: skip
+    sky = np.broadcast_to(0.95 - 0.2 * s, x.shape).reshape(-1)
+    return Mesh.of(positions, grid_triangles(45, 22), HAIR, cut=cut, head=head, jitter=0.35, occlusion=sky)
 
 
 def knot(person: Identity, shaped_V3: np.ndarray) -> Mesh | None:

@@ -1,7 +1,7 @@
 """Who somebody is: everything about a person that stays the same from picture to picture.
 
-Drawn from one integer. Shapes are sums of MakeHuman targets kept within what looks human: standard deviations are small,
-values are clipped, and left and right differ only a little.
+Drawn from one integer. Shapes are sums of MakeHuman targets kept within what looks human: standard deviations
+are small, values are clipped, and left and right differ only a little.
 """
 
 from __future__ import annotations
@@ -16,24 +16,83 @@ from fdlab.randomness import numpy_rng
 
 POPULATION = 1
 """Version of the population; another number is another set of people."""
-PAIRS = (("decr", "incr"), ("down", "up"), ("in", "out"), ("concave", "convex"), ("backward", "forward"),
-         ("compress", "uncompress"))  # fmt: skip
-SPREAD = {"head": 0.30, "nose": 0.42, "mouth": 0.34, "chin": 0.36, "cheek": 0.36, "forehead": 0.30, "eyebrows": 0.34,
-          "eye": 0.32, "ear": 0.25, "neck": 0.20, "measure": 0.20}  # fmt: skip
+PAIRS = (
+    ("decr", "incr"),
+    ("down", "up"),
+    ("in", "out"),
+    ("concave", "convex"),
+    ("backward", "forward"),
+    ("compress", "uncompress"),
+)
+SPREAD = {
+    "head": 0.30,
+    "nose": 0.42,
+    "mouth": 0.34,
+    "chin": 0.36,
+    "cheek": 0.36,
+    "forehead": 0.30,
+    "eyebrows": 0.34,
+    "eye": 0.32,
+    "ear": 0.25,
+    "neck": 0.20,
+    "measure": 0.20,
+}
 LIMIT = 0.8
-STILL = ("head-trans", "head-age", "mouth-trans-in", "mouth-trans-out", "nose-trans-in", "nose-trans-out", "neck-trans",
-         "neck-double", "eye-epicanthus", "eyefold-angle", "head-angle", "head-fat", "mouth-trans-forward",
-         "mouth-trans-backward", "ear-wing", "ear-rot", "nose-trans")  # fmt: skip
+STILL = (
+    "head-trans",
+    "head-age",
+    "mouth-trans-in",
+    "mouth-trans-out",
+    "nose-trans-in",
+    "nose-trans-out",
+    "neck-trans",
+    "neck-double",
+    "eye-epicanthus",
+    "eyefold-angle",
+    "head-angle",
+    "head-fat",
+    "mouth-trans-forward",
+    "mouth-trans-backward",
+    "ear-wing",
+    "ear-rot",
+    "nose-trans",
+)
 """Targets that move rather than shape, or soon look wrong."""
 HEAD_FORMS = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
-HAIR_COLORS = {"black": (0.020, 0.016, 0.014), "brown": (0.075, 0.038, 0.018), "light brown": (0.17, 0.095, 0.045),
-               "blond": (0.46, 0.31, 0.13), "red": (0.30, 0.075, 0.022), "grey": (0.30, 0.30, 0.30),
-               "white": (0.62, 0.61, 0.58)}  # fmt: skip
-EYE_COLORS = {"brown": (0.10, 0.045, 0.018), "dark": (0.035, 0.018, 0.010), "blue": (0.10, 0.24, 0.46),
-              "green": (0.11, 0.23, 0.08), "grey": (0.22, 0.27, 0.30), "hazel": (0.22, 0.14, 0.04)}  # fmt: skip
-HAIR_STYLES = {"woman": ("long", "long", "bob", "bob", "bun", "ponytail", "short", "curly", "afro"),
-               "man": ("short", "short", "short", "crew", "crew", "bald", "side", "side", "curly", "afro", "receding",
-                       "long")}  # fmt: skip
+HAIR_COLORS = {
+    "black": (0.020, 0.016, 0.014),
+    "brown": (0.075, 0.038, 0.018),
+    "light brown": (0.17, 0.095, 0.045),
+    "blond": (0.46, 0.31, 0.13),
+    "red": (0.30, 0.075, 0.022),
+    "grey": (0.30, 0.30, 0.30),
+    "white": (0.62, 0.61, 0.58),
+}
+EYE_COLORS = {
+    "brown": (0.10, 0.045, 0.018),
+    "dark": (0.035, 0.018, 0.010),
+    "blue": (0.10, 0.24, 0.46),
+    "green": (0.11, 0.23, 0.08),
+    "grey": (0.22, 0.27, 0.30),
+    "hazel": (0.22, 0.14, 0.04),
+}
+HAIR_STYLES = {
+    "woman": ("long", "long", "bob", "bob", "bun", "ponytail", "short", "curly", "afro"),
+    "man": (
+        "short",
+        "short",
+        "short",
+        "crew",
+        "crew",
+        "bald",
+        "side",
+        "side",
+        "curly",
+        "afro",
+        "receding",
+        "long",
+    ),
+}
 BEARDS = ("none", "none", "none", "stubble", "stubble", "full", "goatee", "moustache")
 GLASSES = ("none", "none", "none", "round", "square")
 ADULTS = ("young", "middle-aged", "old")
@@ -81,14 +140,21 @@ class Identity:
     def attributes(self) -> dict[str, str]:
         """What can be said of this person in words."""
         hair = "bald" if self.hair_style == "bald" else f"{self.hair_color} hair"
-        return {"noun": self.noun, "age": self.age_word, "hair": hair, "hair_style": self.hair_style,
-                "hair_color": self.hair_color, "eyes": self.eye_color, "beard": self.beard,
-                "glasses": self.glasses}  # fmt: skip
+        return {
+            "noun": self.noun,
+            "age": self.age_word,
+            "hair": hair,
+            "hair_style": self.hair_style,
+            "hair_color": self.hair_color,
+            "eyes": self.eye_color,
+            "beard": self.beard,
+            "glasses": self.glasses,
+        }
 
 
 @lru_cache(maxsize=1)
 def _detail_pairs() -> tuple[tuple[str, str | None, str | None], ...]:
-    """(spread key, positive target or None, negative target or None) for every detail that varies, left side only."""
+    """(spread key, positive target or None, negative one or None) of every varying detail, left side only."""
     names = set(body_module.load().target_names)
     found, seen = [], set()
     for name in sorted(names):
@@ -102,7 +168,8 @@ def _detail_pairs() -> tuple[tuple[str, str | None, str | None], ...]:
                 stem = name.rsplit("-", 1)[0]
                 negative, positive = f"{stem}-{low}", f"{stem}-{high}"
                 seen |= {negative, positive}
-                found.append((key, positive if positive in names else None, negative if negative in names else None))
+                known = [target if target in names else None for target in (positive, negative)]
+                found.append((key, known[0], known[1]))
                 break
     return tuple(found)
 
@@ -117,8 +184,10 @@ def _shape(rng: np.random.Generator, female: float, age: float) -> dict[str, flo
     muscle, weight = np.clip(rng.normal(0, 0.28, 2), -0.6, 0.7)
     for g, share in (("female", female), ("male", 1 - female)):
         for a, part in (("young", 1 - age), ("old", age)):
-            for value, high, low in ((muscle, "maxmuscle-averageweight", "minmuscle-averageweight"),
-                                     (weight, "averagemuscle-maxweight", "averagemuscle-minweight")):  # fmt: skip
+            for value, high, low in (
+                (muscle, "maxmuscle-averageweight", "minmuscle-averageweight"),
+                (weight, "averagemuscle-maxweight", "averagemuscle-minweight"),
+            ):
                 name = f"macro-universal-{g}-{a}-{high if value > 0 else low}"
                 if name in body_module._target_index():
                     weights[name] = abs(value) * share * part
@@ -126,12 +195,12 @@ def _shape(rng: np.random.Generator, female: float, age: float) -> dict[str, flo
     weights[f"head-{form}"] = rng.uniform(0.2, 0.75)
     for key, positive, negative in _detail_pairs():
         value = float(np.clip(rng.normal(0, SPREAD[key]), -LIMIT, LIMIT))
-        name = positive if value > 0 else negative
-        if name is None:
+        chosen = positive if value > 0 else negative
+        if chosen is None:
             continue
-        weights[name] = abs(value)
-        if name.startswith("l-"):
-            weights["r-" + name[2:]] = float(np.clip(abs(value) + rng.normal(0, 0.03), 0, LIMIT))
+        weights[chosen] = abs(value)
+        if chosen.startswith("l-"):
+            weights["r-" + chosen[2:]] = float(np.clip(abs(value) + rng.normal(0, 0.03), 0, LIMIT))
     return weights
 
 
@@ -156,7 +225,9 @@ def identity(number: int) -> Identity:
     asian = sum(v for k, v in weights.items() if k.startswith("macro-asian"))
     skin, lip = _skin(rng, 0.10 + 0.75 * african + 0.22 * asian)
     fair = african + 0.9 * asian < 0.45
-    colors = ["black", "brown", "light brown", "blond", "red"] if fair else ["black", "black", "black", "brown"]
+    colors = ["black", "black", "black", "brown"]
+    if fair:
+        colors = ["black", "brown", "light brown", "blond", "red"]
     color = colors[rng.integers(len(colors))]
     if age > 0.55 and rng.random() < (age - 0.35):
         color = "white" if rng.random() < 0.4 else "grey"
@@ -169,18 +240,35 @@ def identity(number: int) -> Identity:
     eyes = ["brown", "blue", "green", "grey", "hazel"] if fair else ["brown", "dark", "dark"]
     beard = BEARDS[rng.integers(len(BEARDS))] if noun == "man" else "none"
     moles = rng.uniform((-0.55, 6.3), (0.55, 7.1), (3, 2))[: rng.choice([0, 0, 1, 1, 2, 3])]
-    frames = ((0.02, 0.02, 0.02), (0.02, 0.02, 0.02), (0.12, 0.03, 0.02), (0.02, 0.03, 0.12), (0.35, 0.27, 0.12))
+    frames = (
+        (0.02, 0.02, 0.02),
+        (0.02, 0.02, 0.02),
+        (0.12, 0.03, 0.02),
+        (0.02, 0.03, 0.12),
+        (0.35, 0.27, 0.12),
+    )
     tint = np.array(HAIR_COLORS[color]) * np.exp(rng.normal(0, 0.05, 3) + rng.normal(0, 0.22))
     return Identity(
-        number=number, noun=noun, age=age, weights=tuple(weights.items()), skin=tuple(skin), lip=tuple(lip),
-        eye_color=eyes[rng.integers(len(eyes))], hair_style=style, hair_color=color,
-        hair_tint=tuple(np.clip(tint, 0.008, 0.75)), hair_length=float(rng.uniform(0, 1)),
+        number=number,
+        noun=noun,
+        age=age,
+        weights=tuple(weights.items()),
+        skin=tuple(skin),
+        lip=tuple(lip),
+        eye_color=eyes[rng.integers(len(eyes))],
+        hair_style=style,
+        hair_color=color,
+        hair_tint=tuple(np.clip(tint, 0.008, 0.75)),
+        hair_length=float(rng.uniform(0, 1)),
         hair_volume=float(rng.uniform(0.6, 1.4)),
         fringe=float(rng.uniform(0.5, 1) if rng.random() < (0.4 if noun == "woman" else 0.15) else 0.0),
         brow_weight=float(rng.uniform(0.5, 1.0) if noun == "woman" else rng.uniform(0.8, 1.6)),
-        brow_arch=float(rng.uniform(0, 1)), brow_height=float(rng.normal(0, 0.03)), beard=beard,
-        glasses=GLASSES[rng.integers(len(GLASSES))], glasses_color=frames[rng.integers(len(frames))],
+        brow_arch=float(rng.uniform(0, 1)),
+        brow_height=float(rng.normal(0, 0.03)),
+        beard=beard,
+        glasses=GLASSES[rng.integers(len(GLASSES))],
+        glasses_color=frames[rng.integers(len(frames))],
         freckles=float(rng.uniform(0.5, 1) if fair and skin[0] > 0.4 and rng.random() < 0.25 else 0.0),
         moles=tuple((float(x), float(y)) for x, y in moles),
         makeup=float(rng.uniform(0.2, 1) if noun == "woman" and rng.random() < 0.5 else 0.0),
-    )  # fmt: skip
+    )

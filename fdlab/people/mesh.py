@@ -30,29 +30,44 @@ class Mesh:
     """Occlusion, lips, eyelids."""
 
     @classmethod
-    def of(cls, positions: np.ndarray, triangles: np.ndarray, material: int | np.ndarray, *, rest: np.ndarray | None = None,
-           cut: np.ndarray | float = 1.0, head: np.ndarray | float = 1.0, jitter: float = 0.0,
-           occlusion: np.ndarray | float = 0.9, lips: np.ndarray | float = 0.0,
-           eyelids: np.ndarray | float = 0.0) -> Mesh:  # fmt: skip
+    def of(
+        cls,
+        positions: np.ndarray,
+        triangles: np.ndarray,
+        material: int | np.ndarray,
+        *,
+        rest: np.ndarray | None = None,
+        cut: np.ndarray | float = 1.0,
+        head: np.ndarray | float = 1.0,
+        jitter: float = 0.0,
+        occlusion: np.ndarray | float = 0.9,
+        lips: np.ndarray | float = 0.0,
+        eyelids: np.ndarray | float = 0.0,
+    ) -> Mesh:
         """Fill what is constant."""
         n = len(positions)
         paint = np.stack([np.broadcast_to(value, n) for value in (occlusion, lips, eyelids)], 1)
         return cls(
-            positions.astype(np.float32), (positions if rest is None else rest).astype(np.float32),
-            triangles.astype(np.int32), np.broadcast_to(material, len(triangles)).astype(np.int32),
-            np.full(len(triangles), jitter, np.float32), np.broadcast_to(cut, n).astype(np.float32),
-            np.broadcast_to(head, n).astype(np.float32), paint.astype(np.float32),
-        )  # fmt: skip
+            positions.astype(np.float32),
+            (positions if rest is None else rest).astype(np.float32),
+            triangles.astype(np.int32),
+            np.broadcast_to(material, len(triangles)).astype(np.int32),
+            np.full(len(triangles), jitter, np.float32),
+            np.broadcast_to(cut, n).astype(np.float32),
+            np.broadcast_to(head, n).astype(np.float32),
+            paint.astype(np.float32),
+        )
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
     """One mesh of several."""
     starts = np.cumsum([0] + [len(mesh.positions_V3) for mesh in meshes[:-1]])
-    triangles = np.concatenate([mesh.triangles_T3 + start for mesh, start in zip(meshes, starts, strict=True)])
-    names = ("material_T", "jitter_T", "cut_V", "head_V", "paint_V3")
-    rest = {name: np.concatenate([getattr(mesh, name) for mesh in meshes]) for name in names}
-    return Mesh(np.concatenate([mesh.positions_V3 for mesh in meshes]),
-                np.concatenate([mesh.rest_V3 for mesh in meshes]), triangles.astype(np.int32), **rest)  # fmt: skip
+    moved = [mesh.triangles_T3 + start for mesh, start in zip(meshes, starts, strict=True)]
+    triangles = np.concatenate(moved)
+    names = ("rest_V3", "material_T", "jitter_T", "cut_V", "head_V", "paint_V3")
+    fields = {name: np.concatenate([getattr(mesh, name) for mesh in meshes]) for name in names}
+    positions = np.concatenate([mesh.positions_V3 for mesh in meshes])
+    return Mesh(positions, triangles_T3=triangles.astype(np.int32), **fields)
 
 
 def grid_triangles(rows: int, columns: int, closed: bool = False) -> np.ndarray:
@@ -64,10 +79,10 @@ def grid_triangles(rows: int, columns: int, closed: bool = False) -> np.ndarray:
 
 def ellipsoid(centre: Sequence[float], radii: Sequence[float], material: int) -> Mesh:
     """An ellipsoid that follows the head."""
-    turn, lift = np.meshgrid(np.linspace(0, 2 * np.pi, 18, endpoint=False), np.linspace(-np.pi / 2, np.pi / 2, 11),
-                             indexing="ij")  # fmt: skip
-    unit = np.stack([np.sin(turn) * np.cos(lift), np.sin(lift), np.cos(turn) * np.cos(lift)], 2).reshape(-1, 3)
-    positions = np.asarray(centre) + unit * np.asarray(radii)
+    turns, lifts = np.linspace(0, 2 * np.pi, 18, endpoint=False), np.linspace(-np.pi / 2, np.pi / 2, 11)
+    turn, lift = np.meshgrid(turns, lifts, indexing="ij")
+    unit = np.stack([np.sin(turn) * np.cos(lift), np.sin(lift), np.cos(turn) * np.cos(lift)], 2)
+    positions = np.asarray(centre) + unit.reshape(-1, 3) * np.asarray(radii)
     return Mesh.of(positions, grid_triangles(18, 11, closed=True), material, occlusion=0.85)
 
 

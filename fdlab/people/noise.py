@@ -10,13 +10,15 @@ from PIL import Image
 
 
 def field(rng: np.random.Generator, size: int, cells: float, stretch: float = 1.0) -> np.ndarray:
-    """One octave: random numbers on a grid of `cells` across, bicubic between them; about [0, 1], (size, size)."""
+    """One octave, (size, size), about [0, 1]: random numbers on a grid of `cells` across, bicubic between."""
     rows, columns = max(2, round(cells * stretch)) + 1, max(2, round(cells)) + 1
     grid = Image.fromarray(rng.random((rows, columns), dtype=np.float32))
     return np.asarray(grid.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def fractal(rng: np.random.Generator, size: int, cells: float, octaves: int = 4, stretch: float = 1.0) -> np.ndarray:
+def fractal(
+    rng: np.random.Generator, size: int, cells: float, octaves: int = 4, stretch: float = 1.0
+) -> np.ndarray:
     """Octaves of halving strength and doubling frequency; mean about 0.5, (size, size)."""
     total, weight = np.zeros((size, size), np.float32), 0.0
     for k in range(octaves):

@@ -23,7 +23,7 @@ EYES_ABOVE_NECK = 1.33
 
 @dataclass(frozen=True)
 class Framing:
-    """Pixels a decimetre in a picture of 128 pixels, and where the eyes of a single person lie, 0 top .. 1 bottom."""
+    """Pixels a decimetre at 128 px, and where the eyes of a single person lie, 0 top .. 1 bottom."""
 
     scale: float
     eyes: float
@@ -65,16 +65,43 @@ class Mix:
     sunset: float = 0.25
 
 
-EVERYWHERE = {name: 1.0 for name in scenes.SCENES}
+EVERYWHERE = dict.fromkeys(scenes.SCENES, 1.0)
 MIXES = {
-    "all": Mix(EVERYWHERE, {"photograph": 0.56, "black-and-white photograph": 0.11, "pencil drawing": 0.11,
-                            "watercolor": 0.11, "pop art": 0.11}, (0.80, 0.15, 0.04, 0.01), (24, 38), 0.6),
-    "scenes": Mix({**EVERYWHERE, "studio": 0.2}, {"photograph": 0.48, "black-and-white photograph": 0.13,
-                                                 "pencil drawing": 0.13, "watercolor": 0.13, "pop art": 0.13},
-                  (0.82, 0.14, 0.03, 0.01), (20, 36), 0.5),
-    "portraits": Mix({"studio": 0.5, "library": 0.15, "city": 0.2, "garden": 0.15}, {"photograph": 1.0},
-                     (0.88, 0.12, 0.0, 0.0), (30, 38), 0.7, sunset=0.1),
-}  # fmt: skip
+    "all": Mix(
+        EVERYWHERE,
+        {
+            "photograph": 0.56,
+            "black-and-white photograph": 0.11,
+            "pencil drawing": 0.11,
+            "watercolor": 0.11,
+            "pop art": 0.11,
+        },
+        (0.80, 0.15, 0.04, 0.01),
+        (24, 38),
+        0.6,
+    ),
+    "scenes": Mix(
+        {**EVERYWHERE, "studio": 0.2},
+        {
+            "photograph": 0.48,
+            "black-and-white photograph": 0.13,
+            "pencil drawing": 0.13,
+            "watercolor": 0.13,
+            "pop art": 0.13,
+        },
+        (0.82, 0.14, 0.03, 0.01),
+        (20, 36),
+        0.5,
+    ),
+    "portraits": Mix(
+        {"studio": 0.5, "library": 0.15, "city": 0.2, "garden": 0.15},
+        {"photograph": 1.0},
+        (0.88, 0.12, 0.0, 0.0),
+        (30, 38),
+        0.7,
+        sunset=0.1,
+    ),
+}
 SPACING = {2: (20.0, 25.0), 3: (15.5, 18.0), 4: (12.5, 14.0)}
 """Pixels a decimetre at 128 px for several people."""
 
@@ -92,7 +119,8 @@ def draw(mix: Mix, rng: np.random.Generator, identities: int, first: int = 0) ->
     scale = rng.uniform(*(mix.scale if count == 1 else SPACING[count]))
     scene = _choice(rng, mix.scenes)
     hour = "sunset" if scenes.SCENES[scene][2] and rng.random() < mix.sunset else "day"
-    framing = Framing(float(scale), float(rng.uniform(0.38, 0.46)), float(rng.normal(0, 0.22)) if count == 1 else 0.0)
+    eyes = float(rng.uniform(0.38, 0.46))
+    framing = Framing(float(scale), eyes, float(rng.normal(0, 0.22)) if count == 1 else 0.0)
     return Spec(people, scene, hour, _choice(rng, mix.styles), framing, int(rng.integers(2**31)))
 
 
@@ -103,7 +131,10 @@ def _places(spec: Spec, rng: np.random.Generator) -> list[camera.Place]:
         return [camera.Place(spec.framing.right, up)]
     step = wide / n
     offsets = (np.arange(n) - (n - 1) / 2) * step * 0.96 + rng.normal(0, 0.05 * step, n)
-    return [camera.Place(float(x), float(up + rng.normal(0, 0.22)), float(rng.uniform(-1.2, 1.2))) for x in offsets]
+    return [
+        camera.Place(float(x), float(up + rng.normal(0, 0.22)), float(rng.uniform(-1.2, 1.2)))
+        for x in offsets
+    ]
 
 
 def _to_light(display: np.ndarray) -> np.ndarray:
@@ -121,7 +152,8 @@ def _to_display(light: np.ndarray) -> np.ndarray:
 
 
 def _halve(picture: np.ndarray) -> np.ndarray:
-    return picture.reshape(picture.shape[0] // 2, 2, picture.shape[1] // 2, 2, *picture.shape[2:]).mean((1, 3))
+    height, width, *rest = picture.shape
+    return picture.reshape(height // 2, 2, width // 2, 2, *rest).mean((1, 3))
 
 
 def _majority(who: np.ndarray) -> np.ndarray:
@@ -136,16 +168,18 @@ def render(spec: Spec, size: int = 128) -> Picture:
     rng = numpy_rng(spec.seed, "render")
     inner = size * SUPERSAMPLING
     scene = scenes.draw(rng, spec.scene, spec.hour, size)
-    wide = Image.fromarray((scene.picture_HW3 * 255).astype(np.uint8)).resize((inner, inner), Image.Resampling.BICUBIC)
+    small = Image.fromarray((scene.picture_HW3 * 255).astype(np.uint8))
+    wide = small.resize((inner, inner), Image.Resampling.BICUBIC)
     background = _to_light(np.asarray(wide, np.float32) / 255).astype(np.float64)
     people = [figure.build(identity(number), look) for number, look in spec.people]
-    light, who = camera.photograph(people, _places(spec, rng), scene.light, spec.framing.scale * inner / 128, background)
+    places, scale = _places(spec, rng), spec.framing.scale * inner / 128
+    light, who = camera.photograph(people, places, scene.light, scale, background)
     picture = styles.STYLES[spec.style][0](rng, _halve(_to_display(light)).astype(np.float32))
     return Picture((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8), _majority(who))
 
 
 def describe(spec: Spec, share: float = 0.3) -> tuple[str, list[int]]:
-    """Caption of a picture and the end of each person's noun phrase; the same spec is always described alike."""
+    """Caption of a picture and the end of each person's noun phrase; a spec is always described alike."""
     pairs: list[tuple[Identity, Appearance]] = [(identity(number), look) for number, look in spec.people]
     return captions.caption(numpy_rng(spec.seed, "caption"), pairs, spec.scene, spec.hour, spec.style, share)
 
@@ -155,9 +189,21 @@ def truth(spec: Spec) -> dict[str, Any]:
     people = []
     for k, (number, look) in enumerate(spec.people):
         person = identity(number)
-        people.append({"segment": k + 1, "identity": number, "noun": person.noun,
-                       "attributes": {**person.attributes, "expression": look.expression, "garment": look.garment,
-                                      "clothes_color": look.color, "pattern": look.pattern, "hat": look.hat,
-                                      "scarf": look.scarf, "yaw": round(look.yaw, 1)}})  # fmt: skip
-    return {"scene": spec.scene, "hour": spec.hour, "style": spec.style, "people": people,
-            "framing": asdict(spec.framing)}  # fmt: skip
+        attributes = {
+            **person.attributes,
+            "expression": look.expression,
+            "garment": look.garment,
+            "clothes_color": look.color,
+            "pattern": look.pattern,
+            "hat": look.hat,
+            "scarf": look.scarf,
+            "yaw": round(look.yaw, 1),
+        }
+        people.append({"segment": k + 1, "identity": number, "noun": person.noun, "attributes": attributes})
+    return {
+        "scene": spec.scene,
+        "hour": spec.hour,
+        "style": spec.style,
+        "people": people,
+        "framing": asdict(spec.framing),
+    }

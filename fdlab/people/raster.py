@@ -33,8 +33,8 @@ def rasterise(screen_V3, triangles_T3, cut_V, jitter_T, rest_V3, height, width):
 
     screen_V3: x, y in pixels and depth (positive, smaller is nearer); perspective has been divided out.
     cut_V: a triangle's surface ends where the interpolated cut plus `jitter_T` times noise falls below zero.
-    Returns triangle_HW (int32, -1 where nothing), weights_HW2 (perspective-correct weights of the second and third
-    corner) and depth_HW.
+    Returns triangle_HW (int32, -1 where nothing), weights_HW2 (perspective-correct weights of the second and
+    third corner) and depth_HW.
     """
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 2), np.float32)

@@ -25,7 +25,8 @@ def test_rasteriser_agrees_with_a_test_of_every_pixel_against_every_triangle():
     rng = np.random.default_rng(0)
     screen = np.column_stack([rng.uniform(-4, 20, (30, 2)), rng.uniform(5, 9, 30)]).astype(np.float32)
     triangles = rng.permutation(30).reshape(10, 3).astype(np.int32)
-    found, weights, depth = rasterise(screen, triangles, np.ones(30, np.float32), np.zeros(10, np.float32), screen, 16, 16)
+    whole, smooth = np.ones(30, np.float32), np.zeros(10, np.float32)
+    found, _, depth = rasterise(screen, triangles, whole, smooth, screen, 16, 16)
     for y in range(16):
         for x in range(16):
             best, nearest = -1, np.inf
@@ -58,7 +59,8 @@ def test_shapes_stay_human():
         assert max(value for _, value in person.weights) <= 1.0
         shaped = mesh.shape(dict(person.weights))
         eyes = mesh.vertices_of(body.EYE)
-        left, right = shaped[eyes[mesh.rest_V3[eyes, 0] > 0]].mean(0), shaped[eyes[mesh.rest_V3[eyes, 0] < 0]].mean(0)
+        sided = mesh.rest_V3[eyes, 0]
+        left, right = shaped[eyes[sided > 0]].mean(0), shaped[eyes[sided < 0]].mean(0)
         assert 0.45 < left[0] - right[0] < 0.85
         assert abs(left[1] - right[1]) < 0.08
 
@@ -125,9 +127,11 @@ def test_bytes_do_not_depend_on_workers_or_interruption(tmp_path):
     for index in (17, 3):
         dataset.write_one(tmp_path / "two", "portraits", 18, 4, index, 64)
     dataset.render(tmp_path / "two", "portraits", 18, 4, size=64, workers=2, progress=False)
-    ours = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*") if p.is_file()}
-    theirs = {p.relative_to(tmp_path / "two"): p.read_bytes() for p in (tmp_path / "two").rglob("*") if p.is_file()}
-    assert ours == theirs
+    ours, theirs = (
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (tmp_path / "one", tmp_path / "two")
+    )
+    assert ours and ours == theirs
     sample = layout.read_sample(tmp_path / "one", layout.read_ids(tmp_path / "one", "all")[0])
     assert sample.image_HW3.shape == (64, 64, 3)
     for subject in sample.subjects:
