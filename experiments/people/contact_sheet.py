@@ -1,4 +1,4 @@
-"""Draw the contact sheet of the README: people, one of them in many pictures, scenes and styles, several people.
+"""Draw the contact sheet of the README: people, one of them in many pictures, styles, several people.
 
 python experiments/people/contact_sheet.py
 """
@@ -47,11 +47,8 @@ def row_of_styles(number: int) -> list[picture.Spec]:
     drawn = [picture.Spec(((number, look),), "garden", "day", style, FRAMING, 7) for style in styles.STYLES]
     together = []
     for count in (2, 3, 4):
-        mix = replace(
-            picture.MIXES["all"],
-            count=tuple(float(n == count) for n in (1, 2, 3, 4)),
-            styles={"photograph": 1.0},
-        )
+        certain = tuple(float(n == count) for n in (1, 2, 3, 4))
+        mix = replace(picture.MIXES["all"], count=certain, styles={"photograph": 1.0})
         together.append(picture.draw(mix, numpy_rng(number, "sheet-many", count), 500))
     return [*drawn, *together]
 

@@ -27,7 +27,7 @@ ADAM_SHARE = 0.07
 
 @dataclass(frozen=True)
 class Optimization:
-    """The optimiser and what goes with it; the defaults are the released scripts' but for the learning rate."""
+    """The optimiser and what goes with it; defaults are the released scripts' but for the learning rate."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-4
