@@ -64,8 +64,10 @@ class Backbone:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Backbone:
         """Move all networks, in place."""
+        # diffusers warns about any dtype that it is handed, None as well.
+        target = {"device": device} if dtype is None else {"device": device, "dtype": dtype}
         for network in self.networks().values():
-            network.to(device=device, dtype=dtype)
+            network.to(**target)
         return self
 
     @property
