@@ -163,3 +163,13 @@ def test_a_checkpoint_of_another_architecture_names_what_differs(configure: Conf
     torch.save(content, path)
     with pytest.raises(UserError, match=rf"another architecture: '{name}' is \(3,\) in it"):
         fit(configure("sdm", "name=a", "trainer.max_steps=2"))
+
+
+def test_muon_goes_on_with_the_same_bits_too(configure: Configure) -> None:
+    muon = ("model.optimizer=muon", "model.lr=0.01")
+    fit(configure("sdm", "name=a", "trainer.max_steps=2", *muon))
+    result = fit(configure("sdm", "name=a", "trainer.max_steps=4", *muon))
+    whole = fit(configure("sdm", "name=b", "trainer.max_steps=4", *muon))
+    assert_equal(state(result.run_dir), state(whole.run_dir))
+    adamw = fit(configure("sdm", "name=c", "trainer.max_steps=4"))
+    assert not files(adamw.run_dir / "model") == files(whole.run_dir / "model")
