@@ -1,0 +1,61 @@
+"""Data flows from top to bottom: a room imports only from itself and from rooms above it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "fdlab"
+ORDER = (
+    "config",
+    "assets",
+    "people",
+    "data",
+    "models",
+    "diffusion",
+    "training",
+    "evaluation",
+    "leaderboard",
+    "sweeps",
+)
+"""`cli` calls everything and is imported by nothing but __main__; single modules of the package stand above all rooms."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Rooms that a module names in its imports, those within functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "fdlab":
+            names = [f"fdlab.{alias.name}" for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("fdlab."))
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_a_room_imports_only_from_rooms_above(room: str) -> None:
+    below = set(ORDER[ORDER.index(room) + 1 :]) | {"cli"}
+    wrong = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in (PACKAGE / room).rglob("*.py")
+        for name in imports(path)
+        if name in below
+    }
+    assert not wrong
+
+
+def test_the_core_knows_no_framework() -> None:
+    """`diffusion` computes on tensors: no Lightning, Hydra, wandb or logging."""
+    banned = ("lightning", "hydra", "omegaconf", "wandb", "logging")
+    for path in (PACKAGE / "diffusion").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.split(".")[0] in banned], path
+
+
+def test_every_module_is_short() -> None:
+    long = {p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
