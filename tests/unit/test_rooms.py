@@ -21,7 +21,7 @@ ORDER = (
     "leaderboard",
     "sweeps",
 )
-"""`cli` calls everything and is imported by nothing but __main__; single modules of the package stand above all rooms."""
+"""`cli` calls everything and only __main__ imports it; the package's single modules stand above all rooms."""
 
 
 def imports(path: Path) -> Iterator[str]:
