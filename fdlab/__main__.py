@@ -5,6 +5,7 @@ A table of verbs; each is a module with `main(argv) -> exit status`.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -31,6 +32,19 @@ VERBS = {
 ERROR_FILE = "FDLAB_ERROR_FILE"
 """Environment variable of a grid's trial: where it leaves the one line that says why it failed."""
 
+ELSEWHERE = "paths.runs=DIR paths.cache=DIR (or FDLAB_RUNS, FDLAB_CACHE)"
+_FOLDER_REFUSES = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
+"""What a folder answers that cannot be used: read-only, full, another's, or none at all."""
+
 
 def verbs() -> dict[str, str]:
     """The verbs of this installation."""
@@ -43,14 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except UserError as error:
-        line = "error: " + " ".join(str(error).split())
-        print(line, file=sys.stderr)
-        _leave(line)
-        return 2
+        return _refuse(" ".join(str(error).split()))
     except KeyboardInterrupt:
         again = "fdlab " + " ".join(arguments)
         print(f"\ninterrupted; the same command goes on where this one stopped: {again}", file=sys.stderr)
         return 130
+    except OSError as error:
+        if error.errno not in _FOLDER_REFUSES:
+            _leave(f"{type(error).__name__}: {error}")
+            raise
+        where = f" '{error.filename}'" if error.filename else ""
+        return _refuse(f"cannot use{where}: {error.strerror}; choose another folder, as in {ELSEWHERE}.")
     except Exception as error:
         _leave(f"{type(error).__name__}: {error}")
         raise
@@ -79,6 +96,12 @@ def usage() -> str:
 
         Start with: python -m fdlab train +exp=sdm
         Exit status: 0 done, 1 failed, 2 the input is wrong.""").format(lines=lines)
+
+
+def _refuse(line: str) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    _leave(f"error: {line}")
+    return 2
 
 
 def _leave(line: str) -> None:

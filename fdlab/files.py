@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -23,13 +25,26 @@ def whole(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if _no_space(error):
             message = f"no space left to write '{path}'; free some, or choose another folder."
             raise UserError(message) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        # A folder that cannot be written to may not even be asked.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _no_space(error: BaseException | None) -> bool:
+    """Whether a full disk stands behind an error; writers in C++ and Rust turn the OSError into others."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if any(os.strerror(number) in str(error) for number in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -37,7 +37,13 @@ def main(argv: list[str]) -> int:
     cfg = compose(arguments.overrides)
     if arguments.cfg:
         print_config(cfg)
-    elif arguments.dry:
+        return 0
+    if cfg.evaluate:
+        from fdlab.evaluation.run import check
+
+        # Hours of training must not end at a misspelt sampler.
+        check(cfg)
+    if arguments.dry:
         _dry(cfg)
     else:
         _train(cfg, arguments.overrides)

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fdlab.data.sample import PersonSample, Subject
-from fdlab.errors import UserError
+from fdlab.errors import UserError, unknown
 from fdlab.files import write_bytes, write_json, write_text
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -50,6 +50,8 @@ def read_ids(root: Path, split: str = "all") -> list[str]:
         raise UserError(
             f"data folder '{root}' does not exist; give a folder in FastComposer's layout (data.root)."
         )
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
     names = {"all": ["image_ids.txt"], "train": ["image_ids_train.txt"], "test": ["image_ids_test.txt"]}[
         split
     ]
@@ -100,9 +102,9 @@ def read_annotation(root: Path, id: str) -> Annotation:
 
 def parse_annotation(id: str, value: dict[str, Any], path: Path | str) -> Annotation:
     """Make an annotation of a sample's JSON value; `path` is named in errors."""
-    truth = dict(value.get("truth") or {})
-    identities = {int(p["segment"]): p.get("identity") for p in truth.get("people", ())}
     try:
+        truth = dict(value.get("truth") or {})
+        identities = {int(p["segment"]): p.get("identity") for p in truth.get("people", ())}
         caption = str(value["caption"])
         subjects = []
         for segment in value.get("segments", ()):
@@ -110,7 +112,7 @@ def parse_annotation(id: str, value: dict[str, Any], path: Path | str) -> Annota
             label = int(segment["id"])
             box = (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
             subjects.append(Subject(label, int(segment["end"]), box, identities.get(label)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CorruptFile(
             f"'{path}' is not a FastComposer annotation: {type(error).__name__} {error}."
         ) from None

@@ -171,6 +171,13 @@ def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list
     return [*rows, main]
 
 
+def check_weights(cfg: Any) -> None:
+    """Look for the weights that the sampler needs beside those that the run trains. Raises: UserError."""
+    for kind in guiders.needs(cfg.sampler.guider):
+        if kind != trained_kind(cfg):
+            _needed(cfg, kind, weights(cfg, kind, cfg[kind]))
+
+
 def baseline(sampler: Mapping[str, Any], guider: Mapping[str, Any]) -> dict[str, Any]:
     """The main sampler's settings with another guider and its options."""
     from fdlab.evaluation.methods import SHARED

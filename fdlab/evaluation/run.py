@@ -25,7 +25,7 @@ from fdlab.evaluation import (
 )
 from fdlab.evaluation.benchmarks import Benchmark
 from fdlab.evaluation.measuring import Extractors, References
-from fdlab.evaluation.rows import Row, standard
+from fdlab.evaluation.rows import Row, check_weights, standard
 from fdlab.files import write_text
 
 MAIN, OTHERS = "evaluation", "evaluation/rows"
@@ -71,6 +71,15 @@ def evaluate(
     title = f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {len(todo)} pictures a method"
     table.show(records, title)
     return records
+
+
+def check(cfg: Any) -> None:
+    """Look for what the evaluation of a training will need, before the training begins. Raises: UserError."""
+    if cfg.benchmark.kind not in KINDS:
+        raise unknown("benchmark.kind", str(cfg.benchmark.kind), KINDS)
+    if cfg.benchmark.kind == "folder":
+        open_benchmark(cfg)
+    check_weights(cfg)
 
 
 def open_benchmark(cfg: Any) -> Benchmark:

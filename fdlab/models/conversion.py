@@ -213,8 +213,9 @@ def export_released(file: Path | str, backbone: Backbone) -> None:
     if Path(file).suffix == ".safetensors":
         write_weights(Path(file), flat)
         return
-    with whole(file) as temporary:
-        torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}, temporary)
+    # Through Python's stream, since torch's own writer does not say that the disk is full.
+    with whole(file) as temporary, temporary.open("wb") as stream:
+        torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}, stream)
 
 
 @dataclass(frozen=True)

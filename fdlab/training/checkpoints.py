@@ -33,8 +33,9 @@ def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> Non
         "optimizer": {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state},
         "average": module.averaging.state(),
     }
-    with whole(path) as temporary:
-        torch.save(state, temporary)
+    # Through Python's stream, since torch's own writer does not say that the disk is full.
+    with whole(path) as temporary, temporary.open("wb") as stream:
+        torch.save(state, stream)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["trian"], "unknown command 'trian'; allowed: .*Did you mean 'train'?"),
         (["train", "+exp=sdx"], "unknown experiment 'sdx'"),
         (["train", "--dri"], "unknown option '--dri'; allowed: .* Did you mean '--dry'?"),
-        (["train", "--cfg", "hydra"], "invalid choice: 'hydra'"),
+        (["train", "--cfg", "hydra"], "unknown --cfg 'hydra'; allowed: job"),
         (["train", "-m", "model.lr=1e-4,x"], "model.lr=x: a number is needed"),
     ],
 )
@@ -88,6 +88,16 @@ def test_an_interruption_says_how_to_go_on(
     verb_raising(KeyboardInterrupt(), monkeypatch)
     assert program.main(["train", "+exp=sdm"]) == 130
     assert "goes on where this one stopped: fdlab train +exp=sdm" in capsys.readouterr().err
+
+
+def test_a_folder_that_refuses_is_the_users_to_change(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb_raising(PermissionError(13, "Permission denied", "/there/x"), monkeypatch)
+    assert program.main(["train"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: cannot use '/there/x': Permission denied; choose another"
+    )
 
 
 def test_our_own_faults_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,21 +9,6 @@ import pytest
 from fdlab.__main__ import main
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Overrides for a backbone so small that a step takes milliseconds."""
-    from fdlab.models.backbone import save_backbone
-    from fdlab.models.tiny import tiny_backbone
-
-    folder = tmp_path_factory.mktemp("backbone")
-    backbone = tiny_backbone()
-    save_backbone(folder / "tiny", backbone)
-    sizes = {"image_size": backbone.image_size, "reference_size": 24, "max_tokens": 32}
-    paths = {"path": folder / "tiny", "base": "null", "tdm": "null", "sdm": "null"}
-    keys = [f"backbone.{key}={value}" for key, value in {**paths, **sizes}.items()]
-    return [*keys, "init=base", "trainer=smoke", "data.num=16", "evaluate=false", "trainer.accelerator=cpu"]
-
-
 def test_dry_says_what_would_happen_and_touches_nothing(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,3 +48,14 @@ def test_a_grid_lists_a_failure_goes_on_and_repeats_nothing(
     assert f"[2/2] init=base: finished before ({done_before})" in shown
     assert f"FAILED: '{bad}' holds no part of a model" in shown
     assert "1 of 2 trials done, 1 failed" in shown
+
+
+def test_what_the_evaluation_needs_is_looked_for_before_the_training(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["+exp=sdm", *tiny, "evaluate=true", f"paths.runs={tmp_path}"]
+    assert main(["train", *overrides, "sampler.guider=snff", "tdm=base"]) == 2
+    assert "unknown guider 'snff'" in capsys.readouterr().err
+    assert main(["train", *overrides]) == 2
+    assert "ships no TDM; give tdm=FOLDER" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

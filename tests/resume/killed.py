@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -62,8 +62,9 @@ def within_step(step: int) -> Callable[[], None]:
 
 
 def while_writing_checkpoint() -> None:
-    def half(state: Any, path: Path) -> None:
-        path.write_bytes(b"PK" * 5000)
+    def half(state: Any, stream: BinaryIO) -> None:
+        stream.write(b"PK" * 5000)
+        stream.flush()
         die()
 
     checkpoints.torch.save = half  # type: ignore[attr-defined]

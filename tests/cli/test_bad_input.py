@@ -1,0 +1,151 @@
+"""Data, weights and disks that are not as they should be: one line, status 2, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdlab.__main__ import main
+from fdlab.data.layout import write_ids, write_sample
+from fdlab.data.sample import PersonSample, Subject
+
+CAPTION = "a woman and a man on a beach"
+ENDS = (7, 17)
+NUM = 6
+NAMED = "s00003"
+
+Break = Callable[[Path], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound data folder: pictures of two people each."""
+    root = tmp_path / "data"
+    for index in range(NUM):
+        image_HW3 = np.random.default_rng(index).integers(0, 255, (64, 64, 3), np.uint8)
+        segments_HW = np.zeros((64, 64), np.uint8)
+        segments_HW[10:50, 4:28], segments_HW[10:50, 36:60] = 1, 2
+        subjects = (Subject(1, ENDS[0], (4, 10, 28, 50)), Subject(2, ENDS[1], (36, 10, 60, 50)))
+        write_sample(root, PersonSample(f"s{index:05d}", CAPTION, image_HW3, segments_HW, subjects))
+    write_ids(root, [f"s{index:05d}" for index in range(NUM)])
+    return root
+
+
+def command(tiny: list[str], folder: Path, *more: str) -> list[str]:
+    keys = [key for key in tiny if not key.startswith("data.num=")]
+    mine = ["data=fastcomposer", f"data.root={folder}", "data.cache_latents=true", "name=x"]
+    mine += ["trainer.max_steps=1", "trainer.sample_every=0", f"paths.runs={folder.parent / 'runs'}"]
+    return ["train", "+exp=sdm", *keys, *mine, f"paths.cache={folder.parent / 'cache'}", *more]
+
+
+def file(folder: Path, suffix: str) -> Path:
+    return folder / NAMED[:5] / f"{NAMED}{suffix}"
+
+
+def cut_picture(folder: Path) -> None:
+    path = file(folder, ".png")
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def no_person(folder: Path) -> None:
+    segments_HW = np.load(file(folder, ".npy"))
+    segments_HW[segments_HW == 2] = 0
+    np.save(file(folder, ".npy"), segments_HW)
+
+
+def no_json_entry(folder: Path) -> None:
+    (folder / "dataset.json").write_text('{"kind": "people", "num": 6}')
+    value = json.loads(file(folder, ".json").read_text())
+    file(folder, ".json").write_text(json.dumps({**value, "segments": value["segments"][:1]}))
+
+
+def long_caption(folder: Path) -> None:
+    value = json.loads(file(folder, ".json").read_text())
+    before = "a picture with " + "very " * 60
+    for segment in value["segments"]:
+        segment["end"] += len(before)
+    file(folder, ".json").write_text(json.dumps({**value, "caption": before + value["caption"]}))
+
+
+FAULTS: list[tuple[str, Break, str]] = [
+    ("a corrupt picture", cut_picture, f"{NAMED}.png' is corrupt"),
+    ("a picture that is not there", lambda d: file(d, ".png").unlink(), f"picture '{NAMED}' is missing"),
+    ("a mask that is not there", lambda d: file(d, ".npy").unlink(), f"{NAMED}.npy' is missing"),
+    ("half a json", lambda d: file(d, ".json").write_text('{"caption"'), f"{NAMED}.json' is no JSON"),
+    ("a json that is a list", lambda d: file(d, ".json").write_text("[1]"), f"{NAMED}.json' is not a FastC"),
+    ("no list of ids", lambda d: (d / "image_ids_train.txt").unlink(), "only half written"),
+    ("a person without pixels", no_person, "subject 2 of the caption has no pixel"),
+    ("a mask without its person", no_json_entry, f"'{NAMED}': mask 2 has no person"),
+    ("a subject past the last token", long_caption, f"sample '{NAMED}'"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+def test_bad_data_are_named(
+    spoil: Break, said: str, tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(folder)
+    assert main(command(tiny, folder)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert said in error
+
+
+def test_a_corrupt_picture_is_skipped_where_the_user_says_so(
+    tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_picture(folder)
+    assert main(command(tiny, folder, "data.skip_corrupt=true")) == 0
+    assert (folder.parent / "runs" / "sdm" / "x" / "model").is_dir()
+    # What was prepared with permission does not pass without it.
+    assert main(command(tiny, folder, "name=y")) == 2
+    assert f"{NAMED}.png' is corrupt" in capsys.readouterr().err
+
+
+def test_more_subjects_than_allowed(
+    tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tiny, folder, "data.max_subjects=1")) == 2
+    assert "has 2 subjects; at most 1 are allowed (data.max_subjects)" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_is_a_file(
+    tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tiny, folder / "image_ids.txt")) == 2
+    assert "image_ids.txt' does not exist" in capsys.readouterr().err
+
+
+def test_pickled_weights_are_refused(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text("{}")
+    (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    assert main(["train", "+exp=tdm", *tiny, f"backbone.unet={tmp_path / 'unet'}", "--dry"]) == 2
+    assert "pickled weights are never loaded" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tiny, folder)) == 0
+    checkpoints = folder.parent / "runs" / "sdm" / "x" / "checkpoints"
+    before = (checkpoints / "last.ckpt").read_bytes()
+    full = checkpoints / f".step-2.ckpt.{os.getpid()}.tmp"
+    real = type(full).open
+
+    def opened(path: Path, *arguments: object, **named: object) -> object:
+        return real(Path("/dev/full") if path == full else path, *arguments, **named)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(full), "open", opened)
+        assert main(command(tiny, folder, "trainer.max_steps=2")) == 2
+    assert "no space left to write" in capsys.readouterr().err
+    assert (checkpoints / "last.ckpt").read_bytes() == before
+    assert main(command(tiny, folder, "trainer.max_steps=2")) == 0
