@@ -88,8 +88,9 @@ def _export(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from fdlab.models.conversion import describe
 
+    rows = describe(args.path)
     print(f"{'part':<14} {'class':<30} {'tensors':>8} {'parameters':>13}  precision")
-    for row in describe(args.path):
+    for row in rows:
         print(f"{row.part:<14} {row.class_name:<30} {row.tensors:>8,} {row.parameters:>13,}  {row.dtypes}")
     return 0
 

@@ -6,9 +6,10 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from fdlab.cli.options import parser
+from fdlab.cli.options import parser, positive
 
 MIXES = ("portraits", "scenes", "all")
+SPLITS = ("all", "train", "test")
 
 
 def main(argv: list[str]) -> int:
@@ -25,17 +26,17 @@ def _arguments() -> argparse.ArgumentParser:
         "folder", type=Path, help="where to; an interrupted rendering goes on where it stopped"
     )
     render.add_argument("--mix", choices=MIXES, default="all", help="what to show (default: all)")
-    render.add_argument("--num", type=int, default=1000, help="pictures (default: 1000)")
+    render.add_argument("--num", type=positive, default=1000, help="pictures (default: 1000)")
     render.add_argument("--seed", type=int, default=0, help="of people and pictures (default: 0)")
-    render.add_argument("--size", type=int, default=128, help="pixels a side (default: 128)")
+    render.add_argument("--size", type=positive, default=128, help="pixels a side (default: 128)")
     render.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     check = verbs.add_parser("check", help="read every sample and name the first that is wrong")
     stats = verbs.add_parser("stats", help="count pictures, subjects and words")
     for verb in (check, stats):
         verb.add_argument("folder", type=Path, help="folder in FastComposer's layout")
-        verb.add_argument("--split", default="all", help="all, train or test (default: all)")
+        verb.add_argument("--split", choices=SPLITS, default="all", help="ids to read (default: all)")
     check.add_argument(
-        "--max-subjects", type=int, default=4, help="most subjects a picture may have (default: 4)"
+        "--max-subjects", type=positive, default=4, help="most subjects a picture may have (default: 4)"
     )
     check.add_argument(
         "--skip-corrupt", action="store_true", help="list what cannot be read in place of stopping"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fdlab.config.locate import groups, options
 from fdlab.errors import UserError, unknown
@@ -18,6 +18,12 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(f"{start}-"):
             raise unknown("option", message.removeprefix(start).split()[0], self._option_string_actions)
         raise UserError(f"{message}; see {self.prog} --help.")
+
+    # The one place where argparse still knows what was given and what is allowed.
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = argparse._get_action_name(action) if action.option_strings else f"{self.prog} command"
+            raise unknown(str(name), str(value), action.choices)
 
 
 def parser(verb: str, description: str, epilog: str = "") -> Parser:
@@ -37,6 +43,13 @@ def configurable(verb: str, description: str, example: str) -> Parser:
     made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="--cfg job shows every key")
     made.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
     return made
+
+
+def positive(text: str) -> int:
+    """An argument's type: a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
 
 
 def choices() -> str:

@@ -53,12 +53,25 @@ def draw(cfg: Any) -> list[Path]:
             f"the prompt has {num_markers} markers <|image|>, but {len(cfg.subjects)} subjects are given; "
             "write one marker behind the words of each subject."
         )
+    if num_markers > cfg.data.max_subjects:
+        raise UserError(
+            f"the prompt has {num_markers} subjects; at most {cfg.data.max_subjects} are allowed,"
+            " as many as the models learnt to tell apart (data.max_subjects)."
+        )
     out, device = Path(cfg.out), _device()
     sampler, needed = plain(cfg.sampler), guiders.needs(cfg.sampler.guider)
     if num_markers and "sdm" not in needed:
         raise UserError(
             f"sampler '{sampler['guider']}' draws no given subject; choose another, as in sampler=snf_demo."
         )
+    if not num_markers and "sdm" in needed:
+        raise UserError(
+            f"sampler '{sampler['guider']}' draws given subjects, and the prompt has no marker <|image|>; "
+            "write one and give subjects=[a.jpg], or choose sampler=tdm."
+        )
+    for photo in cfg.subjects:
+        if not Path(photo).expanduser().is_file():
+            raise UserError(f"photo '{photo}' does not exist.")
     found = {kind: weights(cfg, kind, cfg[kind]) for kind in needed}
     for kind, model in found.items():
         if model is None:
@@ -109,8 +122,6 @@ def _subject(out: Path, index: int, photo: Path) -> Subject:
     from fdlab.evaluation.faces import FaceDetector, largest
     from fdlab.evaluation.generation import write_png
 
-    if not photo.is_file():
-        raise UserError(f"photo '{photo}' does not exist.")
     try:
         with Image.open(photo) as opened:
             image_HW3 = np.array(ImageOps.exif_transpose(opened).convert("RGB"))

@@ -29,6 +29,24 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "nothing" in capsys.readouterr().err
 
 
-def test_an_unknown_subcommand_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "rendr"]) == 2
-    assert "invalid choice: 'rendr'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["rendr"],
+            "unknown fdlab data command 'rendr'; allowed: check, render, stats. Did you mean 'render'?",
+        ),
+        (["render", "x", "--mix", "scene"], "unknown --mix 'scene'; allowed: all, portraits, scenes."),
+        (
+            ["stats", "x", "--split", "tset"],
+            "unknown --split 'tset'; allowed: all, test, train. Did you mean 'test'?",
+        ),
+        (["render", "x", "--num", "0"], "argument --num: '0' is not a whole number from 1"),
+    ],
+)
+def test_a_wrong_word_is_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
