@@ -20,7 +20,7 @@ from fdlab.errors import unknown
 from fdlab.people import appearance, picture, scenes, styles
 from fdlab.people.appearance import Appearance
 from fdlab.people.captions import article
-from fdlab.people.dataset import HELD_OUT, VERSION, png_bytes
+from fdlab.people.dataset import HELD_OUT, VERSION, ignore_interrupts, png_bytes
 from fdlab.people.identity import identity
 from fdlab.randomness import numpy_rng
 
@@ -183,7 +183,7 @@ def render(root: Path | str, name: str, workers: int = 0) -> None:
     total = SUBJECTS * (1 + len(PROMPTS))
     workers = workers or os.cpu_count() or 1
     if workers > 1:
-        with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
+        with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), ignore_interrupts) as pool:
             for _ in track(_counted(pool.imap_unordered(_write_subject, jobs)), f"rendering {name}", total):
                 pass
     else:

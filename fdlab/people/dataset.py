@@ -10,6 +10,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,11 @@ def write_one(root: Path, mix: str, num: int, seed: int, index: int, size: int) 
     files.write_text(base.with_suffix(".json"), json.dumps(record))
 
 
+def ignore_interrupts() -> None:
+    """In a worker: leave Ctrl-C to the process that waits, which then ends the workers quietly."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _write_chunk(job: Job) -> int:
     root, mix, num, seed, size, first, last = job
     for index in range(first, last):
@@ -120,7 +126,7 @@ def render(
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     if workers > 1:
         # A forked worker would inherit locks of torch's threads; a spawned one imports what it needs.
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        with multiprocessing.get_context("spawn").Pool(workers, ignore_interrupts) as pool:
             _drain(pool.imap_unordered(_write_chunk, jobs), num, progress)
     else:
         _drain(map(_write_chunk, jobs), num, progress)
