@@ -47,12 +47,8 @@ def ship_model(kind: str, run: Path) -> None:
     model = run / "model"
     parts: dict[str, Any] = {part: load_part(part, model / part) for part in MODELS[kind]}
     scheduler = load_part("scheduler", model / "scheduler")
-    with whole_folder(NANO / kind) as temporary:
-        save_backbone(temporary / "m", Backbone(name="nano", scheduler_config=scheduler, **parts), half=True)
-        for path in (temporary / "m").iterdir():
-            path.rename(temporary / path.name)
-        (temporary / "m").rmdir()
-        shutil.copy(model / "training.json", temporary / "training.json")
+    save_backbone(NANO / kind, Backbone(name="nano", scheduler_config=scheduler, **parts), half=True)
+    shutil.copy(model / "training.json", NANO / kind / "training.json")
 
 
 def manifest() -> dict[str, dict[str, str]]:
@@ -62,8 +58,8 @@ def manifest() -> dict[str, dict[str, str]]:
     }
     for name, (source, licence, _) in FACES.items():
         found[f"faces/{name}"] = (source, licence, "experiments/assets/make_faces.py")
-    for path in sorted((assets.ROOT / "faces").glob("LICENSE*")):
-        found[f"faces/{path.name}"] = ("licence text", "as it says", "its authors")
+    for path in sorted(assets.ROOT.glob("*/LICENSE*")):
+        found[path.relative_to(assets.ROOT).as_posix()] = ("licence text", "as it says", "its authors")
     for path in sorted(NANO.iterdir()):
         if path.name.startswith("."):
             continue
