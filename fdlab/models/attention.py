@@ -94,7 +94,7 @@ class CrossAttentionMaps(Sequence[Tensor]):
         loss = noise_loss(...) + localization_loss(list(maps), ...)
 
     A sequence of the last call's maps, one an attention layer from input to output: (B, heads, positions,
-    tokens) fp32.
+    tokens) fp32. It may be entered again, as often as one likes.
 
     `blocks`: "middle five", an odd number of middle blocks, "all", or block names (`down_blocks.1`). On
     leaving, the UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
@@ -112,15 +112,16 @@ class CrossAttentionMaps(Sequence[Tensor]):
             for block in self.blocks
             for name in _cross_attentions(unet.get_submodule(block))
         ]
-        self._captured: list[CaptureProcessor] = []
+        # The same ones whenever this is entered: a compiled UNet is compiled anew for every new processor.
+        self._captured = [CaptureProcessor() for _ in self.names]
         self._before: list[tuple[Any, Any]] = []
         self._checkpointed: list[Any] = []
 
     def __enter__(self) -> CrossAttentionMaps:
         if self._before:
             raise RuntimeError("CrossAttentionMaps is already capturing; leave it first.")
-        self._captured = [CaptureProcessor() for _ in self.names]
         for name, processor in zip(self.names, self._captured, strict=True):
+            processor.probs_BHQL = None
             attn: Any = self.unet.get_submodule(name)
             self._before.append((attn, attn.processor))
             attn.set_processor(processor)

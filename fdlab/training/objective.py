@@ -6,6 +6,7 @@ Draws come from one CPU generator a step and rank, in a fixed order, so that dev
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,6 @@ class SubjectSettings:
     masked_loss_per_sample: bool = True
     """True: a coin a sample, mean over its mask. False, as released: a coin a batch, mean over all pixels."""
     localization_weight: float = 1e-3
-    localization_blocks: int = 5
     localization_normalize: bool = False
 
 
@@ -70,6 +70,8 @@ class SubjectNetworks:
     text_encoder: nn.Module
     image_encoder: nn.Module
     fusion: nn.Module
+    maps: CrossAttentionMaps | None = None
+    """Of the UNet's cross-attention, where it is to be localized."""
 
 
 def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, generator: torch.Generator) -> Noised:
@@ -137,14 +139,8 @@ def subject_augmented_losses(
     obj_BND = embed_references(networks.image_encoder, batch["references_BN3HW"])
     ctx_BLD = networks.fusion(text_BLD, obj_BND, batch["subject_token_BL"], valid_BN)
 
-    localized = subjects.localization_weight > 0 and subjects.localization_blocks > 0
-    denoise = UNetDenoiser(networks.unet)
-    if localized:
-        with CrossAttentionMaps(networks.unet, subjects.localization_blocks) as captured:
-            output_BCHW = denoise(noised.z_BCHW, noised.t_B, ctx_BLD)
-        maps = list(captured)
-    else:
-        output_BCHW = denoise(noised.z_BCHW, noised.t_B, ctx_BLD)
+    with networks.maps or nullcontext():
+        output_BCHW = UNetDenoiser(networks.unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
     noise = masked_noise_loss(
         output_BCHW,
         noised.target_BCHW,
@@ -155,10 +151,14 @@ def subject_augmented_losses(
         normalized=subjects.masked_loss_per_sample,
         weight_B=noised.weight_B,
     )
-    if not localized:
+    if networks.maps is None:
         return {"loss": noise}
     localization = localization_loss(
-        maps, batch["mask_BNHW"], batch["token_index_BN"], valid_BN, subjects.localization_normalize
+        list(networks.maps),
+        batch["mask_BNHW"],
+        batch["token_index_BN"],
+        valid_BN,
+        subjects.localization_normalize,
     )
     return {
         "loss": noise + subjects.localization_weight * localization,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import sdm_choice, select
 from fdlab.training.denoising import DenoisingTraining
@@ -58,14 +59,15 @@ class SDM(DenoisingTraining):
             masked_loss=masked_loss,
             masked_loss_per_sample=masked_loss_mode == "sample",
             localization_weight=localization_weight,
-            localization_blocks=localization_blocks,
             localization_normalize=localization_normalize,
         )
+        localized = localization_weight > 0 and localization_blocks > 0
+        self.maps = CrossAttentionMaps(backbone.unet, localization_blocks) if localized else None
         self.start(select(backbone, sdm_choice(train_image_blocks)))
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
         """Noise loss under the augmented captions, and localization."""
         b = self.backbone
-        networks = SubjectNetworks(b.unet, b.text_encoder, b.image_encoder, b.fusion)
+        networks = SubjectNetworks(b.unet, b.text_encoder, b.image_encoder, b.fusion, self.maps)
         z0_BCHW = self.latents(batch)
         return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, generator)

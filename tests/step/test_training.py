@@ -168,7 +168,8 @@ def losses_of(
     sdm: SDM, batch: dict[str, Any], seed: int = 0, common: dict | None = None, **subjects: Any
 ) -> dict:
     networks = SubjectNetworks(
-        *(getattr(sdm.backbone, n) for n in ("unet", "text_encoder", "image_encoder", "fusion"))
+        *(getattr(sdm.backbone, n) for n in ("unet", "text_encoder", "image_encoder", "fusion")),
+        maps=sdm.maps if subjects.get("localization_weight", 1.0) > 0 else None,
     )
     return objective.subject_augmented_losses(
         batch,

@@ -135,6 +135,19 @@ def test_processors_come_back_after_an_error(unet: UNet2DConditionModel) -> None
         CrossAttentionMaps(unet)[0]
 
 
+def test_entered_again_it_brings_the_same_processors(unet: UNet2DConditionModel) -> None:
+    maps = CrossAttentionMaps(unet, 3)
+    seen = []
+    for _ in range(2):
+        with torch.no_grad(), maps:
+            with pytest.raises(RuntimeError, match="no maps yet"):
+                maps[0]
+            call(unet)
+            seen.append(list(unet.attn_processors.values()))
+        assert len(list(maps)) == len(maps) > 0
+    assert all(one is other for one, other in zip(*seen, strict=True))
+
+
 def test_bf16_keeps_fp32_maps(tmp_path: Path, unet: UNet2DConditionModel) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), CrossAttentionMaps(unet) as maps:
         call(unet)
