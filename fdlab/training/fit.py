@@ -24,6 +24,7 @@ from fdlab.files import write_json
 from fdlab.models.backbone import Backbone
 from fdlab.models.parts import whole_folder
 from fdlab.training import checkpoints, samples
+from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.initial import TRAINING, Start, load_start
@@ -68,12 +69,15 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
         stop=0,
         num_workers=int(cfg.trainer.num_workers),
     )
-    callbacks = []
+    callbacks: list[Any] = []
     if int(cfg.trainer.sample_every) > 0:
         grid = grid or default_grid(cfg, module, source, root)
         callbacks.append(DrawGrids(folder / "samples", grid, int(cfg.trainer.sample_every)))
     if cfg.trainer.get("compile"):
         start.backbone.unet.compile()
+        callbacks.append(
+            CheckCompiled(start.backbone.unet, int(cfg.trainer.batch_size), int(start.backbone.max_tokens))
+        )
     values = json.loads(json.dumps(_plain(cfg)))
     loggers = make_loggers(cfg.logger, folder / "wandb", str(cfg.experiment), str(cfg.name), values)
     seconds = run(module, data, loop_settings(cfg), folder, state, callbacks, loggers)

@@ -24,6 +24,7 @@ from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.training import objective
 from fdlab.training.averaging import Averaging
 from fdlab.training.callbacks import curves
+from fdlab.training.callbacks.compiled import gradients, wrong_parameters
 from fdlab.training.fit import describe, fit
 from fdlab.training.initial import load_start
 from fdlab.training.module import Optimization
@@ -338,3 +339,23 @@ def test_curves_are_cut_at_the_checkpoint(tmp_path: Path) -> None:
     curves.append(path, {"step": 3, "seconds": 9, "loss": 0.5})
     assert [row["step"] for row in rows(path)] == ["1", "2", "3"]
     assert curves.cut(path, 0) == 0.0 and not path.exists()
+
+
+def test_a_compiled_denoiser_must_learn_what_the_plain_one_learns(sdm: SDM) -> None:
+    """A faithful compiler passes; one that loses a block's gradient is named, before anything is learned."""
+    unet = sdm.backbone.unet
+
+    def lossy(z_BCHW: torch.Tensor, *arguments: Any, **options: Any) -> tuple[torch.Tensor]:
+        handle = unet.mid_block.register_forward_hook(lambda *call: call[2].detach() + 0 * call[2])
+        (output,) = unet.forward(z_BCHW, *arguments, **options)
+        handle.remove()
+        return (output,)
+
+    wanted = gradients(unet, unet.forward, 4, 12)
+    assert wrong_parameters(gradients(unet, unet.forward, 4, 12), wanted) == []
+    wrong = wrong_parameters(gradients(unet, lossy, 4, 12), wanted)
+    assert any(name.startswith("mid_block") for name in wrong)
+    assert not any(name.startswith("up_blocks") for name in wrong)
+    assert all(p.grad is None for p in unet.parameters())
+    nans = {name: torch.full_like(g, torch.nan) for name, g in wanted.items()}
+    assert wrong_parameters(nans, wanted)

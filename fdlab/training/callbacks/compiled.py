@@ -1,0 +1,73 @@
+"""A compiled denoiser has to learn what an uncompiled one learns: compare the two before the first step.
+
+torch's compiler has produced wrong gradients in silence; on a CPU, torch 2.13 did so for two thirds of this
+project's nano UNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from fdlab.errors import UserError
+
+TOLERANCE = 0.5
+"""Largest relative difference of one parameter's gradient; bf16 gives about 0.1, a wrong kernel 1."""
+SMALLEST = 1e-3
+"""Share of the whole gradient's norm below which a parameter's is left to rounding."""
+
+Gradients = dict[str, Tensor]
+
+
+def gradients(unet: nn.Module, call: Callable[..., Any], batch_size: int, num_tokens: int) -> Gradients:
+    """Gradient of a fixed loss by parameter, where `call` is the UNet, compiled or not; leaves none
+    behind."""
+    config: Any = unet.config
+    size, device = config.sample_size, next(unet.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    shapes = (
+        (batch_size, config.in_channels, size, size),
+        (batch_size, num_tokens, config.cross_attention_dim),
+        (batch_size, config.out_channels, size, size),
+    )
+    z_BCHW, ctx_BLD, target_BCHW = (torch.randn(s, generator=generator).to(device) for s in shapes)
+    t_B = torch.linspace(1, 999, batch_size).long().to(device)
+    output_BCHW = call(z_BCHW, t_B, encoder_hidden_states=ctx_BLD, return_dict=False)[0]
+    learning = {name: p for name, p in unet.named_parameters() if p.requires_grad}
+    loss = (output_BCHW.float() - target_BCHW).square().mean()
+    return dict(zip(learning, torch.autograd.grad(loss, list(learning.values())), strict=True))
+
+
+def wrong_parameters(found: Gradients, wanted: Gradients) -> list[str]:
+    """Names whose gradient differs by more than rounding, or is no number, the worst first."""
+    whole = float(torch.stack([g.float().norm() for g in wanted.values()]).norm())
+    errors = {
+        name: float((found[name].float() - g.float()).norm() / g.float().norm())
+        for name, g in wanted.items()
+        if float(g.float().norm()) > SMALLEST * whole
+    }
+    return sorted((n for n, e in errors.items() if not e <= TOLERANCE), key=lambda n: -errors[n])
+
+
+class CheckCompiled(lightning.Callback):
+    """Refuse a compiled UNet whose gradients are not those of the same UNet uncompiled."""
+
+    def __init__(self, unet: nn.Module, batch_size: int, num_tokens: int) -> None:
+        self.unet, self.batch_size, self.num_tokens = unet, batch_size, num_tokens
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Lightning's hook. Raises: UserError where they differ."""
+        shape = self.batch_size, self.num_tokens
+        with trainer.precision_plugin.forward_context():
+            wanted = gradients(self.unet, self.unet.forward, *shape)
+            found = gradients(self.unet, self.unet, *shape)
+        wrong = wrong_parameters(found, wanted)
+        if wrong:
+            raise UserError(
+                f"trainer.compile=true: here torch {torch.__version__} compiles the denoiser wrongly ("
+                f"{len(wrong)} of {len(wanted)} gradients, {wrong[0]} first); use trainer.compile=false."
+            )
