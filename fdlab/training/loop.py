@@ -154,6 +154,8 @@ class quiet(warnings.catch_warnings):
         )
         # Frozen networks are in evaluation mode on purpose.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # torch.compile on diffusers' version checks, which do not change.
+        warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`.*")
         # Lightning 2.6 against torch 2.13, inside Lightning.
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
         self._levels = {
