@@ -23,7 +23,7 @@ VERBS = {
     "sample": "draw given people in a new scene",
     "evaluate": "score models on a benchmark",
     "leaderboard": "every record below the folders, as a table",
-    "data": "render, prepare, check, count or convert data",
+    "data": "render people, check or count pictures",
     "checkpoint": "import, export or look at weights",
     "doctor": "versions, devices, weights found, what is missing and how to get it",
 }

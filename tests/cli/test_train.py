@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,14 @@ def test_what_the_evaluation_needs_is_looked_for_before_the_training(
     assert main(["train", *overrides]) == 2
     assert "ships no TDM; give tdm=FOLDER" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_keeps_curves_and_grids_offline(tiny: list[str], tmp_path: Path) -> None:
+    line = ["train", "+exp=tdm", *tiny, f"paths.runs={tmp_path}", "name=x", "logger=wandb"]
+    command = [sys.executable, "-m", "fdlab", *line, "logger.mode=offline", "trainer.sample_every=1"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "tdm" / "x" / "wandb").rglob("run-*.wandb")
+    assert b"loss" in run.read_bytes()
+    assert list(run.parent.rglob("media/images/samples_*.png"))
