@@ -6,7 +6,7 @@ Axes: B batch, L tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class Conditioning:
     null_BLD: Tensor
     text_BLD: Tensor
     augmented_BLD: Tensor | None = None
+    _stacked: dict[tuple[str, ...], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.null_BLD.shape[0] == 1:
@@ -45,6 +46,20 @@ class Conditioning:
         if context is None:
             raise UserError("this sampler needs subjects, but no subject-augmented embedding was given.")
         return context
+
+    @property
+    def subject_token_BL(self) -> Tensor:
+        """Marks the tokens at which subjects were fused in: all others are the text's to the last bit."""
+        return (self.get("augmented") != self.text_BLD).any(-1)
+
+    def stacked(self, *names: str) -> Tensor:
+        """The named embeddings one after the other, (len(names) B, L, D).
+
+        The same tensor at every call, so that a denoiser may keep what it computes from it.
+        """
+        if names not in self._stacked:
+            self._stacked[names] = torch.cat([self.get(name) for name in names])
+        return self._stacked[names]
 
     def repeat(self, num: int) -> Conditioning:
         """Each row `num` times in a row: several images a prompt."""

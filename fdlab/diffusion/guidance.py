@@ -35,10 +35,16 @@ def rescale(guided_BCHW: Tensor, target_BCHW: Tensor, amount: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Guidance:
-    """How a base and a target prediction become one: guidance of `scale`, rescaled by `rescale`."""
+    """How a base and a target prediction become one: guidance of `scale`, rescaled by `rescale`.
+
+    Only in steps from `first_step` to `last_step` (None: to the end), both inclusive: early guidance costs
+    variety, late guidance does nothing (Kynkaanniemi et al. 2024, section 3).
+    """
 
     scale: float
     rescale: float = 0.0
+    first_step: int = 0
+    last_step: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale >= 0):
@@ -47,6 +53,22 @@ class Guidance:
             )
         if not 0.0 <= self.rescale <= 1.0:
             raise UserError(f"guidance_rescale is {self.rescale}; it must lie in [0, 1] (0 is off).")
+
+    @classmethod
+    def between(cls, scale: float, rescale: float, start: float, end: float, num_steps: int) -> Guidance:
+        """Guidance from the fraction `start` of the steps to the fraction `end`; 0 <= start < end <= 1."""
+        if not 0.0 <= start < end <= 1.0:
+            raise UserError(
+                f"guidance_start is {start} and guidance_end {end};"
+                " allowed: 0 <= guidance_start < guidance_end <= 1."
+            )
+        last_step = None if end == 1.0 else math.ceil(round(end * num_steps, 6)) - 1
+        return cls(scale, rescale, math.ceil(round(start * num_steps, 6)), last_step)
+
+    def at(self, step: int) -> Guidance:
+        """The guidance of a step: this one, or none (scale 1) outside the interval."""
+        inside = self.first_step <= step and (self.last_step is None or step <= self.last_step)
+        return self if inside else Guidance(1.0)
 
     @property
     def needs_base(self) -> bool:

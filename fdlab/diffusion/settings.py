@@ -22,6 +22,8 @@ class SamplerSettings:
     num_steps: int = 50
     guidance_scale: float = 5.0
     guidance_rescale: float = 0.0
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
     spacing: str | None = None
     eta: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
@@ -33,14 +35,13 @@ class SamplerSettings:
             raise UserError(
                 f"a sampler needs the key 'guider'; allowed: {', '.join(sorted(guiders.GUIDERS))}."
             )
-        shared = {item.name for item in fields(cls)} - {"options"}
         allowed = guiders.options(mapping["guider"])
         for key in mapping:
-            if key not in shared and key not in allowed:
-                raise unknown(f"key of sampler '{mapping['guider']}'", str(key), {*shared, *allowed})
+            if key not in SHARED and key not in allowed:
+                raise unknown(f"key of sampler '{mapping['guider']}'", str(key), {*SHARED, *allowed})
         return cls(
-            **{key: mapping[key] for key in mapping if key in shared},
-            options={key: mapping[key] for key in mapping if key not in shared},
+            **{key: mapping[key] for key in mapping if key in SHARED},
+            options={key: mapping[key] for key in mapping if key not in SHARED},
         )
 
     @property
@@ -48,9 +49,20 @@ class SamplerSettings:
         """Which of the models "tdm" and "sdm" have to be loaded."""
         return guiders.needs(self.guider)
 
+    @property
+    def guidance(self) -> Guidance:
+        """Scale, rescaling and interval."""
+        return Guidance.between(
+            self.guidance_scale,
+            self.guidance_rescale,
+            self.guidance_start,
+            self.guidance_end,
+            self.num_steps,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Flat, with every option's value, for a record; `from_mapping` reads it back."""
-        shared = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "options"}
+        shared = {key: getattr(self, key) for key in SHARED}
         return {**shared, **guiders.options(self.guider), **self.options}
 
     def make_scheduler(self, config: Mapping[str, Any]) -> Any:
@@ -69,10 +81,14 @@ class SamplerSettings:
         return guiders.build(
             self.guider,
             num_steps=self.num_steps,
-            guidance=Guidance(self.guidance_scale, self.guidance_rescale),
+            guidance=self.guidance,
             tdm=tdm,
             sdm=sdm,
             schedule=schedule,
             recorder=recorder,
             **self.options,
         )
+
+
+SHARED = tuple(item.name for item in fields(SamplerSettings) if item.name != "options")
+"""A sampler's keys that are not options of its guider."""

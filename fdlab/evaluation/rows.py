@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdlab.assets import resolve
 from fdlab.diffusion import guiders
+from fdlab.diffusion.settings import SHARED
 from fdlab.errors import UserError
 from fdlab.evaluation.benchmarks import Benchmark
 from fdlab.evaluation.generation import Method
@@ -180,8 +181,6 @@ def check_weights(cfg: Any) -> None:
 
 def baseline(sampler: Mapping[str, Any], guider: Mapping[str, Any]) -> dict[str, Any]:
     """The main sampler's settings with another guider and its options."""
-    from fdlab.evaluation.methods import SHARED
-
     return {**{key: sampler[key] for key in SHARED if key in sampler}, **guider}
 
 

@@ -16,6 +16,7 @@ ORDER = (
     "data",
     "models",
     "diffusion",
+    "pipeline",
     "training",
     "evaluation",
     "leaderboard",

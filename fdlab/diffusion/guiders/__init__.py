@@ -9,18 +9,32 @@ import inspect
 from typing import Any
 
 from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.guiders.attention import AttentionUnion
 from fdlab.diffusion.guiders.average import Average
 from fdlab.diffusion.guiders.delayed import DelayedConditioning
 from fdlab.diffusion.guiders.model import Denoiser, Model
+from fdlab.diffusion.guiders.relative import RelativeSaliency
 from fdlab.diffusion.guiders.sdm import SubjectAugmented
-from fdlab.diffusion.guiders.snf import Recorder, SaliencyFusion, Trace
+from fdlab.diffusion.guiders.snf import SaliencyFusion
+from fdlab.diffusion.guiders.staged import Recorder, Trace
 from fdlab.diffusion.guiders.switch import Switch
 from fdlab.diffusion.guiders.tdm import TextDriven
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.sampler import Guider
 from fdlab.errors import UserError, unknown
 
-__all__ = ["GUIDERS", "Denoiser", "Guider", "Model", "Recorder", "Trace", "build", "needs", "options"]
+__all__ = [
+    "GUIDERS",
+    "Denoiser",
+    "Guider",
+    "Model",
+    "Recorder",
+    "Trace",
+    "build",
+    "check",
+    "needs",
+    "options",
+]
 
 GUIDERS: dict[str, type] = {
     "tdm": TextDriven,
@@ -28,7 +42,9 @@ GUIDERS: dict[str, type] = {
     "delayed": DelayedConditioning,
     "average": Average,
     "switch": Switch,
+    "attention": AttentionUnion,
     "snf": SaliencyFusion,
+    "relative": RelativeSaliency,
 }
 """By name. A constructor's parameters say what it needs of `build`; the keyword-only ones are its options."""
 
@@ -80,6 +96,12 @@ def build(
             raise UserError(f"guider '{name}' needs a {model.upper()}, but none was given ({model}=PATH).")
     guider: Guider = GUIDERS[name](**{key: offered[key] for key in offered if key in parameters}, **chosen)
     return guider
+
+
+def check(name: str, *, num_steps: int, guidance: Guidance | float, **chosen: Any) -> None:
+    """Raise what `build` would for these options, without models."""
+    nothing: Any = object()
+    build(name, num_steps=num_steps, guidance=guidance, tdm=nothing, sdm=nothing, **chosen)
 
 
 def _parameters(name: str) -> Any:

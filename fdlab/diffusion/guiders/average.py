@@ -22,6 +22,6 @@ class Average:
         self.sdm_share, self.base = sdm_share, check_base(base)
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
-        noise_T_BCHW = self.tdm.guided(z_BCHW, t, "null", "text", self.guidance)
-        noise_S_BCHW = self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance)
+        noise_T_BCHW = self.tdm.guided(z_BCHW, t, "null", "text", self.guidance.at(step))
+        noise_S_BCHW = self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance.at(step))
         return torch.lerp(noise_T_BCHW, noise_S_BCHW, self.sdm_share)

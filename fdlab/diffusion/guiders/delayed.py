@@ -26,4 +26,4 @@ class DelayedConditioning:
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
         target = "text" if step <= self.last_text_step else "augmented"
-        return self.sdm.guided(z_BCHW, t, "null", target, self.guidance)
+        return self.sdm.guided(z_BCHW, t, "null", target, self.guidance.at(step))

@@ -19,4 +19,4 @@ class SubjectAugmented:
         self.sdm, self.guidance, self.base = sdm, guidance, check_base(base)
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
-        return self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance)
+        return self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance.at(step))

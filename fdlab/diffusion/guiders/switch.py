@@ -31,5 +31,5 @@ class Switch:
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
         if step <= self.last_tdm_step:
-            return self.tdm.guided(z_BCHW, t, "null", "text", self.guidance)
-        return self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance)
+            return self.tdm.guided(z_BCHW, t, "null", "text", self.guidance.at(step))
+        return self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance.at(step))

@@ -15,4 +15,4 @@ class TextDriven:
         self.tdm, self.guidance = tdm, guidance
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
-        return self.tdm.guided(z_BCHW, t, "null", "text", self.guidance)
+        return self.tdm.guided(z_BCHW, t, "null", "text", self.guidance.at(step))

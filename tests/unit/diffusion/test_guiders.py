@@ -42,6 +42,10 @@ class Fake:
         gain_BC = (ctx.mean(1) @ self.weight_DC.to(ctx.dtype))[:, :, None, None]
         return z * 0.1 + gain_BC * (self.pattern_CHW.to(z.dtype) + z.sin()) * (1 + t / 1000)
 
+    def attend(self, z: Tensor, t: Tensor, ctx: Tensor) -> tuple[Tensor, Tensor]:
+        looks = (ctx[:, :, :1, None] * self.pattern_CHW[0]).abs()
+        return self(z, t, ctx), looks
+
     def model(self, rows: list[int] | None = None) -> guiders.Model:
         contexts = (some(B, L, D, seed=self.seed + 10 + i) for i in range(3))
         conditioning = Conditioning(*contexts)

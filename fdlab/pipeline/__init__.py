@@ -1,0 +1,1 @@
+"""The three stages as a diffusers pipeline."""

@@ -1,0 +1,364 @@
+"""`FaceDiffuserPipeline`: given people in new scenes, by a text-driven and a subject-augmented model.
+
+Axes: B pictures, L tokens, D width, C latent channels, H W latent grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from fdlab.data.transforms import Background
+from fdlab.diffusion import guiders
+from fdlab.diffusion.conditioning import Conditioning
+from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.sampler import Guider, Noise, trajectory
+from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.diffusion.timesteps import sampler_timesteps
+from fdlab.errors import UserError
+from fdlab.models.backbone import Backbone, load_backbone, part_folders
+from fdlab.models.conditioning import Embeddings
+from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.latents import decode_latents, spatial_factor
+from fdlab.pipeline.embeddings import embed, given
+from fdlab.pipeline.folder import check_folder
+from fdlab.pipeline.inputs import Picture, as_lists, check_markers
+from fdlab.pipeline.noise import latent_shape, starting_noise
+from fdlab.pipeline.pictures import as_output, check_output_type
+
+ENCODERS = ("text_encoder", "image_encoder", "fusion", "tokenizer")
+
+
+@dataclass
+class FaceDiffuserPipelineOutput(BaseOutput):
+    """What a call returns."""
+
+    images: Any
+    """A list of PIL images; an array BHW3 in [0, 1]; a tensor B3HW in [0, 1]; or latents BCHW."""
+
+
+class FaceDiffuserPipeline(DiffusionPipeline):
+    r"""Draw given people in a new scene (Face-diffuser, CVPR 2024; arXiv 2311.10329).
+
+    The TDM builds the scene, both models collaborate through saliency-adaptive noise fusion, and the SDM
+    refines the people. Loading, saving, moving and offloading are `DiffusionPipeline`'s.
+
+    Args:
+        tdm_unet (`UNet2DConditionModel`): The text-driven model; None where guiders call only the SDM.
+        sdm_unet (`UNet2DConditionModel`): The subject-augmented model; None where only guider "tdm" is used.
+        vae (`AutoencoderKL`): From latents to pictures; not needed with `output_type="latent"`.
+        text_encoder (`CLIPTextModel`), tokenizer (`CLIPTokenizer`), image_encoder
+            (`CLIPVisionModelWithProjection`), fusion (`SubjectFusion`): From prompts and subjects to
+            embeddings; not needed where embeddings are given.
+        scheduler (`SchedulerMixin`): Any of diffusers' whose `step` takes (output, t, sample).
+
+    Example:
+        >>> from fdlab import FaceDiffuserPipeline
+        >>> pipe = FaceDiffuserPipeline.shipped()
+        >>> picture = pipe("a woman <|image|> on a beach", "ada.png", seeds=[1]).images[0]
+    """
+
+    model_cpu_offload_seq = "text_encoder->image_encoder->fusion->tdm_unet->sdm_unet->vae"
+    _optional_components = ["tdm_unet", "sdm_unet", "vae", *ENCODERS]  # noqa: RUF012 (diffusers' way)
+    _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        tdm_unet: Any,
+        sdm_unet: Any,
+        vae: Any,
+        text_encoder: Any,
+        image_encoder: Any,
+        fusion: Any,
+        tokenizer: Any,
+        scheduler: Any,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            tdm_unet=tdm_unet,
+            sdm_unet=sdm_unet,
+            vae=vae,
+            text_encoder=text_encoder,
+            image_encoder=image_encoder,
+            fusion=fusion,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+        )
+        self._denoisers: dict[str, UNetDenoiser] = {}
+        self._interrupt = False
+
+    @classmethod
+    def from_backbones(
+        cls, tdm: Backbone | None = None, sdm: Backbone | None = None, scheduler: Any = None
+    ) -> FaceDiffuserPipeline:
+        """Join the parts of a TDM and an SDM, either of which may be None; what they share, from either.
+
+        Raises: UserError where neither is given, or the two predict different things.
+        """
+        both = [model for model in (sdm, tdm) if model is not None]
+        if not both:
+            raise UserError("a pipeline needs a TDM or an SDM; neither was given.")
+        configs = [model.need("scheduler") for model in both]
+        kinds = {config.get("prediction_type", "epsilon") for config in configs}
+        if len(kinds) > 1:
+            raise UserError(
+                f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
+            )
+        shared = {
+            name: next((part for model in both if (part := getattr(model, name)) is not None), None)
+            for name in ("vae", *ENCODERS)
+        }
+        return cls(
+            tdm_unet=tdm.need("unet") if tdm else None,
+            sdm_unet=sdm.need("unet") if sdm else None,
+            scheduler=scheduler or make_scheduler("ddim", configs[0]),
+            **shared,
+        )
+
+    @classmethod
+    def shipped(cls) -> FaceDiffuserPipeline:
+        """The nano backbone with its TDM and SDM, all of which ships: 128 px, on a CPU in seconds."""
+        wanted = {"tdm": ("unet", "scheduler"), "sdm": ("unet", "scheduler", "vae", *ENCODERS)}
+        models = {
+            kind: load_backbone("asset:nano", part_folders(f"asset:nano/{kind}"), parts)
+            for kind, parts in wanted.items()
+        }
+        return cls.from_backbones(**models)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> FaceDiffuserPipeline:
+        """Read what `save_pretrained` wrote, from a folder or the hub; safetensors only.
+
+        Takes `DiffusionPipeline.from_pretrained`'s arguments. Raises: UserError for a folder that asks for
+        classes that such a pipeline does not have, or for weights that are not safetensors.
+        """
+        if not kwargs.setdefault("use_safetensors", True):
+            raise UserError("use_safetensors=False would read pickles, which can run code.")
+        if Path(pretrained_model_name_or_path).is_dir():
+            check_folder(Path(pretrained_model_name_or_path))
+        pipeline: FaceDiffuserPipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return pipeline
+
+    @property
+    def guidance_scale(self) -> float:
+        """The current call's."""
+        return self._guidance.scale
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the current call; PNDM makes one more than it is asked for."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Set `pipe._interrupt = True`, from a callback or another thread, to end after the current step."""
+        return self._interrupt
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels a latent along one side."""
+        return spatial_factor(self.vae.config) if self.vae is not None else 8
+
+    @torch.no_grad()
+    def encode_prompt(
+        self,
+        prompt: str | Sequence[str],
+        subjects: Picture | Sequence[Any] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        background: Background = "noise",
+    ) -> Embeddings:
+        """Embed prompts with their subjects: (null_BLD, text_BLD, augmented_BLD); arguments as in `__call__`.
+
+        Raises: UserError for a part that is missing, and for subjects and markers that do not match.
+        """
+        prompts, lists = as_lists(prompt, subjects)
+        for text, some in zip(prompts, lists, strict=True):
+            check_markers(text, len(some), draws_subjects=bool(some))
+        parts = Backbone(name=type(self).__name__, **{name: getattr(self, name) for name in ENCODERS})
+        return embed(parts, prompts, lists, negative_prompt, background, self._execution_device)
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        subjects: Picture | Sequence[Any] | None = None,
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 5.0,
+        guidance_rescale: float = 0.0,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        eta: float = 0.0,
+        guider: str = "snf",
+        alpha: float | None = None,
+        beta: float | None = None,
+        last_tdm_step: int | None = None,
+        last_snf_step: int | None = None,
+        guider_options: Mapping[str, Any] | None = None,
+        num_images_per_prompt: int = 1,
+        seeds: Sequence[int] | None = None,
+        generator: Noise = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        subject_prompt_embeds: Tensor | None = None,
+        background: Background = "noise",
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Any]], Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        recorder: guiders.Recorder | None = None,
+    ) -> Any:
+        r"""Draw.
+
+        Args:
+            prompt: What to draw, with a marker `<|image|>` behind the words of each subject. A list draws one
+                picture each, in one batch; the numbers of subjects may differ.
+            subjects: Pictures of the subjects in the order of their markers: PIL images, paths or uint8
+                arrays; for a list of prompts, a list of lists. With alpha, only what is opaque is the
+                subject. Head and shoulders suit best; `python -m fdlab sample` finds faces by itself.
+            negative_prompt: What to guide away from in place of the empty prompt.
+            height, width: Pixels; what the UNet was made for by default.
+            num_inference_steps: Denoising steps.
+            guidance_scale: Strength of classifier-free guidance; 1 is none.
+            guidance_rescale: In [0, 1]; brings the contrast back (Lin et al. 2024).
+            guidance_start, guidance_end: Fractions of the steps between which guidance is on
+                (Kynkaanniemi et al. 2024).
+            eta: DDIM's; 0 is deterministic.
+            guider: How models become one: snf, tdm, sdm, delayed, average, switch, attention or relative.
+            alpha, beta: Fractions of the steps at which the TDM's and the fusion's stage end (the guider's
+                own where None; 0.3 and 0.6 for snf).
+            last_tdm_step, last_snf_step: In their place, inclusive indices of steps, as released.
+            guider_options: The guider's other options, as in conf/sampler.
+            num_images_per_prompt: Pictures a prompt.
+            seeds: One a picture: each then depends on its seed alone, whatever the batch and the device.
+            generator: In place of seeds, a generator or a list of one a picture.
+            latents: In place of seeds, (B, C, H, W) standard normal.
+            prompt_embeds, negative_prompt_embeds, subject_prompt_embeds: (B, L, D), in place of prompt and
+                subjects: of the prompt without markers, of nothing, and of the prompt with its subjects.
+            background: What lies behind a cut-out subject: noise (as in training), grey or white.
+            output_type: "pil", "np" (B, H, W, 3 in [0, 1]), "pt" (B, 3, H, W in [0, 1]) or "latent".
+            return_dict: False returns a tuple.
+            callback_on_step_end: Called as (pipeline, step, t, {"latents": ...}) after each step; latents
+                in the dictionary it returns replace these.
+            callback_on_step_end_tensor_inputs: What it is given; only "latents".
+            recorder: Receives a `Trace` of each step of a guider that fuses: stage, saliencies, mask.
+
+        Returns:
+            `FaceDiffuserPipelineOutput` with `images`, or a tuple of them.
+
+        Raises:
+            UserError: Anything that does not fit, in one line, before the first step.
+        """
+        check_output_type(output_type, self.vae)
+        if set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+            raise UserError(
+                f"callback_on_step_end_tensor_inputs is {list(callback_on_step_end_tensor_inputs)};"
+                " allowed: latents."
+            )
+        steps = int(num_inference_steps)
+        self._guidance = Guidance.between(
+            guidance_scale, guidance_rescale, guidance_start, guidance_end, steps
+        )
+        stages = {
+            "alpha": alpha,
+            "beta": beta,
+            "last_tdm_step": last_tdm_step,
+            "last_snf_step": last_snf_step,
+        }
+        options = {key: value for key, value in stages.items() if value is not None} | {
+            **(guider_options or {})
+        }
+        needed = guiders.needs(guider)
+        for name in needed:
+            if getattr(self, f"{name}_unet") is None:
+                raise UserError(f"guider '{guider}' needs a {name.upper()}, but there is no {name}_unet.")
+        # Before the encoders run, which may take a while.
+        guiders.check(guider, num_steps=steps, guidance=self._guidance, **options)
+
+        device, unet = self._execution_device, getattr(self, f"{needed[0]}_unet")
+        embeds = (negative_prompt_embeds, prompt_embeds, subject_prompt_embeds)
+        if prompt is None:
+            if subjects is not None or negative_prompt is not None:
+                raise UserError("subjects and negative_prompt belong to a prompt; prompt_embeds need none.")
+            conditioning = given(*embeds, with_subjects="sdm" in needed)
+        else:
+            if any(tensor is not None for tensor in embeds):
+                raise UserError("give either prompt and subjects, or prompt_embeds; not both.")
+            prompts, lists = as_lists(prompt, subjects)
+            for text, some in zip(prompts, lists, strict=True):
+                check_markers(text, len(some), draws_subjects="sdm" in needed)
+            conditioning = Conditioning(*self.encode_prompt(prompts, lists, negative_prompt, background))
+        conditioning = conditioning.repeat(num_images_per_prompt).to(device, unet.dtype)
+        shape = (len(conditioning), *latent_shape(unet, self.vae_scale_factor, height, width))
+        z_BCHW, generator = starting_noise(shape, seeds, generator, latents, device, eta)
+
+        with ExitStack() as stack:
+            models = {
+                name: guiders.Model(stack.enter_context(self._denoiser(name)), conditioning)
+                for name in needed
+            }
+            guide = guiders.build(
+                guider,
+                num_steps=steps,
+                guidance=self._guidance,
+                schedule=NoiseSchedule.from_config(self.scheduler.config).to(device),
+                recorder=recorder,
+                **models,
+                **options,
+            )
+            callback = callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)
+            z_BCHW = self._denoise(guide, z_BCHW, steps, generator, eta, *callback)
+        images = as_output(z_BCHW, output_type, self._decode)
+        self.maybe_free_model_hooks()
+        return FaceDiffuserPipelineOutput(images=images) if return_dict else (images,)
+
+    def _denoise(
+        self,
+        guide: Guider,
+        z_BCHW: Tensor,
+        steps: int,
+        generator: Noise,
+        eta: float,
+        callback: Callable[[Any, int, Tensor, dict[str, Any]], Any] | None,
+        inputs: tuple[str, ...],
+    ) -> Tensor:
+        """All steps, with progress bar, callback and interruption."""
+        self._interrupt = False
+        self._num_timesteps = len(sampler_timesteps(self.scheduler, steps, z_BCHW.device))
+        walk = trajectory(guide, self.scheduler, z_BCHW, steps, generator, eta)
+        replaced: Tensor | None = None
+        with self.progress_bar(total=self._num_timesteps) as bar:
+            while not self._interrupt:
+                try:
+                    step, t, z_BCHW = walk.send(replaced)
+                except StopIteration:
+                    break
+                bar.update()
+                known = {"latents": z_BCHW}
+                answer = callback(self, step, t, {key: known[key] for key in inputs}) if callback else None
+                replaced = (answer or {}).get("latents")
+                z_BCHW = z_BCHW if replaced is None else replaced
+        return z_BCHW
+
+    @torch.no_grad()
+    def _decode(self, z_BCHW: Tensor) -> Tensor:
+        return decode_latents(self.vae, z_BCHW.to(self.vae.dtype)).float()
+
+    def _denoiser(self, name: str) -> UNetDenoiser:
+        """One a UNet for the pipeline's life: a compiled UNet is compiled anew for new processors."""
+        unet = getattr(self, f"{name}_unet")
+        if name not in self._denoisers or self._denoisers[name].unet is not unet:
+            self._denoisers[name] = UNetDenoiser(unet)
+        return self._denoisers[name]

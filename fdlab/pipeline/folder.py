@@ -1,0 +1,43 @@
+"""What a saved pipeline may ask for: nothing is imported on a folder's word but the classes known here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fdlab.errors import UserError, unknown
+from fdlab.models.backbone import INDEX
+from fdlab.models.parts import CLASSES, read_json
+from fdlab.models.weights import PICKLED, refuse_pickle
+
+ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}
+"""Parts of the pipeline that are a backbone's under another name."""
+
+
+def check_folder(folder: Path) -> None:
+    """Check a saved pipeline's index. Raises: UserError for a class that has no place there, and pickled
+    weights."""
+    index = read_json(folder / INDEX)
+    for part, listed in index.items():
+        if part.startswith("_") or not isinstance(listed, list):
+            continue
+        if part == "scheduler":
+            if listed[0] != "diffusers":
+                raise unknown(
+                    f"library for the scheduler in '{folder / INDEX}'", str(listed[0]), ["diffusers"]
+                )
+            continue
+        role = ROLES.get(part, part)
+        allowed = [name for name, (place, _) in CLASSES.items() if place == role]
+        if not allowed:
+            raise UserError(f"'{folder / INDEX}' lists a part '{part}', which this pipeline does not have.")
+        module, name = listed
+        if name is None:
+            continue
+        if name not in allowed and not (role == "tokenizer" and name == "CLIPTokenizerFast"):
+            raise unknown(f"class for the {part} in '{folder / INDEX}'", str(name), allowed)
+        known = CLASSES.get(name, ("", "transformers"))[1]
+        if module != known:
+            raise unknown(f"library for the {part} in '{folder / INDEX}'", str(module), [known])
+        pickled = [path for path in (folder / part).glob("*") if path.suffix in PICKLED]
+        if pickled and not list((folder / part).glob("*.safetensors")):
+            raise refuse_pickle(pickled[0])

@@ -1,0 +1,42 @@
+"""From latents to what a caller asked for. Axes: B pictures, C latent channels, H W grid or pixels, 3 RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fdlab.errors import UserError, unknown
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+def check_output_type(output_type: str, vae: Any) -> None:
+    """Check the name, and that there is a VAE where one is needed. Raises: UserError."""
+    if output_type not in OUTPUT_TYPES:
+        raise unknown("output_type", output_type, OUTPUT_TYPES)
+    if vae is None and output_type != "latent":
+        raise UserError(f"output_type '{output_type}' needs a VAE, and the pipeline has none; use 'latent'.")
+
+
+def as_output(z_BCHW: Tensor, output_type: str, decode: Callable[[Tensor], Tensor]) -> Any:
+    """Decode latents to pixels B3HW about [-1, 1] and return them as "pil", "np", "pt" (see the pipeline);
+    "latent" returns the latents."""
+    if output_type == "latent":
+        return z_BCHW
+    unit_B3HW = ((decode(z_BCHW) + 1) / 2).clamp(0, 1)
+    if output_type == "pt":
+        return unit_B3HW
+    if output_type == "np":
+        return unit_B3HW.permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(image_HW3) for image_HW3 in to_uint8(unit_B3HW)]
+
+
+def to_uint8(unit_B3HW: Tensor) -> np.ndarray:
+    """Pixels in [0, 1] to uint8 BHW3, clipped and rounded."""
+    scaled = (unit_B3HW.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.asarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
