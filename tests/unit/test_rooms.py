@@ -20,6 +20,7 @@ ORDER = (
     "training",
     "evaluation",
     "leaderboard",
+    "sampling",
     "sweeps",
 )
 """`cli` calls everything and only __main__ imports it; the package's single modules stand above all rooms."""

@@ -1,0 +1,1 @@
+"""Drawing for a person: their photos in, pictures and what led to them out."""
