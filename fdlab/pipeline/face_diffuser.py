@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers.utils import BaseOutput, is_accelerate_available
 from torch import Tensor
 
 from fdlab.data.transforms import Background
@@ -143,6 +143,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         """
         if not kwargs.setdefault("use_safetensors", True):
             raise UserError("use_safetensors=False would read pickles, which can run code.")
+        # Else diffusers says at length that it would like to have accelerate.
+        kwargs.setdefault("low_cpu_mem_usage", is_accelerate_available())
         if Path(pretrained_model_name_or_path).is_dir():
             check_folder(Path(pretrained_model_name_or_path))
         pipeline: FaceDiffuserPipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)

@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fdlab import FaceDiffuserPipeline
 from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.sampler import sample
@@ -94,3 +95,34 @@ def test_one_image_is_the_same_alone(
     together = run([0, 1])
     for other in (run([1, 0]).flip(0), torch.cat([run([0]), run([1])])):
         assert (together - other).abs().max() < 1e-4 * together.abs().max()
+
+
+def test_every_step_through_the_pipeline(scheduler: Any, trajectory: dict[str, Tensor]) -> None:
+    """The same teacher-forced, from outside: embeddings, inclusive indices, and a callback that replaces."""
+    unets = {
+        f"{name}_unet": UNet2DConditionModel.from_pretrained(FOLDER / f"{name}_unet", local_files_only=True)
+        for name in ("tdm", "sdm")
+    }
+    others = ("vae", "text_encoder", "image_encoder", "fusion", "tokenizer")
+    pipe = FaceDiffuserPipeline(**unets, **dict.fromkeys(others), scheduler=scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    worst: list[float] = []
+
+    def force(_: Any, step: int, t: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        recorded = trajectory["latents_after_step"][step]
+        worst.append((given["latents"] - recorded).abs().max().item())
+        return {"latents": recorded}
+
+    pipe(
+        negative_prompt_embeds=trajectory["null"],
+        prompt_embeds=trajectory["text"],
+        subject_prompt_embeds=trajectory["augmented"],
+        latents=trajectory["initial_latents"],
+        num_inference_steps=SETTINGS["steps"],
+        guidance_scale=SETTINGS["guidance_scale"],
+        last_tdm_step=SETTINGS["start_merge_step"],
+        last_snf_step=SETTINGS["final_step"],
+        output_type="latent",
+        callback_on_step_end=force,
+    )
+    assert len(worst) == SETTINGS["steps"] and max(worst) < TOLERANCE

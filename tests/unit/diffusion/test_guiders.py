@@ -252,3 +252,87 @@ def test_needs_and_bad_input(tdm: Fake, sdm: Fake) -> None:
         guiders.build("sdm", sdm=guiders.Model(sdm, conditioning), guidance=5.0, num_steps=STEPS)(Z, T, 0)
     with pytest.raises(ValueError, match="3 latents, but embeddings for 2"):
         guiders.build("tdm", tdm=tdm.model([0, 1]), guidance=5.0, num_steps=STEPS)(Z, T, 0)
+
+
+def looks_by_hand(fake: Fake, name: str) -> Tensor:
+    """Each subject's map scaled to [0, 1], then the largest; subjects are where text and augmented differ."""
+    conditioning = fake.model().conditioning
+    maps = fake.attend(Z, T, conditioning.get(name))[1]
+    scaled = [[(m - m.min()) / (m.max() - m.min()) for m in row] for row in maps]
+    fake.calls.pop()
+    return torch.stack([torch.stack(row).amax(0) for row in scaled])[:, None]
+
+
+@pytest.mark.parametrize("maps", ["both", "tdm", "sdm"])
+def test_attention_gives_the_subjects_places_to_the_sdm(maps: str, tdm: Fake, sdm: Fake) -> None:
+    seen: list[Trace] = []
+    guider = build("attention", tdm, sdm, maps=maps, threshold=0.9, recorder=seen.append)
+    output = guider(Z, T, 5)
+    looks = {"tdm": looks_by_hand(tdm, "text"), "sdm": looks_by_hand(sdm, "augmented")}
+    chosen = [looks[name] > 0.9 for name in (("tdm", "sdm") if maps == "both" else (maps,))]
+    mask = torch.stack(chosen).any(0)
+    assert 0 < mask.float().mean() < 1
+    wanted = torch.where(mask, guided(sdm, "text", "augmented"), guided(tdm, "null", "text"))
+    torch.testing.assert_close(output, wanted)
+    assert seen[0].mask_BKHW is not None and torch.equal(seen[0].mask_BKHW, mask.float())
+    for bad, said in (({"threshold": 1.0}, r"threshold is 1\.0"), ({"maps": "bot"}, "Did you mean 'both'")):
+        with pytest.raises(UserError, match=said):
+            build("attention", tdm, sdm, **bad)
+
+
+def test_attention_needs_a_denoiser_that_tells(tdm: Fake, sdm: Fake) -> None:
+    blind = guiders.Model(lambda z, t, ctx: z, tdm.model().conditioning)
+    guider = guiders.build("attention", tdm=blind, sdm=sdm.model(), guidance=5.0, num_steps=STEPS)
+    with pytest.raises(UserError, match="needs cross-attention maps"):
+        guider(Z, T, 5)
+
+
+def test_relative_saliency_does_not_punish_strength(tdm: Fake, sdm: Fake) -> None:
+    """SDM responses of four times the strength: the same mask, where the released rule gives less area."""
+    areas: dict[str, list[float]] = {}
+    for name in ("relative", "snf"):
+        for strength in (1.0, 4.0):
+            guider: Any = build(name, tdm, sdm)
+            text, subject = guider.both(Z, T)
+            stronger = subject.base_BCHW + strength * (subject.target_BCHW - subject.base_BCHW)
+            masked = guider.mask(T, 5, text, subject._replace(target_BCHW=stronger))
+            areas.setdefault(name, []).append(masked.mask_BKHW.mean().item())
+    assert areas["relative"][0] == areas["relative"][1]
+    assert areas["snf"][0] > areas["snf"][1]
+
+
+def test_relative_saliency_share_memory_and_softness(tdm: Fake, sdm: Fake) -> None:
+    def traces(**options: Any) -> list[Any]:
+        seen: list[Trace] = []
+        guider = build("relative", tdm, sdm, recorder=seen.append, alpha=0.2, beta=0.8, **options)
+        for step in (3, 4):
+            guider(Z + step, T, step)
+        return seen
+
+    plain, kept = traces(), traces(memory=0.75)
+    assert torch.equal(plain[0].mask_BKHW, kept[0].mask_BKHW)
+    torch.testing.assert_close(
+        kept[1].saliency_S_BKHW, 0.25 * plain[1].saliency_S_BKHW + 0.75 * plain[0].saliency_S_BKHW
+    )
+    for trace in traces(share=0.25):
+        torch.testing.assert_close(trace.sdm_share_B, torch.full((B,), 0.25), rtol=0, atol=1 / (H * W))
+    soft = traces(softness=0.5)[0]
+    excess = soft.saliency_S_BKHW - soft.saliency_T_BKHW
+    torch.testing.assert_close(soft.mask_BKHW, 1 / (1 + torch.exp(-excess / 0.5)))
+    for bad, said in (({"memory": 1.0}, "memory"), ({"share": 0.0}, "share"), ({"softness": -1.0}, "soft")):
+        with pytest.raises(UserError, match=said):
+            traces(**bad)
+
+
+def test_guidance_only_within_its_interval(tdm: Fake, sdm: Fake) -> None:
+    guidance = Guidance.between(5.0, 0.0, 0.2, 0.5, STEPS)
+    guider = build("tdm", tdm, sdm, guidance=guidance)
+    for step in range(STEPS):
+        wanted = guided(tdm, "null", "text") if 2 <= step <= 4 else predict(tdm, "text")
+        tdm.calls.clear()
+        torch.testing.assert_close(guider(Z, T, step), wanted)
+        assert [rows for rows, _ in tdm.calls] == [2 * B if 2 <= step <= 4 else B]
+    assert Guidance.between(5.0, 0.0, 0.0, 1.0, STEPS) == Guidance(5.0)
+    for start, end in ((0.5, 0.5), (-0.1, 0.5), (0.5, 1.1)):
+        with pytest.raises(UserError, match="guidance_start is"):
+            Guidance.between(5.0, 0.0, start, end, STEPS)

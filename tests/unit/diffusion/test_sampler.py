@@ -12,9 +12,6 @@ from fdlab.diffusion.sampler import Guider, sample
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.errors import UserError
 
-# diffusers' multistep schedulers hand torch tensors to NumPy 2 in a way it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 PICTURE = torch.linspace(-1, 1, 4 * 6 * 5).view(1, 4, 6, 5)
 SHAPE = (4, 6, 5)
 

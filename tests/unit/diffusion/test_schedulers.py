@@ -8,9 +8,6 @@ from fdlab.diffusion.noise import STABLE_DIFFUSION
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.errors import UserError
 
-# diffusers' multistep schedulers hand torch tensors to NumPy 2 in a way it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

@@ -10,9 +10,6 @@ from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.diffusion.timesteps import draw_timesteps, sampler_timesteps
 from fdlab.errors import UserError
 
-# diffusers' multistep schedulers hand torch tensors to NumPy 2 in a way it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 @pytest.mark.parametrize("stratified", [False, True])
 def test_draws_are_uniform_and_repeatable(stratified: bool) -> None:
