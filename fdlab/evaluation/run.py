@@ -196,7 +196,7 @@ def code_sha256() -> str:
     import fdlab
 
     root = Path(fdlab.__file__).parent
-    files = [p for room in ("diffusion", "models", "data") for p in sorted((root / room).rglob("*.py"))]
+    files = [p for room in ("diffusion", "models", "data", "pipeline") for p in sorted((root / room).rglob("*.py"))]
     files.append(root / "evaluation" / "methods.py")
     return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in files)).hexdigest()
 
