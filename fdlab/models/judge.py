@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from fdlab import files
 from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
+from fdlab.models.clip import load_clip
 from fdlab.models.nano import seeded
 
 if TYPE_CHECKING:
@@ -124,15 +125,12 @@ class Judge(nn.Module):
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu") -> Judge:
         """Read a folder, fp32, for evaluation. Raises UserError naming what is missing or does not fit."""
-        from transformers import CLIPModel
-
         folder = Path(folder)
         for name in ("judge.json", "heads.safetensors", "config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
         vocabularies = json.loads((folder / "judge.json").read_text())["heads"]
-        clip = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        judge = cls(clip, vocabularies)
+        judge = cls(load_clip(folder), vocabularies)
         state = {name: tensor.float() for name, tensor in load_file(folder / "heads.safetensors").items()}
         wanted = {name: tensor.shape for name, tensor in judge.heads.state_dict().items()}
         if {name: tensor.shape for name, tensor in state.items()} != wanted:

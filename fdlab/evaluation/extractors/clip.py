@@ -50,7 +50,9 @@ class ClipExtractor:
     def __init__(
         self, folder: Path | str, device: torch.device | str = "cpu", tokenizer: Path | str | None = None
     ) -> None:
-        from transformers import AutoTokenizer, CLIPModel
+        from transformers import AutoTokenizer
+
+        from fdlab.models.clip import load_clip
 
         folder = Path(folder).expanduser()
         if not (folder / "config.json").is_file():
@@ -62,8 +64,8 @@ class ClipExtractor:
             raise UserError(f"'{folder}' has no {WEIGHTS}; weights are read from safetensors only.")
         self.device = torch.device(device)
         self.name, self.sha256 = f"clip:{folder.name}", sha256(folder / WEIGHTS)
-        self.model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        self.model.to(self.device, torch.float32).eval().requires_grad_(False)
+        self.model = load_clip(folder)
+        self.model.to(self.device).eval().requires_grad_(False)
         tokenizer = Path(tokenizer).expanduser() if tokenizer is not None else folder
         if not any((tokenizer / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             raise UserError(f"no tokenizer in '{tokenizer}' (tokenizer.json, or vocab.json and merges.txt).")
