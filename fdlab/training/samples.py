@@ -1,7 +1,7 @@
 """A small picture of how far the model is: fixed people, fixed prompts, fixed noise, drawn with the averaged
 weights.
 
-Axes: B batch, L tokens, N subjects, C latent channels, H W latents or pixels, 3 RGB, R side of a reference.
+Axes: B batch, H W pixels, 3 RGB, R side of a reference.
 """
 
 from __future__ import annotations
@@ -9,31 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fdlab.data.captions import encode, mark, parse
+from fdlab.data.captions import mark
 from fdlab.data.entry import Source
 from fdlab.data.layout import read_annotation
 from fdlab.data.transforms import CLIP_MEAN, CLIP_STD, composite, resize
-from fdlab.diffusion import guiders
-from fdlab.diffusion.conditioning import Conditioning
-from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.initial import latents
-from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.sampler import sample
-from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.files import whole
-from fdlab.models.conditioning import condition
-from fdlab.models.denoiser import UNetDenoiser
-from fdlab.models.latents import decode_latents
+from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
+from fdlab.pipeline.pictures import to_uint8
 from fdlab.randomness import derive, numpy_rng
-
-if TYPE_CHECKING:
-    from fdlab.models.backbone import Backbone
 
 NEW_PLACE = "on a beach"
 """What the second picture of a subject asks for, beside its own caption."""
@@ -92,28 +81,21 @@ def captions_from_data(source: Source, root: Path, num: int) -> list[list[Case]]
     return [cases[i : i + 2] for i in range(0, len(cases), 2)]
 
 
-@torch.no_grad()
-def draw(backbone: Backbone, grid: Grid, device: torch.device) -> np.ndarray:
+def draw(pipeline: FaceDiffuserPipeline, grid: Grid) -> np.ndarray:
     """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random
     stream."""
     cases = [case for row in grid.rows for case in row]
-    model = guiders.Model(UNetDenoiser(backbone.unet), _conditioning(backbone, cases, grid.guider, device))
-    config, needed = backbone.need("scheduler"), guiders.needs(grid.guider)
-    guider = guiders.build(
-        grid.guider,
-        num_steps=grid.num_steps,
-        guidance=Guidance(grid.guidance_scale),
-        schedule=NoiseSchedule.from_config(config).to(device),
-        tdm=model if "tdm" in needed else None,
-        sdm=model if "sdm" in needed else None,
-        **grid.options,
-    )
-    seeds = [derive(grid.seed, "grid", index) for index in range(len(cases))]
-    z_BCHW = latents(seeds, backbone.latent_shape_CHW, device=device)
-    z_BCHW = sample(guider, make_scheduler(grid.scheduler, config), z_BCHW, grid.num_steps)
-    x_B3HW = decode_latents(backbone.vae, z_BCHW).float().clamp(-1, 1)
-    pictures = ((x_B3HW + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return _lay_out(grid, pictures)
+    pixels_B3HW = pipeline(
+        [case.prompt for case in cases],
+        [list(case.references) for case in cases],
+        num_inference_steps=grid.num_steps,
+        guidance_scale=grid.guidance_scale,
+        guider=grid.guider,
+        guider_options=grid.options,
+        seeds=[derive(grid.seed, "grid", index) for index in range(len(cases))],
+        output_type="pt",
+    ).images
+    return _lay_out(grid, to_uint8(pixels_B3HW))
 
 
 def write(path: Path, grid_HW3: np.ndarray) -> None:
@@ -122,25 +104,6 @@ def write(path: Path, grid_HW3: np.ndarray) -> None:
 
     with whole(path) as temporary:
         Image.fromarray(grid_HW3).save(temporary, format="PNG")
-
-
-def _conditioning(backbone: Backbone, cases: list[Case], guider: str, device: torch.device) -> Conditioning:
-    encoded = [encode(backbone.tokenizer, *parse(case.prompt)) for case in cases]
-    ids_BL = torch.from_numpy(np.stack([e.input_ids_L for e in encoded]))
-    token_BL = torch.zeros(ids_BL.shape, dtype=torch.bool)
-    for b, e in enumerate(encoded):
-        token_BL[b, e.positions] = True
-    num = max(len(case.references) for case in cases)
-    if guiders.needs(guider) == ("tdm",) or num == 0:
-        return Conditioning(*condition(backbone, ids_BL.to(device), token_BL.to(device)))
-    size = backbone.reference_size
-    references_BN3RR = torch.zeros(len(cases), num, 3, size, size)
-    valid_BN = torch.zeros(len(cases), num, dtype=torch.bool)
-    for b, case in enumerate(cases):
-        for n, reference in enumerate(case.references):
-            references_BN3RR[b, n], valid_BN[b, n] = reference, True
-    given = (ids_BL, token_BL, references_BN3RR, valid_BN)
-    return Conditioning(*condition(backbone, *(tensor.to(device) for tensor in given)))
 
 
 def _lay_out(grid: Grid, pictures: np.ndarray) -> np.ndarray:
