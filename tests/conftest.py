@@ -13,7 +13,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-FAST_FIRST = ("unit", "config", "golden", "step", "cli", "resume")
+FAST_FIRST = ("unit", "config", "golden", "step", "ddp", "cli", "resume")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
