@@ -6,7 +6,7 @@ B batch, C latent channels, H W grid or pixels, 3 RGB, L tokens, N subjects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,9 +101,20 @@ class Sampled:
                 getattr(self.pipeline, f"{name}_unet").to(torch.bfloat16)
         self._references: dict[str, Tensor] = {}
 
-    def __call__(self, batch: Sequence[Job], recorder: Recorder | None = None) -> np.ndarray:
-        """images_BHW3 uint8; `recorder` receives what happened at each step."""
+    def __call__(
+        self,
+        batch: Sequence[Job],
+        recorder: Recorder | None = None,
+        on_step: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
+        """images_BHW3 uint8; `recorder` receives what happened at each step, `on_step` each step's number."""
         settings, with_subjects = self.settings, "sdm" in self.settings.needs
+
+        def stepped(_: Any, step: int, *rest: Any) -> dict[str, Any]:
+            if on_step is not None:
+                on_step(step)
+            return {}
+
         pixels_B3HW = self.pipeline(
             [job.text if with_subjects else parse(job.text)[0] for job in batch],
             [
@@ -121,6 +132,7 @@ class Sampled:
             seeds=[job.seed for job in batch],
             output_type="pt",
             recorder=recorder,
+            callback_on_step_end=stepped,
         ).images
         return to_uint8(pixels_B3HW)
 

@@ -1,0 +1,165 @@
+"""Drawing what was asked for: pictures and their JSONs, traces, a sheet of all, and a list of all.
+
+A picture depends on its request alone, so files of prompts, batches and interruptions change nothing; the
+same call draws only what is missing. B batch, H W pixels, 3 RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fdlab import __version__
+from fdlab.diffusion.guiders import Trace
+from fdlab.diffusion.settings import SamplerSettings
+from fdlab.evaluation.benchmarks import Benchmark
+from fdlab.evaluation.generation import write_png
+from fdlab.evaluation.rows import Weights, load, plain
+from fdlab.files import write_json
+from fdlab.models.backbone import load_backbone
+from fdlab.progress import bar
+from fdlab.sampling import filmstrip, requests
+from fdlab.sampling.grid import Line, contact_sheet
+from fdlab.sampling.plan import Folder, Picture, find_weights, settings
+from fdlab.sampling.references import cut_all
+from fdlab.sampling.trace import decoder, spread, step_pictures
+
+if TYPE_CHECKING:
+    from fdlab.evaluation.methods import Sampled
+
+BATCH = {"cuda": 8, "cpu": 1}
+"""Pictures at once. On a CPU one: more are no faster, and rounding in a batch depends on its size."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a call leaves."""
+
+    pictures: list[Path]
+    traces: list[Path]
+    grid: Path
+    manifest: Path
+    num_new: int
+    """Pictures drawn now; the others were there."""
+
+
+def draw(cfg: Any) -> Drawn:
+    """Draw what `cfg` (conf/sample.yaml) asks for into `cfg.out`. Raises: UserError, before weights load
+    where that can be known."""
+    asked = requests.read(cfg)
+    sampler = requests.check_sampler(cfg)
+    tokenizer = load_backbone(cfg.backbone.path, parts=["tokenizer"]).tokenizer
+    requests.check(asked, "sdm" in sampler.needs, cfg.data.max_subjects, tokenizer)
+    found = find_weights(cfg, sampler.needs)
+    folder = Folder(Path(cfg.out))
+    cuts, shared = cut_all(asked, folder.root), settings(cfg, sampler, found)
+    pictures = [
+        Picture(request, some, index, shared)
+        for request, some in zip(asked, cuts, strict=True)
+        for index in range(cfg.num_images)
+    ]
+    steps = None if cfg.trace_steps is None else sorted(set(cfg.trace_steps))
+    # By name: two rows may ask for the same picture.
+    missing = {p.name: p for p in pictures if not folder.has(p, cfg.trace, steps)}
+    if missing:
+        _draw(cfg, sampler, found, folder, list(missing.values()), steps)
+    contact_sheet(_lines(folder, pictures), folder.grid)
+    images = [folder.read(picture) for picture in pictures]
+    write_json(folder.manifest, {"generated": True, "grid": folder.relative(folder.grid), "images": images})
+    return Drawn(
+        [folder.image(picture) for picture in pictures],
+        [path for picture in pictures for path in folder.traces(picture)] if cfg.trace else [],
+        folder.grid,
+        folder.manifest,
+        len(missing),
+    )
+
+
+def _draw(
+    cfg: Any,
+    sampler: SamplerSettings,
+    found: Mapping[str, Weights],
+    folder: Folder,
+    missing: Sequence[Picture],
+    steps: list[int] | None,
+) -> None:
+    import torch
+
+    from fdlab.evaluation.methods import Sampled
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    models = {kind: load(cfg, model, kind, device) for kind, model in found.items()}
+    subjects = {cut.sha256: cut.subject for picture in missing for cut in picture.cuts}
+    scene = Benchmark(
+        folder=folder.root,
+        name="sample",
+        version="1",
+        size=cfg.backbone.image_size,
+        seed=0,
+        images_per_prompt=1,
+        subjects=tuple(subjects.values()),
+        prompts=(),
+    )
+    method = Sampled(scene, plain(cfg.sampler), background=cfg.data.background, device=device, **models)
+    with bar("steps", len(missing) * sampler.num_steps) as progress:
+        for start in range(0, len(missing), BATCH[device]):
+            batch = missing[start : start + BATCH[device]]
+            traces: list[Trace] = []
+
+            def stepped(step: int, num: int = len(batch)) -> None:
+                # PNDM makes a step more than it is asked for.
+                progress.advance(num if step < sampler.num_steps else 0)
+
+            jobs = [picture.job for picture in batch]
+            images_BHW3 = method(jobs, traces.append if cfg.trace else None, stepped)
+            for row, picture in enumerate(batch):
+                said = _described(folder, picture, device)
+                if cfg.trace:
+                    said["trace"] = _trace(folder, picture, traces, row, method, steps)
+                write_png(folder.image(picture), images_BHW3[row], picture.png_text())
+                write_json(folder.json(picture), said)
+
+
+def _trace(
+    folder: Folder,
+    picture: Picture,
+    traces: Sequence[Trace],
+    row: int,
+    method: Sampled,
+    steps: list[int] | None,
+) -> dict[str, Any]:
+    """Write figure and animation; returns what the JSON says of them."""
+    frames = step_pictures(traces, row, decoder(method.pipeline), filmstrip.SIZE)
+    figure, animation = folder.traces(picture)
+    words = filmstrip.words(method.settings.guider, method.settings.options.get("base", "text"))
+    caption = f"{picture.request.prompt}  ({picture.label})"
+    filmstrip.figure(frames, spread(traces) if steps is None else steps, words, caption, figure)
+    filmstrip.animation(frames, words, animation)
+    told = [{"step": f.step, "t": f.t, "stage": f.stage, "sdm_share": round(f.sdm_share, 4)} for f in frames]
+    paths = {"figure": folder.relative(figure), "animation": folder.relative(animation)}
+    return {"asked": steps, **paths, "steps": told}
+
+
+def _described(folder: Folder, picture: Picture, device: str) -> dict[str, Any]:
+    """A picture's JSON."""
+    return {
+        "file": folder.relative(folder.image(picture)),
+        "generated": True,
+        "software": f"fdlab {__version__}",
+        "device": device,
+        **picture.decided_by,
+        "seed_from": {"seed": picture.request.seed, "picture": picture.index},
+        "subjects": [cut.describe() for cut in picture.cuts],
+    }
+
+
+def _lines(folder: Folder, pictures: Sequence[Picture]) -> list[Line]:
+    """One line of the sheet a request."""
+    lines: dict[int, Line] = {}
+    for picture in pictures:
+        references = [(folder.root / cut.file, cut.label) for cut in picture.cuts]
+        line = lines.setdefault(id(picture.request), Line(picture.request.prompt, references, []))
+        line.pictures.append((folder.image(picture), picture.label))
+    return list(lines.values())

@@ -1,0 +1,77 @@
+"""The references of a call: the face of each photo, cut out once, and written where the sampler reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdlab.evaluation.benchmarks import Subject
+from fdlab.evaluation.faces import FaceDetector
+from fdlab.evaluation.generation import write_png
+from fdlab.progress import track
+from fdlab.sampling.photos import cut_face
+from fdlab.sampling.requests import Request
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The face of a photo, as a file."""
+
+    photo: Path
+    face: int | None
+    file: str
+    """Relative to the call's folder."""
+    sha256: str
+    """Of the pixels."""
+
+    @property
+    def subject(self) -> Subject:
+        """As `Sampled` takes it; its id is its pixels', whatever the photo's name."""
+        return Subject(self.sha256, "person", (self.file,))
+
+    @property
+    def label(self) -> str:
+        """For a caption."""
+        return self.photo.name if self.face is None else f"{self.photo.name}, face {self.face}"
+
+    def describe(self) -> dict[str, Any]:
+        """For a picture's JSON."""
+        return {
+            "photo": str(self.photo),
+            "face": "largest" if self.face is None else self.face,
+            "reference": self.file,
+            "sha256": self.sha256,
+        }
+
+
+def cut_all(requests: Sequence[Request], folder: Path) -> list[tuple[Cut, ...]]:
+    """Cut every request's faces out into `folder`/references; all of them before one is written.
+
+    Raises: UserError that names row and photo where there is no picture, or no such face.
+    """
+    faces: dict[tuple[Path, int | None], np.ndarray] = {}
+    # Loaded once, and only where there is a photo.
+    detector = FaceDetector() if any(request.photos for request in requests) else None
+    for request in track(requests, "photos"):
+        with request.named():
+            for wanted in zip(request.photos, request.faces, strict=True):
+                if wanted not in faces:
+                    faces[wanted] = np.asarray(cut_face(*wanted, detector))
+    cuts = {wanted: _cut(*wanted, image_HW3) for wanted, image_HW3 in faces.items()}
+    for wanted, cut in cuts.items():
+        if not (folder / cut.file).is_file():
+            write_png(folder / cut.file, faces[wanted])
+    return [
+        tuple(cuts[wanted] for wanted in zip(request.photos, request.faces, strict=True))
+        for request in requests
+    ]
+
+
+def _cut(photo: Path, face: int | None, image_HW3: np.ndarray) -> Cut:
+    digest = hashlib.sha256(f"{image_HW3.shape}".encode() + image_HW3.tobytes()).hexdigest()
+    return Cut(photo, face, f"references/{photo.stem[:48]}-{digest[:10]}.png", digest)
