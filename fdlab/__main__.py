@@ -21,6 +21,7 @@ VERBS = {
     "train": "fine-tune, then sample and evaluate, then write the record; -m for a grid",
     "sweep": "search for good values",
     "sample": "draw given people in a new scene",
+    "demo": "a page to play with the method, in the browser",
     "evaluate": "score models on a benchmark",
     "leaderboard": "every record below the folders, as a table",
     "data": "render people, check or count pictures",

@@ -11,7 +11,10 @@ from fdlab import __version__, assets
 from fdlab.cli.options import parser
 from fdlab.errors import UserError
 
-OPTIONAL = {"wandb": ("logger=wandb", "pip install wandb")}
+OPTIONAL = {
+    "wandb": ("logger=wandb", "pip install wandb"),
+    "gradio": ("python -m fdlab demo", "pip install 'fdlab[demo]'"),
+}
 """Packages that fdlab runs without: what for, and how to get them."""
 PARTS = ("base", "tdm", "sdm", "vae", "text_encoder", "image_encoder", "unet", "fusion")
 DOWNLOADS = {

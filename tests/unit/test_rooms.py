@@ -21,6 +21,7 @@ ORDER = (
     "evaluation",
     "leaderboard",
     "sampling",
+    "demo",
     "sweeps",
 )
 """`cli` calls everything and only __main__ imports it; the package's single modules stand above all rooms."""

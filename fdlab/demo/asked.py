@@ -1,0 +1,167 @@
+"""One picture that was asked for: checked, as the pipeline's arguments, and as text that gives it again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fdlab.data.captions import MARKER, parse
+from fdlab.demo import choices
+from fdlab.diffusion import guiders
+from fdlab.diffusion.settings import SamplerSettings
+from fdlab.errors import UserError
+from fdlab.pipeline.inputs import check_markers
+from fdlab.randomness import derive
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which weights draw: names and folders as `fdlab sample` takes them."""
+
+    backbone: str = "nano"
+    tdm: str = "shipped"
+    sdm: str = "shipped"
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """What differs from what ships."""
+        usual = Models()
+        return {key: value for key, value in vars(self).items() if value != getattr(usual, key)}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that decides a picture."""
+
+    prompt: str
+    photos: tuple[str, ...]
+    """As one would type them, in the order of the markers."""
+    sampler: SamplerSettings
+    seed: int
+    models: Models = Models()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `FaceDiffuserPipeline.__call__`, but for prompt and subjects."""
+        usual = guiders.options(self.sampler.guider)
+        chosen = {key: value for key, value in self.sampler.options.items() if value != usual[key]}
+        # What the page shows as sliders is written out, even where it is the guider's own value.
+        chosen |= {key: self.sampler.options[key] for key in choices.fractions(self.sampler.guider)}
+        stages: dict[str, Any] = {key: chosen.pop(key) for key in ("alpha", "beta") if key in chosen}
+        return {
+            "guider": self.sampler.guider,
+            **stages,
+            **({"guider_options": chosen} if chosen else {}),
+            "num_inference_steps": self.sampler.num_steps,
+            "guidance_scale": self.sampler.guidance_scale,
+            "seeds": [derive(self.seed, "sample", 0)],
+        }
+
+    @property
+    def command(self) -> str:
+        """The `fdlab sample` that draws this picture; what is as usual is left out."""
+        usual = choices.defaults(self.sampler.guider).as_dict()
+        words = [f"prompt={self.prompt if self.prompt[:1] not in QUOTES else quoted(self.prompt)}"]
+        if self.photos:
+            words.append(f"subjects=[{','.join(map(quoted, self.photos))}]")
+        if len(self.photos) > choices.usual_subjects():
+            words.append(f"data.max_subjects={len(self.photos)}")
+        words.append(f"sampler={choices.sampler_name(self.sampler.guider)}")
+        words += [
+            f"sampler.{key}={value}" for key, value in self.sampler.as_dict().items() if value != usual[key]
+        ]
+        words.append(f"seed={self.seed}")
+        words += [f"{key}={quoted(value)}" for key, value in self.models.changed.items()]
+        return "python -m fdlab sample " + " ".join(map(shlex.quote, words))
+
+    def script(self, device: str = "cpu") -> str:
+        """A script that draws this picture with FaceDiffuserPipeline on a kind of device."""
+        changed = self.models.changed | ({} if device == "cpu" else {"device": device})
+        made = ", ".join(f"{key}={_literal(value)}" for key, value in changed.items())
+        lines = ["from fdlab import FaceDiffuserPipeline"]
+        pipe = "FaceDiffuserPipeline.shipped()"
+        if made:
+            lines, pipe = ["from fdlab.demo.pipeline import load_pipeline"], f"load_pipeline({made})"
+        if self.photos:
+            lines.append("from fdlab.sampling.photos import cut_face")
+        faces = (
+            [f"    [{', '.join(f'cut_face({_literal(photo)})' for photo in self.photos)}],"]
+            if self.photos
+            else []
+        )
+        options = [f"    {key}={_literal(value)}," for key, value in self.arguments.items()]
+        call = ["picture = pipe(", f"    {_literal(self.prompt)},", *faces, *options, ").images[0]"]
+        return "\n".join([*lines, "", f"pipe = {pipe}", *call, 'picture.save("picture.png")'])
+
+    @property
+    def as_json(self) -> str:
+        """Every setting by its name in the configuration."""
+        entry = {
+            "prompt": self.prompt,
+            "subjects": list(self.photos),
+            "sampler": self.sampler.as_dict(),
+            "seed": self.seed,
+            **vars(self.models),
+        }
+        return json.dumps(entry, indent=2, ensure_ascii=False)
+
+
+def _literal(value: Any) -> str:
+    """Python for a value, strings in double quotes."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+QUOTES = ("'", '"')
+_PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.-]*")
+
+
+def quoted(text: str) -> str:
+    """A value in Hydra's grammar: as it is where nothing in it can be misread, else in double quotes."""
+    if _PLAIN.fullmatch(text) and text.lower() not in ("true", "false", "null", "nan", "inf"):
+        return text
+    # In that grammar backslashes count only where a quote, or the end, follows.
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text) + '"'
+
+
+def ask(
+    prompt: str,
+    photos: Sequence[str],
+    guider: str,
+    fractions: Mapping[str, float],
+    num_steps: int,
+    guidance_scale: float,
+    seed: int | None,
+    models: Models = Models(),
+) -> Asked:
+    """Check what a page was filled with. `fractions` may hold more than the guider takes.
+
+    For a guider that draws no given person, the photos are left out and the markers taken out of the prompt.
+    Raises: UserError.
+    """
+    prompt = " ".join(prompt.split())
+    if not prompt:
+        raise UserError(f"the prompt is empty; write one, as in: a woman {MARKER} on a beach.")
+    if "sdm" not in guiders.needs(guider):
+        prompt, photos = parse(prompt)[0], ()
+    elif not photos:
+        raise UserError(f"no photo is given; add 1 to {choices.MAX_PHOTOS} with faces, or choose guider tdm.")
+    elif len(photos) > choices.MAX_PHOTOS:
+        raise UserError(f"{len(photos)} photos are given; allowed: 1 to {choices.MAX_PHOTOS}.")
+    else:
+        check_markers(prompt, len(photos), draws_subjects=True)
+    if seed is None or seed < 0:
+        raise UserError(f"the seed is {'empty' if seed is None else seed}; give a whole number from 0.")
+    usual = choices.defaults(guider)
+    chosen = {key: round(float(fractions[key]), 4) for key in choices.fractions(guider) if key in fractions}
+    sampler = replace(
+        usual,
+        num_steps=int(num_steps),
+        guidance_scale=float(guidance_scale),
+        options={**usual.options, **chosen},
+    )
+    guiders.check(guider, num_steps=sampler.num_steps, guidance=sampler.guidance, **sampler.options)
+    return Asked(prompt, tuple(photos), sampler, int(seed), models)

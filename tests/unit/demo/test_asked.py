@@ -1,0 +1,110 @@
+"""What the page was filled with: checked, and text that gives the same picture again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdlab import FaceDiffuserPipeline
+from fdlab.__main__ import main
+from fdlab.config.compose import compose, parse
+from fdlab.demo import choices
+from fdlab.demo.asked import Models, ask, quoted
+from fdlab.demo.examples import render_examples
+from fdlab.diffusion import guiders
+from fdlab.errors import UserError
+from fdlab.sampling.photos import cut_face
+
+PROMPT = "a woman <|image|> on a beach"
+
+
+def test_command_script_and_arguments_draw_the_same_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = render_examples(tmp_path / 'it\'s a "folder", é')[0].photos[0]
+    asked = ask(PROMPT, [str(photo)], "relative", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 7)
+    pipe = FaceDiffuserPipeline.shipped()
+    mine = np.asarray(pipe(asked.prompt, [cut_face(photo)], **asked.arguments).images[0])
+
+    monkeypatch.chdir(tmp_path)
+    exec(asked.script(), {})
+    assert (np.asarray(Image.open("picture.png")) == mine).all()
+
+    python, dash_m, package, *words = shlex.split(asked.command)
+    assert (python, dash_m, package) == ("python", "-m", "fdlab")
+    assert main([*words, "out=drawn"]) == 0
+    (drawn,) = (tmp_path / "drawn" / "images").glob("*.png")
+    assert (np.asarray(Image.open(drawn)) == mine).all()
+
+    other = ask(PROMPT, [str(photo)], "relative", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 8)
+    assert (np.asarray(pipe(other.prompt, [cut_face(photo)], **other.arguments).images[0]) != mine).any()
+
+
+@pytest.mark.parametrize("guider", guiders.GUIDERS)
+def test_every_guider_is_offered_and_its_command_has_its_settings(guider: str) -> None:
+    sliders = dict.fromkeys(choices.FRACTIONS, 0.25)
+    asked = ask(PROMPT, ["a b.jpg"], guider, sliders | {"beta": 0.55}, 12, 3.5, 4, Models("nano", "base"))
+    cfg = compose(_hydra(shlex.split(asked.command)[4:]), config_name="sample")
+    assert (cfg.prompt, list(cfg.subjects), cfg.seed) == (asked.prompt, list(asked.photos), 4)
+    assert (cfg.tdm, cfg.sdm) == ("base", "shipped")
+    assert {key: cfg.sampler[key] for key in asked.sampler.as_dict()} == asked.sampler.as_dict()
+    assert cfg.sampler.guider == guider
+    assert choices.GUIDERS[guider]
+
+
+def _hydra(words: list[str]) -> list[str]:
+    from fdlab.cli.sample import _quoted
+
+    return [_quoted(word) for word in words]
+
+
+def test_a_guider_without_subjects_leaves_them_out() -> None:
+    asked = ask(PROMPT, ["a.jpg"], "tdm", {}, 3, 5.0, 0)
+    assert (asked.prompt, asked.photos) == ("a woman on a beach", ())
+
+
+def test_more_subjects_than_usual_are_admitted_by_the_command() -> None:
+    prompt = "a <|image|> b <|image|> c <|image|>"
+    assert "data.max_subjects=3" in ask(prompt, ["a.jpg"] * 3, "snf", {}, 3, 5.0, 0).command
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"prompt": "  "}, "the prompt is empty"),
+        ({"prompt": "a woman on a beach"}, "has 0 markers <|image|>, but 1 subjects"),
+        ({"photos": []}, "no photo is given; add 1 to 4"),
+        ({"photos": ["a.jpg"] * 5}, "5 photos are given; allowed: 1 to 4"),
+        ({"fractions": {"alpha": 0.7, "beta": 0.6}}, "alpha is 0.7 and beta 0.6; allowed"),
+        ({"seed": None}, "the seed is empty"),
+        ({"seed": -1}, "the seed is -1"),
+        ({"guider": "snff"}, "Did you mean 'snf'"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(changed: dict[str, object], said: str) -> None:
+    filled = {
+        "prompt": PROMPT,
+        "photos": ["a.jpg"],
+        "guider": "snf",
+        "fractions": {},
+        "num_steps": 3,
+        "guidance_scale": 5.0,
+        "seed": 0,
+    }
+    with pytest.raises(UserError) as raised:
+        ask(**{**filled, **changed})  # type: ignore[arg-type]
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["a.jpg", "/x/ä b,[c]=$.png", 'say "x"\\', "null", "1.5", "it's", "\\", "~/a"]
+)
+def test_quoted_survives_hydras_grammar(text: str) -> None:
+    (override,) = parse([f"key=[{quoted(text)}]"])
+    assert [str(value) for value in override.value()] == [text]
+    assert isinstance(override.value()[0], str) or override.value()[0].text == text
