@@ -1,4 +1,5 @@
-"""`fdlab leaderboard`: every record below the folders, checked, as one table for each comparable group."""
+"""`fdlab leaderboard`: every record below the folders, checked, as one table for each comparable group; or
+two records, pair by pair."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from fdlab.cli.options import parser
 
 if TYPE_CHECKING:
+    import argparse
+
     from fdlab.leaderboard.published import Quoted
 
 FORMATS = ("terminal", "markdown", "json", "csv")
@@ -19,14 +22,23 @@ def main(argv: list[str]) -> int:
     """Run the verb; status 2 if a record breaks the contract (the others are shown all the same)."""
     made = parser(
         "leaderboard",
-        "Every record.json below the folders, checked; one table for each comparable group, best first.",
-        epilog="example: python -m fdlab leaderboard runs --format markdown --out leaderboard.md",
+        "Every record.json below the folders, checked; one table for each comparable group, best first.\n"
+        "With --compare, two records picture by picture.",
+        epilog="examples:\n"
+        "  python -m fdlab leaderboard runs --format markdown --out leaderboard.md\n"
+        "  python -m fdlab leaderboard --compare runs/sdm/a runs/sdm/b",
     )
     made.add_argument(
         "folders",
         nargs="*",
         metavar="DIR",
         help="folders to look in (default: runs and experiments, where they exist)",
+    )
+    made.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="two runs (or records) of one benchmark: paired differences B - A with 95 %% intervals",
     )
     made.add_argument(
         "--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)"
@@ -50,6 +62,8 @@ def main(argv: list[str]) -> int:
 
     if arguments.out and arguments.format == "terminal":
         raise UserError("--out needs --format markdown, json or csv.")
+    if arguments.compare:
+        return _compare(arguments)
     folders = [Path(folder) for folder in arguments.folders] or _usual()
     entries, problems = collect.find(folders)
     groups = collect.group(entries, arguments.by)
@@ -60,19 +74,41 @@ def main(argv: list[str]) -> int:
             print(f"no records below {where}; make one with: python -m fdlab train +exp=sdm")
         formats.show(groups, quoted)
     else:
-        write = {"markdown": formats.markdown, "json": formats.as_json, "csv": formats.as_csv}[
-            arguments.format
-        ]
-        text = write(groups, quoted)
-        if arguments.out:
-            from fdlab.files import write_text
-
-            write_text(arguments.out, text)
-        else:
-            print(text, end="")
+        write = {"markdown": formats.markdown, "json": formats.as_json, "csv": formats.as_csv}
+        _put(write[arguments.format](groups, quoted), arguments.out)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 2 if problems else 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from fdlab.errors import UserError
+    from fdlab.leaderboard import compare, compare_formats
+
+    if arguments.folders or arguments.by or arguments.published:
+        raise UserError("--compare takes two runs or records and no DIR, --by or --published.")
+    a, b = (compare.locate(Path(given)) for given in arguments.compare)
+    made = compare.compare(a, b)
+    if arguments.format == "terminal":
+        compare_formats.show(made)
+    else:
+        write = {
+            "markdown": compare_formats.markdown,
+            "json": compare_formats.as_json,
+            "csv": compare_formats.as_csv,
+        }
+        _put(write[arguments.format](made), arguments.out)
+    return 0
+
+
+def _put(text: str, out: str | None) -> None:
+    """Print, or write to a file."""
+    if out is None:
+        print(text, end="")
+        return
+    from fdlab.files import write_text
+
+    write_text(out, text)
 
 
 def _usual() -> list[Path]:

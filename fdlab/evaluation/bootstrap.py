@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -28,10 +29,13 @@ class Estimate:
     num: int
 
 
+@lru_cache(maxsize=8)
 def cluster_weights(num_clusters: int, seed: int, replicates: int = REPLICATES) -> np.ndarray:
-    """How often each replicate holds each cluster: weights_RS, rows sum to S."""
+    """How often each replicate holds each cluster: weights_RS, rows sum to S. Shared, hence read-only."""
     rng = numpy_rng(seed, "bootstrap", num_clusters)
-    return rng.multinomial(num_clusters, np.full(num_clusters, 1.0 / num_clusters), size=replicates)
+    weights = rng.multinomial(num_clusters, np.full(num_clusters, 1.0 / num_clusters), size=replicates)
+    weights.setflags(write=False)
+    return weights
 
 
 def percentile_interval(replicates_R: np.ndarray, num_clusters: int) -> tuple[float, float] | None:

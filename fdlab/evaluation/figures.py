@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from fdlab.evaluation.generation import read_image
 from fdlab.files import whole
 
-OWN, OTHERS = "#2563eb", "#9ca3af"
+OWN, OTHERS, BESIDE = "#2563eb", "#9ca3af", "#d97706"
 SKIPPED = ("epoch", "step", "seconds", "rate", "images_per_second")
 """Columns of metrics.csv that are no curve."""
 
@@ -46,22 +46,27 @@ def image_grid(
 def similarity_histogram(
     rows: Sequence[Mapping[str, Any]], subjects: Sequence[str], path: Path, title: str = ""
 ) -> None:
-    """How similar faces are to their own subject's reference and to the other subjects'; from per-sample
-    rows."""
-    own, others = [], []
+    """How similar faces are to their own subject's reference, to those beside it in the picture, and to the
+    other subjects'; from per-sample rows."""
+    own: list[float] = []
+    beside: list[float] = []
+    others: list[float] = []
     for row in rows:
-        similarities = row.get("similarity_to")
-        if similarities is None:
-            continue
-        index = subjects.index(row["subject"])
-        own.append(similarities[index])
-        others += [value for i, value in enumerate(similarities) if i != index]
+        shown = row.get("subjects", [row["subject"]])
+        for subject, similarities in matched(row):
+            for name, value in zip(subjects, similarities, strict=True):
+                (own if name == subject else beside if name in shown else others).append(value)
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
     axis = figure.subplots()
     if own:
-        low, high = min(own + others), max(own + others)
+        low, high = min(own + beside + others), max(own + beside + others)
         bins = np.linspace(low, high if high > low else low + 0.01, 31).tolist()
-        for values, name, colour in ((others, "other subjects", OTHERS), (own, "own subject", OWN)):
+        groups = (
+            (others, "other subjects", OTHERS),
+            (beside, "beside it in the picture", BESIDE),
+            (own, "own subject", OWN),
+        )
+        for values, name, colour in groups:
             if values:
                 weights = np.full(len(values), 1 / len(values))
                 axis.hist(
@@ -80,6 +85,17 @@ def similarity_histogram(
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_title(title, fontsize=9)
     save(figure, path)
+
+
+def matched(row: Mapping[str, Any]) -> list[tuple[str, Sequence[float]]]:
+    """The subjects of a per-sample row whose face was found, with the face's similarity to every subject."""
+    if "matches" not in row:
+        return [(row["subject"], row["similarity_to"])] if row.get("similarity_to") else []
+    return [
+        (match["subject"], row["faces"][match["face"]]["similarity_to"])
+        for match in row["matches"]
+        if match["face"] is not None
+    ]
 
 
 def intervals(

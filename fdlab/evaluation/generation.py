@@ -1,4 +1,4 @@
-"""Drawing what a benchmark asks for: one job per (subject, prompt, index), each with its seed and its PNG.
+"""Drawing what a benchmark asks for: one job per (subjects, prompt, index), each with its seed and its PNG.
 
 A picture depends on its job alone, so batches, order and interruptions change nothing. Pictures are written
 whole; a second call draws only what is missing. B batch, H W pixels, 3 RGB.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.errors import UserError
-from fdlab.evaluation.benchmarks import Benchmark, Prompt, Subject
+from fdlab.evaluation.benchmarks import Benchmark, Prompt, Subject, group_id
 from fdlab.files import whole, write_json
 from fdlab.progress import bar
 from fdlab.randomness import derive
@@ -37,11 +37,17 @@ class Job:
 
     @property
     def subject(self) -> Subject:
+        """The first, or only, subject."""
         return self.subjects[0]
 
     @property
+    def group(self) -> str:
+        """The subjects' ids in one word."""
+        return group_id(self.subjects)
+
+    @property
     def id(self) -> str:
-        return "-".join([*(s.id for s in self.subjects), self.prompt.id, str(self.index)])
+        return f"{self.group}-{self.prompt.id}-{self.index}"
 
     @property
     def file(self) -> str:
@@ -53,18 +59,16 @@ Method = Callable[[Sequence[Job]], np.ndarray]
 
 
 def jobs(benchmark: Benchmark) -> list[Job]:
-    """All pictures of a benchmark in a fixed order, with seed = f(benchmark seed, subject, prompt, index)."""
+    """All pictures of a benchmark in a fixed order; seed = f(benchmark seed, subjects, prompt, index)."""
     return [
         Job(
-            subjects=(subject,),
+            subjects=group,
             prompt=prompt,
             index=index,
-            seed=derive(benchmark.seed, "benchmark", subject.id, prompt.id, index),
-            text=prompt.text.format(noun=subject.noun),
+            seed=derive(benchmark.seed, "benchmark", *(s.id for s in group), prompt.id, index),
+            text=prompt.of(group),
         )
-        for subject in benchmark.subjects
-        for prompt in benchmark.prompts
-        for index in range(benchmark.images_per_prompt)
+        for group, prompt, index in benchmark.cells()
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fdlab.errors import UserError
-from fdlab.evaluation.benchmarks import Benchmark
+from fdlab.evaluation.benchmarks import Benchmark, group_id
 from fdlab.evaluation.generation import read_image, read_images
 from fdlab.progress import bar
 
@@ -98,17 +98,23 @@ class Measured:
     """Everything measured on a list of pictures; absent extractors leave None."""
 
     faces: list[list[Any]] | None = None
-    chosen: list[Any] | None = None
-    """The face that counts in each picture, None where none was found."""
-    embedding_ND: np.ndarray | None = None
-    """Row of zeros where no face was found."""
+    chosen: list[list[Any]] | None = None
+    """The faces that count in each picture, largest first: at most as many as it should show."""
+    embedding_NMD: np.ndarray | None = None
+    """Of the faces that count, zeros where there are fewer."""
     clip_ND: np.ndarray | None = None
     features_ND: np.ndarray | None = None
     judged: dict[str, list[str]] | None = None
 
     @property
     def detected_N(self) -> np.ndarray:
-        return np.array([face is not None for face in self.chosen or []], bool)
+        """Whether a picture shows a face."""
+        return np.array([bool(faces) for faces in self.chosen or []], bool)
+
+    @property
+    def embedding_ND(self) -> np.ndarray | None:
+        """Of the largest face."""
+        return None if self.embedding_NMD is None else self.embedding_NMD[:, 0]
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,11 @@ class References:
     """The benchmark's true pictures, measured by `features` and `clip`."""
 
 
-def prominent(faces: Sequence[Face]) -> Face | None:
-    """The face that counts in a picture of one person: the largest. It is chosen without looking at any
-    reference, so that own and other subjects are compared alike."""
-    return max(faces, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), default=None)
+def prominent(faces: Sequence[Face], num: int = 1) -> list[Face]:
+    """The faces that count in a picture of `num` people: the largest. They are chosen without looking at any
+    reference, so that own and other subjects are compared alike, and drawing a crowd does not help."""
+    areas = [(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]) for f in faces]
+    return [faces[i] for i in sorted(range(len(faces)), key=lambda i: -areas[i])[:num]]
 
 
 def measure(
@@ -135,12 +142,13 @@ def measure(
     batch_size: int = 32,
     description: str = "scoring",
     show: bool = True,
+    num_subjects: int = 1,
 ) -> Measured:
     """Run every extractor over pictures, each read once. `size` None takes pictures of any one size a
-    batch."""
+    batch; `num_subjects` is how many people each should show."""
     out = Measured()
     faces: list[list[Any]] = []
-    chosen: list[Any] = []
+    chosen: list[list[Any]] = []
     embeddings: list[np.ndarray] = []
     clip: list[np.ndarray] = []
     features: list[np.ndarray] = []
@@ -151,8 +159,8 @@ def measure(
             if extractors.faces:
                 found = extractors.faces.detect(images)
                 faces += found
-                chosen += [prominent(entry) for entry in found]
-                embeddings.append(_embed(extractors.faces, images, chosen[start:]))
+                chosen += [prominent(entry, num_subjects) for entry in found]
+                embeddings.append(_embed(extractors.faces, images, chosen[start:], num_subjects))
             if extractors.clip:
                 clip.append(finite(extractors.clip(images), extractors.clip.name))
             if extractors.features:
@@ -163,9 +171,9 @@ def measure(
             progress.advance(len(images))
     if extractors.faces:
         out.faces, out.chosen = faces, chosen
-        width = max((part.shape[1] for part in embeddings), default=0)
-        out.embedding_ND = np.concatenate(
-            [p if p.shape[1] else np.zeros((len(p), width)) for p in embeddings]
+        width = max((part.shape[2] for part in embeddings), default=0)
+        out.embedding_NMD = np.concatenate(
+            [p if p.shape[2] else np.zeros((*p.shape[:2], width)) for p in embeddings]
         )
     out.clip_ND = np.concatenate(clip) if clip else None
     out.features_ND = np.concatenate(features) if features else None
@@ -173,13 +181,17 @@ def measure(
     return out
 
 
-def _embed(extractor: FaceExtractor, images_BHW3: np.ndarray, chosen: Sequence[Any]) -> np.ndarray:
-    rows = [i for i, face in enumerate(chosen) if face is not None]
-    if not rows:
-        return np.zeros((len(images_BHW3), 0))
-    embedded = finite(extractor.embed(images_BHW3[rows], [chosen[i] for i in rows]), extractor.name)
-    out = np.zeros((len(images_BHW3), embedded.shape[1]))
-    out[rows] = embedded
+def _embed(
+    extractor: FaceExtractor, images_BHW3: np.ndarray, chosen: Sequence[Sequence[Any]], num_subjects: int
+) -> np.ndarray:
+    places = [(i, k) for i, faces in enumerate(chosen) for k in range(len(faces))]
+    shape = (len(images_BHW3), num_subjects)
+    if not places:
+        return np.zeros((*shape, 0))
+    rows, columns = (list(numbers) for numbers in zip(*places, strict=True))
+    embedded = finite(extractor.embed(images_BHW3[rows], [chosen[i][k] for i, k in places]), extractor.name)
+    out = np.zeros((*shape, embedded.shape[1]))
+    out[rows, columns] = embedded
     return out
 
 
@@ -218,24 +230,19 @@ def references(
             )
         )
         for name, is_reference in owners:
-            if is_reference and by_name[name][0] is None:
+            if is_reference and not by_name[name][0]:
                 raise UserError(
                     f"no face found in reference '{benchmark.folder / name}'; a reference must show one."
                 )
         embedding = np.stack([by_name[s.references[0]][1] for s in benchmark.subjects])
         width = embedding.shape[1]
         heldout = tuple(
-            np.array([by_name[n][1] for n in s.heldout if by_name[n][0] is not None]).reshape(-1, width)
+            np.array([by_name[n][1] for n in s.heldout if by_name[n][0]]).reshape(-1, width)
             for s in benchmark.subjects
         )
     real = None
     if benchmark.real and (extractors.features or extractors.clip):
-        cells = [
-            benchmark.real_path(s.id, p.id, i)
-            for s in benchmark.subjects
-            for p in benchmark.prompts
-            for i in range(benchmark.images_per_prompt)
-        ]
+        cells = [benchmark.real_path(group_id(group), p.id, i) for group, p, i in benchmark.cells()]
         wanted = Extractors(features=extractors.features, clip=extractors.clip)
         real = measure(cells, wanted, benchmark.size, batch_size, "true pictures", show)
     return References(embedding, heldout, real)

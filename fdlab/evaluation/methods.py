@@ -38,7 +38,7 @@ class RealPictures:
 
     def __call__(self, batch: Sequence[Job]) -> np.ndarray:
         """images_BHW3 uint8."""
-        paths = [self.benchmark.real_path(job.subject.id, job.prompt.id, job.index) for job in batch]
+        paths = [self.benchmark.real_path(job.group, job.prompt.id, job.index) for job in batch]
         return np.stack([read_image(path, self.benchmark.size) for path in paths])
 
 

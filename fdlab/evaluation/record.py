@@ -122,6 +122,8 @@ def read(path: Path | str) -> dict[str, Any]:
         record = json.loads(path.read_text(), parse_constant=_refuse)
     except FileNotFoundError as error:
         raise UserError(f"no record '{path}'.") from error
+    except OSError as error:
+        raise UserError(f"record '{path}' cannot be read: {error.strerror}.") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"record '{path}' is not valid JSON: {error}.") from error
     problem = next(problems(record), None)
@@ -144,6 +146,7 @@ def problems(record: Any) -> Iterator[str]:
             return
     yield from _missing(record["benchmark"], BENCHMARK_KEYS, "benchmark")
     yield from _missing(record["method"], METHOD_KEYS, "method")
+    yield from _benchmark_problems(record["benchmark"])
     if not isinstance(record["method"].get("name"), str):
         yield "method.name is no text"
     kind = record["provenance"].get("kind")
@@ -155,6 +158,16 @@ def problems(record: Any) -> Iterator[str]:
         yield from _missing(record["provenance"], PROVENANCE_KEYS, "provenance")
     for name, entry in record["metrics"].items():
         yield from _metric_problems(name, entry)
+
+
+def _benchmark_problems(benchmark: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("name", "sha256"):
+        if key in benchmark and not isinstance(benchmark[key], str):
+            yield f"benchmark.{key} is {benchmark[key]!r}, no text"
+    for key in ("num_subjects", "num_prompts", "images_per_prompt"):
+        value = benchmark.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            yield f"benchmark.{key} is {value!r}; it counts from 1"
 
 
 def _metric_problems(name: str, entry: Any) -> Iterator[str]:
@@ -176,7 +189,7 @@ def _metric_problems(name: str, entry: Any) -> Iterator[str]:
             yield f"{where}.{key} is {entry[key]!r}, neither null nor a finite number"
     if _number(entry["ci_low"]) and _number(entry["ci_high"]) and entry["ci_low"] > entry["ci_high"]:
         yield f"{where}: ci_low {entry['ci_low']} is above ci_high {entry['ci_high']}"
-    if not isinstance(entry["n"], int) or entry["n"] < 1:
+    if not isinstance(entry["n"], int) or isinstance(entry["n"], bool) or entry["n"] < 1:
         yield f"{where}.n is {entry['n']!r}; it counts images, from 1"
     if entry["higher_is_better"] != METRICS[name].higher_is_better:
         right = METRICS[name].higher_is_better
@@ -184,6 +197,8 @@ def _metric_problems(name: str, entry: Any) -> Iterator[str]:
     extractor = entry["extractor"]
     if not isinstance(extractor, dict) or not {"name", "sha256"} <= set(extractor):
         yield f"{where}.extractor must hold name and sha256"
+    elif not isinstance(extractor["name"], str) or not isinstance(extractor["sha256"], str | None):
+        yield f"{where}.extractor's name and sha256 must be text"
     elif name == "fid" and "inception-2015" not in str(extractor["name"]):
         by = extractor["name"]
         yield f"{where} is by '{by}'; only inception-2015 makes an FID, others are frechet_distance"

@@ -1,5 +1,5 @@
 """report.html: one page that holds everything of a run; no script, no external file, light and dark, any
-width."""
+width. Only its links to every method's pictures lead to other files of the run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from fdlab.evaluation import table
 from fdlab.evaluation.record import METRICS
+from fdlab.evaluation.samples import SPECS
 from fdlab.files import write_text
 
 STYLE = """
@@ -36,6 +37,7 @@ tr.main td{font-weight:600}td small{display:block;color:var(--dim);font-weight:4
 figure{margin:0 0 1.2rem}img{max-width:100%;height:auto;border-radius:.5rem;background:#fff}
 figcaption{color:var(--dim);font-size:.88rem;margin-top:.3rem}
 details{border:1px solid var(--line);border-radius:.7rem;margin:.6rem 0;padding:.6rem .9rem}
+a{color:inherit;text-decoration-color:var(--dim);text-underline-offset:.2em}
 summary{cursor:pointer;font-weight:600}
 pre{overflow-x:auto;background:var(--card);padding:.8rem;border-radius:.5rem;font-size:.82rem;line-height:1.45}
 """
@@ -57,10 +59,14 @@ def write(
     main_name: str,
     figures: Sequence[tuple[str, Path]],
     texts: Sequence[tuple[str, str]] = (),
+    links: Mapping[str, str] | None = None,
+    breakdown: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page. `main_name` is the method.name of the record in the tiles; `figures` are (caption, PNG)
-    and `texts` (title, preformatted text) to unfold, such as the configuration. Everything is escaped and
-    inlined."""
+    and `texts` (title, preformatted text) to unfold, such as the configuration. `links` lead from
+    method.name to its page of pictures; `breakdown` is the main record's. Everything is escaped and inlined.
+    """
+    links = links or {}
     main = next(record for record in records if record["method"]["name"] == main_name)
     benchmark, provenance = main["benchmark"], main["provenance"]
     body = [
@@ -70,11 +76,20 @@ def write(
         f"{benchmark['images_per_prompt']} picture(s) each &middot; {escape(table.label(main))} &middot; "
         f"{escape(str(provenance['created']))}</p>",
         _tiles(main),
+    ]
+    if main_name in links:
+        body.append(
+            f'<p><a href="{escape(links[main_name])}">Every picture with its scores</a>: the best, the worst '
+            "and the failures, to sort and to filter.</p>"
+        )
+    body += [
         "<h2>Results</h2>",
-        f'<div class="scroll">{_table(records, main_name)}</div>',
+        f'<div class="scroll">{_table(records, main_name, links)}</div>',
         f'<p class="dim">{escape(table.NOTE)}</p>',
     ]
     body += [_figure(caption, file) for caption, file in figures]
+    if breakdown:
+        body += ["<h2>By category and by subject</h2>", *_breakdown(breakdown)]
     body += ["<h2>How it was made</h2>", _details("Where the numbers come from", _provenance(main))]
     body += [_details(name, f"<pre>{escape(text)}</pre>") for name, text in texts]
     write_text(
@@ -100,7 +115,7 @@ def _tiles(record: Mapping[str, Any]) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _table(records: Sequence[Mapping[str, Any]], main_name: str) -> str:
+def _table(records: Sequence[Mapping[str, Any]], main_name: str, links: Mapping[str, str]) -> str:
     names = table.columns(records, list(METRICS))
     first = [name for name in table.COLUMNS if name in names]
     names = first + [name for name in names if name not in first]
@@ -113,11 +128,42 @@ def _table(records: Sequence[Mapping[str, Any]], main_name: str) -> str:
             below = table.interval(entry, name)
             cells.append(f"<td>{table.value(entry, name)}{f'<small>{below}</small>' if below else ''}</td>")
         mark = ' class="main"' if record["method"]["name"] == main_name else ""
-        rows.append(
-            f"<tr{mark}><td>{escape(table.label(record))}</td><td>{escape(table.steps(record))}</td>{''.join(cells)}</tr>"
-        )
+        label = escape(table.label(record))
+        link = links.get(record["method"]["name"])
+        label = f'<a href="{escape(link)}">{label}</a>' if link else label
+        rows.append(f"<tr{mark}><td>{label}</td><td>{escape(table.steps(record))}</td>{''.join(cells)}</tr>")
     head = f"<thead><tr><th>method</th><th>training steps</th>{head}</tr></thead>"
     return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def _breakdown(parts: Mapping[str, Any]) -> list[str]:
+    """Tables to unfold: every score by category (open) and by subject."""
+    made = []
+    for key, opened in (("by_category", " open"), ("by_subject", "")):
+        resampled = escape(parts["resampled"][key])
+        groups = parts[key]
+        names = [n for n in SPECS if any(n in entries for entries in groups.values())]
+        head = "".join(f"<th>{escape(SPECS[n].label)}</th>" for n in names)
+        lines = []
+        for group, entries in groups.items():
+            cells = "".join(f"<td>{_cell(entries.get(n), n)}</td>" for n in names)
+            lines.append(f"<tr><td>{escape(group) or table.ABSENT}</td>{cells}</tr>")
+        title = key.replace("_", " ").capitalize()
+        made.append(
+            f"<details{opened}><summary>{title} (95 % intervals: {resampled} resampled)</summary>"
+            f'<div class="scroll"><table><thead><tr><th>{title.split()[1]}</th>{head}</tr></thead>'
+            f"<tbody>{''.join(lines)}</tbody></table></div></details>"
+        )
+    return made
+
+
+def _cell(entry: Mapping[str, Any] | None, name: str) -> str:
+    if entry is None:
+        return table.ABSENT
+    value = f"{entry['value']:.{SPECS[name].decimals}f}"
+    if entry["ci_low"] is None:
+        return value
+    return f"{value}<small>[{entry['ci_low']:.2f}, {entry['ci_high']:.2f}]</small>"
 
 
 def _figure(caption: str, file: Path) -> str:

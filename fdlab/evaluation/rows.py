@@ -141,6 +141,7 @@ def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list
     Rows whose weights do not ship are left out; the main sampler's weights must be there. Raises: UserError.
     """
     sampler = plain(cfg.sampler)
+    check_group_size(cfg, benchmark.subjects_per_picture)
     trained = trained_kind(cfg) if (run_dir / "model").is_dir() else None
     chosen = {kind: weights(cfg, kind, cfg[kind]) for kind in ("tdm", "sdm")}
     if trained:
@@ -177,6 +178,15 @@ def check_weights(cfg: Any) -> None:
     for kind in guiders.needs(cfg.sampler.guider):
         if kind != trained_kind(cfg):
             _needed(cfg, kind, weights(cfg, kind, cfg[kind]))
+
+
+def check_group_size(cfg: Any, size: int) -> None:
+    """That models can tell apart as many subjects as a benchmark draws together. Raises: UserError."""
+    if "sdm" in guiders.needs(cfg.sampler.guider) and size > cfg.data.max_subjects:
+        raise UserError(
+            f"benchmark '{cfg.benchmark.name}' draws {size} subjects together; data.max_subjects is "
+            f"{cfg.data.max_subjects}, as many as the models learnt to tell apart."
+        )
 
 
 def baseline(sampler: Mapping[str, Any], guider: Mapping[str, Any]) -> dict[str, Any]:

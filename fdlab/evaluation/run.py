@@ -15,17 +15,20 @@ from typing import Any
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation import (
     benchmarks,
+    breakdown,
+    gallery,
     generation,
     measuring,
     provenance,
     record,
+    samples,
     scoring,
     table,
     wandb_table,
 )
 from fdlab.evaluation.benchmarks import Benchmark
 from fdlab.evaluation.measuring import Extractors, References
-from fdlab.evaluation.rows import Row, check_weights, standard
+from fdlab.evaluation.rows import Row, check_group_size, check_weights, standard
 from fdlab.files import write_text
 
 MAIN, OTHERS = "evaluation", "evaluation/rows"
@@ -78,7 +81,12 @@ def check(cfg: Any) -> None:
     if cfg.benchmark.kind not in KINDS:
         raise unknown("benchmark.kind", str(cfg.benchmark.kind), KINDS)
     if cfg.benchmark.kind == "folder":
-        open_benchmark(cfg)
+        size = open_benchmark(cfg).subjects_per_picture
+    else:
+        from fdlab.people import benchmark as rendered
+
+        size = rendered.subjects_per_picture(cfg.benchmark.name)
+    check_group_size(cfg, size)
     check_weights(cfg)
 
 
@@ -118,7 +126,11 @@ def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     paths = _draw(bench, row, folder / "images")
     measured = measuring.measure(
-        paths, bench.extractors, bench.benchmark.size, description=f"{row.label}: scoring"
+        paths,
+        bench.extractors,
+        bench.benchmark.size,
+        description=f"{row.label}: scoring",
+        num_subjects=bench.benchmark.subjects_per_picture,
     )
     metrics, samples = scoring.score(
         bench.benchmark,
@@ -196,7 +208,9 @@ def code_sha256() -> str:
     import fdlab
 
     root = Path(fdlab.__file__).parent
-    files = [p for room in ("diffusion", "models", "data", "pipeline") for p in sorted((root / room).rglob("*.py"))]
+    files = [
+        p for room in ("diffusion", "models", "data", "pipeline") for p in sorted((root / room).rglob("*.py"))
+    ]
     files.append(root / "evaluation" / "methods.py")
     return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in files)).hexdigest()
 
@@ -213,17 +227,17 @@ def finish(
     shown = []
     path = folder / "pictures.png"
     figures.image_grid(*_grid(run_dir, benchmark, rows), path)
-    shown.append(("Same person, same prompt, one column a method", path))
+    shown.append(("Same people, same prompt, one column a method", path))
     names = table.columns(records)
     if names:
         path = folder / "intervals.png"
         figures.intervals(records, names, [table.label(r) for r in records], path)
         shown.append(("Every method with its 95 % interval", path))
-    samples = record.read_rows(run_dir / MAIN)
-    if any(sample.get("similarity_to") for sample in samples):
+    pictures = record.read_rows(run_dir / MAIN)
+    if any(figures.matched(picture) for picture in pictures):
         path = folder / "similarity.png"
         figures.similarity_histogram(
-            samples, [s.id for s in benchmark.subjects], path, table.label(records[-1])
+            pictures, [s.id for s in benchmark.subjects], path, table.label(records[-1])
         )
         shown.append(("How similar drawn faces are to their own and to other references", path))
     if (run_dir / "metrics.csv").is_file() and figures.training_curves(
@@ -242,19 +256,51 @@ def finish(
     )
     config = OmegaConf.to_yaml(cfg, resolve=True) if OmegaConf.is_config(cfg) else str(cfg)
     title = f"{getattr(cfg, 'experiment', 'evaluation')} / {run_dir.name}"
-    report.write(run_dir / "report.html", title, records, rows[-1].name, shown, [("Configuration", config)])
+    links, parts = _pages(run_dir, benchmark, rows, records)
+    report.write(
+        run_dir / "report.html",
+        title,
+        records,
+        rows[-1].name,
+        shown,
+        [("Configuration", config)],
+        links,
+        parts,
+    )
     return shown
+
+
+def _pages(
+    run_dir: Path, benchmark: Benchmark, rows: Sequence[Row], records: Sequence[dict[str, Any]]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Write every row's samples.html and breakdown.json; return the pages' links by method and the main row's
+    breakdown."""
+    links, parts = {}, {}
+    references = {subject.id: benchmark.folder / subject.references[0] for subject in benchmark.subjects}
+    for row, written in zip(rows, records, strict=True):
+        folder = folder_of(run_dir, rows, row)
+        found = samples.arrays(samples.read(folder), written["metrics"])
+        parts = breakdown.write(folder, written, found, benchmark.seed)
+        back = os.path.relpath(run_dir / "report.html", folder)
+        page = gallery.write(folder, written, found, references, Path(back).as_posix())
+        links[row.name] = page.relative_to(run_dir).as_posix()
+    return links, parts
 
 
 def _grid(
     run_dir: Path, benchmark: Benchmark, rows: Sequence[Row], num: int = 8
 ) -> tuple[list[tuple[str, list[Path | None]]], list[str]]:
-    """Up to `num` subjects, each with another prompt: reference, then every row's picture."""
+    """Up to `num` subjects or groups, each with another prompt: references, then every row's picture."""
     lines: list[tuple[str, list[Path | None]]] = []
-    for i, subject in enumerate(benchmark.subjects[:num]):
-        prompt = benchmark.prompts[i % len(benchmark.prompts)]
-        file = f"{subject.id}-{prompt.id}-0.png"
-        pictures: list[Path | None] = [benchmark.folder / subject.references[0]]
+    drawn = benchmark.drawn
+    # Groups follow one another by their first subject; taken evenly they show everybody.
+    step = max(1, len(drawn) / num) if benchmark.groups else 1
+    for i in range(min(num, len(drawn))):
+        group, prompt = drawn[int(i * step)], benchmark.prompts[i % len(benchmark.prompts)]
+        file = f"{benchmarks.group_id(group)}-{prompt.id}-0.png"
+        pictures: list[Path | None] = [benchmark.folder / subject.references[0] for subject in group]
         pictures += [folder_of(run_dir, rows, row) / "images" / file for row in rows]
-        lines.append((scoring.plain(prompt.text.format(noun=subject.noun)), pictures))
-    return lines, ["reference", *(row.label for row in rows)]
+        lines.append((scoring.plain(prompt.of(group)), pictures))
+    size = benchmark.subjects_per_picture
+    references = ["reference"] if size == 1 else [f"reference {k + 1}" for k in range(size)]
+    return lines, [*references, *(row.label for row in rows)]

@@ -10,9 +10,12 @@ from fdlab.evaluation.record import METRICS
 
 COLUMNS = (
     "identity_similarity",
+    "identity_similarity_min",
+    "identity_blending",
     "identity_auc",
     "identity_rank1",
     "face_detection_rate",
+    "face_count_accuracy",
     "prompt_accuracy",
     "clip_score",
     "frechet_distance",
@@ -23,7 +26,7 @@ ABSENT = "-"
 
 NOTE = (
     "Brackets: 95 % interval, subjects resampled (distances: one subject left out at a time). "
-    "A picture without a face counts 0 in identity, as chance in AUC and as wrong in rank-1."
+    "A subject without a face counts 0 in identity, as chance in AUC and as wrong in rank-1."
 )
 
 

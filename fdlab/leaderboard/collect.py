@@ -33,7 +33,9 @@ class Entry:
     def run(self) -> str:
         """The run or experiment it belongs to: the folder above `evaluation`."""
         parts = self.path.parent.parts
-        return parts[parts.index("evaluation") - 1] if "evaluation" in parts[1:] else self.path.parent.name
+        # The last one counts: runs may lie below a folder that is called so too.
+        place = max((i for i, part in enumerate(parts) if part == "evaluation" and i), default=0)
+        return parts[place - 1] if place else self.path.parent.name
 
 
 @dataclass
@@ -45,6 +47,8 @@ class Group:
     entries: list[Entry] = field(default_factory=list)
     measured_by: dict[str, tuple[str, str, str | None]] = field(default_factory=dict)
     """Metric name -> version, extractor's name and sha256."""
+    ordered_by: str = ""
+    """The metric that decides the order, empty where there is none."""
 
     @property
     def title(self) -> str:
@@ -58,18 +62,23 @@ class Group:
         """Whether every metric that both have was measured alike."""
         if entry.record["benchmark"]["sha256"] != self.benchmark["sha256"]:
             return False
-        ours = _measured_by(entry.record)
+        ours = measured_by(entry.record)
         return all(self.measured_by.get(name, how) == how for name, how in ours.items())
 
     def add(self, entry: Entry) -> None:
         """Take a record in."""
         self.entries.append(entry)
-        self.measured_by |= _measured_by(entry.record)
+        self.measured_by |= measured_by(entry.record)
 
     def order(self, by: str | None = None) -> str:
-        """Sort best first and return the metric that decides; records without it come last."""
+        """Sort best first and return the metric that decides; records without it come last.
+
+        `by` counts where a record of the group has it.
+        """
         names = {name for entry in self.entries for name in entry.record["metrics"]}
-        by = by or next((name for name in RANKED_BY if name in names), min(names, default=""))
+        wanted = (by, *RANKED_BY) if by else RANKED_BY
+        by = next((name for name in wanted if name in names), min(names, default=""))
+        self.ordered_by = by
         if not by:
             return ""
         sign = -1 if METRICS[by].higher_is_better else 1
@@ -90,7 +99,7 @@ def find(folders: Sequence[Path]) -> tuple[list[Entry], list[str]]:
     entries, problems = [], []
     for path in dict.fromkeys(file.resolve() for folder in folders for file in _records(folder)):
         try:
-            entries.append(Entry(_relative(path), read(path)))
+            entries.append(Entry(relative(path), read(path)))
         except UserError as error:
             problems.append(str(error))
     return entries, problems
@@ -121,12 +130,14 @@ def _records(folder: Path) -> list[Path]:
     return sorted(folder.rglob(RECORD))
 
 
-def _relative(path: Path) -> Path:
+def relative(path: Path) -> Path:
+    """A path as seen from the current folder, where it lies below."""
     relative = Path(os.path.relpath(path))
     return path if relative.parts[:1] == ("..",) else relative
 
 
-def _measured_by(record: dict[str, Any]) -> dict[str, tuple[str, str, str | None]]:
+def measured_by(record: dict[str, Any]) -> dict[str, tuple[str, str, str | None]]:
+    """Metric name -> version, extractor's name and sha256: what must agree within a column."""
     return {
         name: (str(entry["version"]), entry["extractor"]["name"], entry["extractor"]["sha256"])
         for name, entry in record["metrics"].items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -18,47 +19,60 @@ ALL = (*table.COLUMNS, *(name for name in METRICS if name not in table.COLUMNS))
 
 
 def named(entry: Entry) -> dict[str, Any]:
-    """A record whose label also tells its run, as several runs share a table."""
-    method = entry.record["method"]
-    return {**entry.record, "method": {**method, "label": f"{table.label(entry.record)} ({entry.run})"}}
+    """A record whose label also tells its run, as several runs share a table, and whether it is quoted."""
+    method, kind = entry.record["method"], entry.record["provenance"]["kind"]
+    run = entry.run if kind == "measured" else f"{entry.run}, {kind}"
+    return {**entry.record, "method": {**method, "label": f"{table.label(entry.record)} ({run})"}}
+
+
+def shown(group: Group) -> list[str]:
+    """A group's columns where room is scarce: those of the short table and the one that orders, or all."""
+    records = [entry.record for entry in group.entries]
+    names = table.columns(records) or table.columns(records, ALL)
+    return names if group.ordered_by in ("", *names) else [*names, group.ordered_by]
+
+
+def heading(group: Group) -> str:
+    """A group's title and what orders it."""
+    by = f", best {METRICS[group.ordered_by].label} first" if group.ordered_by else ""
+    return f"{group.title}{by}"
+
+
+def beside(groups: Sequence[Group], quoted: Sequence[Quoted]) -> list[tuple[Group | None, list[Quoted]]]:
+    """Every group with the quoted tables that follow its protocol; the other quoted ones come last, with
+    None."""
+    placed = [(group, [q for q in quoted if q.follows(group.benchmark)]) for group in groups]
+    seen = {q.id for _, found in placed for q in found}
+    return [*placed, (None, [q for q in quoted if q.id not in seen])]
 
 
 def markdown(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
     """All tables in Markdown."""
     parts = []
-    for group in groups:
-        parts += [f"## {group.title}\n", table.markdown([named(entry) for entry in group.entries], ALL)]
-    if groups:
-        parts.append(table.NOTE + "\n")
-    for entry in quoted:
-        names = entry.columns
-        parts += [f"## Quoted: {entry.title}\n", f"Not measured here. {entry.protocol}\n"]
-        lines = ["| method | " + " | ".join(str(c["name"]) for c in names.values()) + " | source |"]
-        lines.append("|---|" + "---:|" * len(names) + "---|")
-        for row in entry.rows:
-            cells = [_quoted_cell(row, key) for key in names]
-            lines.append(f"| {row['method']} (quoted) | " + " | ".join(cells) + f" | {row['source']} |")
-        parts.append("\n".join(lines) + "\n")
+    for group, others in beside(groups, quoted):
+        if group is not None:
+            parts.append(f"## {heading(group)}\n")
+            parts.append(table.markdown([named(entry) for entry in group.entries], ALL))
+            parts.append(table.NOTE + "\n")
+        parts += [_quoted_markdown(entry) for entry in others]
     return "\n".join(parts)
 
 
 def as_json(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
-    """{"measured": [{benchmark, records}], "quoted": [...]}."""
+    """{"measured": [{benchmark, ordered_by, records}], "quoted": [...]}."""
     measured = [
         {
             "benchmark": group.benchmark,
+            "ordered_by": group.ordered_by or None,
             "records": [{"path": str(e.path), "run": e.run, **e.record} for e in group.entries],
         }
         for group in groups
     ]
     others = [
         {
-            "id": q.id,
-            "title": q.title,
-            "protocol": q.protocol,
-            "columns": q.columns,
-            "rows": q.rows,
+            **dataclasses.asdict(q),
             "kind": "quoted",
+            "same_protocol": [g.benchmark["sha256"] for g in groups if q.follows(g.benchmark)],
         }
         for q in quoted
     ]
@@ -112,28 +126,64 @@ def as_csv(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
 
 def show(groups: Sequence[Group], quoted: Sequence[Quoted]) -> None:
     """Print tables to the terminal."""
-    from rich import box
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a pipe has no width of its own
-    for group in groups:
-        console.print(table.terminal([named(entry) for entry in group.entries], group.title))
-    for q in quoted:
-        shown = Table(title=f"QUOTED, not measured here: {q.title}", caption=q.protocol, box=box.SIMPLE_HEAD)
-        shown.add_column("method (quoted)")
-        for column in q.columns.values():
-            shown.add_column(str(column["name"]), justify="right")
-        shown.add_column("source", style="dim")
-        for row in q.rows:
-            shown.add_row(
-                escape(row["method"]), *(_quoted_cell(row, key) for key in q.columns), escape(row["source"])
-            )
-        console.print(shown)
+    for group, others in beside(groups, quoted):
+        if group is not None:
+            records = [named(entry) for entry in group.entries]
+            console.print(table.terminal(records, heading(group), shown(group)))
+        for entry in others:
+            console.print(_quoted_terminal(entry))
 
 
-def _quoted_cell(row: dict[str, Any], key: str) -> str:
-    return f"{row[key]:g}" if key in row else table.ABSENT
+def _quoted_terminal(entry: Quoted) -> Any:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    head, rows = _quoted_table(entry)
+    made = Table(
+        title=escape(f"QUOTED, not measured here: {entry.title}"),
+        caption=escape("\n".join(entry.notes)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for i, name in enumerate(head):
+        last = i == len(head) - 1
+        numbers = i > 0 and not last
+        made.add_column(escape(name), justify="right" if numbers else "left", style="dim" * last)
+    for row in rows:
+        made.add_row(*(escape(cell) for cell in row))
+    return made
+
+
+def _quoted_markdown(entry: Quoted) -> str:
+    head, rows = _quoted_table(entry)
+    lines = [f"## Quoted: {entry.title}\n", "Not measured here. " + ". ".join(entry.notes) + "\n"]
+    lines += ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 2) + "---|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted_table(entry: Quoted) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells, best first."""
+    with_references = any("references" in row for row in entry.rows)
+    arrows = [f"{c['name']} {'↑' if c['higher_is_better'] else '↓'}" for c in entry.columns.values()]
+    head = ["method", *["references"] * with_references, *arrows, "source"]
+    rows = []
+    for row in entry.rows:
+        count = [str(row.get("references", table.ABSENT))] * with_references
+        cells = [_quoted_cell(row, key, column["unit"]) for key, column in entry.columns.items()]
+        rows.append([f"{row['method']} (quoted)", *count, *cells, row["source"]])
+    return head, rows
+
+
+def _quoted_cell(row: dict[str, Any], key: str, unit: str) -> str:
+    if key not in row:
+        return table.ABSENT
+    decimals = 2 if unit == "percent" else 3
+    spread = row.get("deviation", {}).get(key)
+    return f"{row[key]:.{decimals}f}" + (f" ± {spread:.{decimals}f}" if spread is not None else "")

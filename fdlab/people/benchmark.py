@@ -1,7 +1,8 @@
-"""The embedded benchmark: held-out people, prompts by category, references, and true renders of every prompt.
+"""The embedded benchmarks: held-out people, prompts by category, references, and true renders of every
+prompt; one person a picture, or two.
 
 Identities start at `dataset.HELD_OUT`, which no dataset reaches. Faces are framed so that a recogniser can
-judge them: about half the picture's height, yaw mostly within 20 degrees.
+judge them: about half the picture's height (a third with two), yaw mostly within 20 degrees.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,11 @@ import numpy as np
 
 from fdlab import files
 from fdlab.errors import unknown
-from fdlab.people import appearance, picture, scenes, styles
+from fdlab.people import appearance, picture, prompts
 from fdlab.people.appearance import Appearance
-from fdlab.people.captions import article
 from fdlab.people.dataset import HELD_OUT, VERSION, ignore_interrupts, png_bytes
 from fdlab.people.identity import identity
+from fdlab.people.prompts import Prompt, Wish
 from fdlab.randomness import numpy_rng
 
 SEED = 7
@@ -29,115 +31,96 @@ SIZE = 128
 SUBJECTS = 40
 SCALE = (31.5, 36.0)
 """Pixels a decimetre: a face about half the picture's height."""
+PAIR_SCALE = (22.0, 25.0)
+"""The same with two people: a face about a third of the height, as data sets show it beside another."""
+PROMPTS = prompts.SINGLE
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What one prompt asks for; None is left to chance or plainness."""
+class Embedded:
+    """One embedded benchmark: its first `num_subjects` held-out people, `size` of them in a picture."""
 
-    category: str
-    scene: str
-    hour: str = "day"
-    style: str = "photograph"
-    color: str | None = None
-    garment: str | None = None
-    hat: str | None = None
-    scarf: str | None = None
-    expression: str | None = None
+    num_subjects: int
+    prompts: tuple[Prompt, ...]
+    size: int = 1
 
     @property
-    def text(self) -> str:
-        """The prompt with `{noun}` and marker."""
-        worn = [article(f"{self.color} {self.garment}")] if self.color else []
-        worn += [article(f"{self.hat} hat")] if self.hat else []
-        worn += [article(f"{self.scarf} scarf")] if self.scarf else []
-        text = styles.STYLES[self.style][1][-1] + "a {noun} <|image|>"
-        if worn:
-            text += " in " + " and ".join(worn)
-        if self.expression:
-            text += "" if self.expression in ("smiling", "laughing") else " looking"
-            text += f" {self.expression}"
-        return text + " " + scenes.SCENES[self.scene][1] + (" at sunset" if self.hour == "sunset" else "")
-
-    @property
-    def truth(self) -> dict[str, str]:
-        """What a picture must show, by attribute."""
-        asked = {
-            "scene": self.scene,
-            "style": self.style,
-            "clothes_color": self.color,
-            "garment": self.garment,
-            "hat": self.hat,
-            "scarf": self.scarf,
-            "expression": self.expression,
-        }
-        return {name: value for name, value in asked.items() if value is not None}
+    def groups(self) -> list[tuple[int, ...]]:
+        """Whom pictures show: everybody alone, or all groups of `size`."""
+        return list(combinations(range(self.num_subjects), self.size))
 
 
-PROMPTS = (
-    Prompt("context", "beach", color="red", garment="t-shirt"),
-    Prompt("clothes", "studio", color="yellow", garment="sweater"),
-    Prompt("style", "garden", style="pencil drawing"),
-    Prompt("expression", "library", color="blue", garment="shirt", expression="smiling"),
-    Prompt("context", "snow", color="green", garment="jacket"),
-    Prompt("clothes", "city", color="purple", garment="t-shirt", hat="black"),
-    Prompt("style", "mountains", style="watercolor"),
-    Prompt("expression", "kitchen", color="white", garment="t-shirt", expression="surprised"),
-    Prompt("context", "night", color="orange", garment="sweater"),
-    Prompt("clothes", "forest", color="pink", garment="shirt", scarf="blue"),
-    Prompt("style", "city", style="black-and-white photograph"),
-    Prompt("expression", "studio", color="grey", garment="sweater", expression="laughing"),
-    Prompt("context", "desert", hour="sunset", color="white", garment="shirt"),
-    Prompt("clothes", "library", color="green", garment="jacket"),
-    Prompt("style", "beach", style="pop art"),
-    Prompt("expression", "garden", color="black", garment="t-shirt", expression="sad"),
-)
-NAMES = ("people_single",)
+EMBEDDED = {
+    "people_single": Embedded(SUBJECTS, prompts.SINGLE),
+    "people_multi": Embedded(12, prompts.PAIRS, size=2),
+}
 
 
-def _look(rng: np.random.Generator, prompt: Prompt | None) -> Appearance:
+def embedded(name: str) -> Embedded:
+    """Look an embedded benchmark up; UserError with the nearest match for another name."""
+    if name not in EMBEDDED:
+        raise unknown("embedded benchmark", name, EMBEDDED)
+    return EMBEDDED[name]
+
+
+def subjects_per_picture(name: str) -> int:
+    """How many people a picture of an embedded benchmark shows. Raises: UserError."""
+    return embedded(name).size
+
+
+def _look(rng: np.random.Generator, asked: Wish) -> Appearance:
     look = replace(appearance.draw(rng, 1.0), hat=None, scarf=None, expression="neutral", pattern="plain")
-    if prompt is None:
-        return look
     return replace(
         look,
-        hat=prompt.hat,
-        scarf=prompt.scarf,
-        expression=prompt.expression or "neutral",
-        garment=prompt.garment or look.garment,
-        color=prompt.color or look.color,
+        hat=asked.hat,
+        scarf=asked.scarf,
+        expression=asked.expression or "neutral",
+        garment=asked.garment or look.garment,
+        color=asked.color or look.color,
     )
 
 
 def spec(subject: int, purpose: str, prompt: int | None = None, index: int = 0) -> picture.Spec:
-    """The spec of a reference, a held-out picture or a true render."""
+    """The spec of a reference, a held-out picture or a true render of one person."""
     rng = numpy_rng(SEED, f"benchmark-{purpose}", subject, -1 if prompt is None else prompt, index)
-    asked = None if prompt is None else PROMPTS[prompt]
+    asked = Prompt("", "studio") if prompt is None else PROMPTS[prompt]
     scale, eyes, right = rng.uniform(*SCALE), rng.uniform(0.39, 0.45), rng.normal(0, 0.15)
     framing = picture.Framing(float(scale), float(eyes), float(right))
-    scene, hour, style = (asked.scene, asked.hour, asked.style) if asked else ("studio", "day", "photograph")
-    people = ((HELD_OUT + subject, _look(rng, asked)),)
-    return picture.Spec(people, scene, hour, style, framing, int(rng.integers(2**31)))
+    people = ((HELD_OUT + subject, _look(rng, asked.wishes[0])),)
+    return picture.Spec(people, asked.scene, asked.hour, asked.style, framing, int(rng.integers(2**31)))
+
+
+def group_spec(name: str, group: tuple[int, ...], prompt: int, index: int = 0) -> picture.Spec:
+    """The spec of a true render of a group, the first named on the left."""
+    if len(group) == 1:
+        return spec(group[0], "real", prompt, index)
+    rng = numpy_rng(SEED, f"{name}-real", *group, prompt, index)
+    asked = embedded(name).prompts[prompt]
+    framing = picture.Framing(float(rng.uniform(*PAIR_SCALE)), float(rng.uniform(0.39, 0.45)))
+    people = tuple(
+        (HELD_OUT + subject, _look(rng, wish)) for subject, wish in zip(group, asked.wishes, strict=True)
+    )
+    return picture.Spec(people, asked.scene, asked.hour, asked.style, framing, int(rng.integers(2**31)))
 
 
 def manifest(name: str) -> dict[str, Any]:
     """benchmark.json of an embedded benchmark; UserError with the nearest match for another name."""
-    if name not in NAMES:
-        raise unknown("embedded benchmark", name, NAMES)
+    made = embedded(name)
     subjects = [
         {
-            "id": f"s{k:02d}",
+            "id": _id(k),
             "noun": identity(HELD_OUT + k).noun,
             "identity": HELD_OUT + k,
-            "references": [f"references/s{k:02d}.png"],
-            "heldout": [f"heldout/s{k:02d}.png"],
+            "references": [f"references/{_id(k)}.png"],
+            "heldout": [f"heldout/{_id(k)}.png"],
         }
-        for k in range(SUBJECTS)
+        for k in range(made.num_subjects)
     ]
-    prompts = [
+    asked = [
         {"id": f"p{k:02d}", "category": p.category, "text": p.text, "truth": p.truth}
-        for k, p in enumerate(PROMPTS)
+        for k, p in enumerate(made.prompts)
     ]
+    groups = {} if made.size == 1 else {"groups": [[_id(k) for k in group] for group in made.groups]}
     return {
         "name": name,
         "version": f"1.{VERSION}",
@@ -145,26 +128,45 @@ def manifest(name: str) -> dict[str, Any]:
         "seed": SEED,
         "images_per_prompt": 1,
         "subjects": subjects,
-        "prompts": prompts,
+        "prompts": asked,
         "real": "real/{subject}-{prompt}-{index}.png",
+        **groups,
     }
 
 
-def _write_subject(job: tuple[Path, int]) -> int:
-    root, k = job
-    reference = root / "references" / f"s{k:02d}.png"
-    if reference.exists():
-        return 1 + len(PROMPTS)
-    for p in range(len(PROMPTS)):
-        real = picture.render(spec(k, "real", p), SIZE)
-        files.write_bytes(root / "real" / f"s{k:02d}-p{p:02d}-0.png", png_bytes(real.image_HW3))
-    held = picture.render(spec(k, "heldout"), SIZE)
-    files.write_bytes(root / "heldout" / f"s{k:02d}.png", png_bytes(held.image_HW3))
-    made = picture.render(spec(k, "reference"), SIZE)
-    mask = (made.segments_HW > 0).astype(np.uint8) * 255
-    files.write_bytes(root / "masks" / f"s{k:02d}.png", png_bytes(mask))
-    files.write_bytes(reference, png_bytes(made.image_HW3))
-    return 1 + len(PROMPTS)
+def _id(subject: int) -> str:
+    return f"s{subject:02d}"
+
+
+_Job = tuple[Path, str, tuple[int, ...], bool]
+"""Root, benchmark, group, and whether its true renders are wanted (else the references of one person)."""
+
+
+def _write(job: _Job) -> int:
+    """Render what is missing of a job; return how many pictures it stands for."""
+    root, name, group, real = job
+    if not real:
+        return _write_references(root, group[0])
+    members = "-".join(_id(k) for k in group)
+    num_prompts = len(embedded(name).prompts)
+    for p in range(num_prompts):
+        path = root / "real" / f"{members}-p{p:02d}-0.png"
+        if not path.exists():
+            made = picture.render(group_spec(name, group, p), SIZE)
+            files.write_bytes(path, png_bytes(made.image_HW3))
+    return num_prompts
+
+
+def _write_references(root: Path, subject: int) -> int:
+    name = f"{_id(subject)}.png"
+    if not (root / "references" / name).exists():
+        held = picture.render(spec(subject, "heldout"), SIZE)
+        files.write_bytes(root / "heldout" / name, png_bytes(held.image_HW3))
+        made = picture.render(spec(subject, "reference"), SIZE)
+        mask = (made.segments_HW > 0).astype(np.uint8) * 255
+        files.write_bytes(root / "masks" / name, png_bytes(mask))
+        files.write_bytes(root / "references" / name, png_bytes(made.image_HW3))
+    return 1
 
 
 def _counted(done: Iterator[int]) -> Iterator[int]:
@@ -176,17 +178,18 @@ def render(root: Path | str, name: str, workers: int = 0) -> None:
     """Render an embedded benchmark into `root`, going on where a call stopped; benchmark.json comes last."""
     from fdlab.progress import track
 
-    root, wanted = Path(root), manifest(name)
+    root, wanted, made = Path(root), manifest(name), embedded(name)
     if (root / "benchmark.json").exists():
         return
-    jobs = [(root, k) for k in range(SUBJECTS)]
-    total = SUBJECTS * (1 + len(PROMPTS))
+    jobs: list[_Job] = [(root, name, (k,), False) for k in range(made.num_subjects)]
+    jobs += [(root, name, group, True) for group in made.groups]
+    total = made.num_subjects + len(made.groups) * len(made.prompts)
     workers = workers or os.cpu_count() or 1
     if workers > 1:
         with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), ignore_interrupts) as pool:
-            for _ in track(_counted(pool.imap_unordered(_write_subject, jobs)), f"rendering {name}", total):
+            for _ in track(_counted(pool.imap_unordered(_write, jobs)), f"rendering {name}", total):
                 pass
     else:
-        for _ in track(_counted(map(_write_subject, jobs)), f"rendering {name}", total):
+        for _ in track(_counted(map(_write, jobs)), f"rendering {name}", total):
             pass
     files.write_json(root / "benchmark.json", wanted)

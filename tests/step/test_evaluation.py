@@ -32,15 +32,24 @@ SAMPLER = {
 }
 
 
-@pytest.fixture(scope="module")
-def world() -> ModuleType:
-    path = Path(__file__).parents[1] / "unit/evaluation/world.py"
-    spec = importlib.util.spec_from_file_location("squares_world_for_steps", path)
+def _module(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / f"unit/evaluation/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_for_steps", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def world() -> ModuleType:
+    return _module("world")
+
+
+@pytest.fixture(scope="module")
+def crowd() -> ModuleType:
+    return _module("crowd")
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +137,62 @@ def test_reference_and_prompt_both_matter(snf: Sampled) -> None:
     other_seed = replace(job, seed=job.seed + 1)
     first, *others = (snf([j])[0] for j in (job, other_person, other_prompt, other_seed))
     assert all((first != other).any() for other in others)
+
+
+@pytest.fixture(scope="module")
+def pairs(disk: Path, crowd: ModuleType) -> Path:
+    """A benchmark of pairs of 64 px beside the other."""
+    crowd.write_benchmark(disk / "pairs", subjects=3, prompts=1)
+    path = disk / "pairs/benchmark.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "size": 64}))
+    return disk / "pairs"
+
+
+def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, crowd: ModuleType) -> None:
+    from dataclasses import replace
+
+    bench = benchmarks.load(pairs)
+    cfg = config(disk)
+    found = {kind: rows.weights(cfg, kind, "shipped") for kind in ("tdm", "sdm")}
+    loaded = {kind: rows.load(cfg, weights, kind, "cpu") for kind, weights in found.items() if weights}
+    snf = Sampled(bench, SAMPLER, **loaded)
+    todo = generation.jobs(bench)
+    together = snf(todo)
+    apart = np.concatenate([snf([job]) for job in todo])
+    assert len(todo) == 3 and np.abs(together.astype(int) - apart).max() <= 1
+    # A batch may hold pictures of one and of two: references are padded, the padding is not seen.
+    alone = replace(todo[0], subjects=todo[0].subjects[:1], text="a woman <|image|> in place 0")
+    mixed = snf([alone, todo[0]])
+    assert np.abs(mixed.astype(int) - np.concatenate([snf([alone]), apart[:1]])).max() <= 1
+    # What the SDM is told differs exactly behind the marker of whoever is another person.
+    a, b, c = bench.subjects
+
+    def told(*subjects: benchmarks.Subject) -> torch.Tensor:
+        references = [snf._reference(subject) for subject in subjects]
+        return snf.pipeline.encode_prompt([todo[0].text], [references]).augmented_BLD[0]
+
+    assert todo[0].subjects == (a, b)
+    first, second = (
+        [int(row) for row in (told(*both) != told(a, b)).any(dim=1).nonzero()] for both in ((c, b), (a, c))
+    )
+    assert len(first) == len(second) == 1 and first[0] < second[0]
+    swapped = (told(b, a) != told(a, b)).any(dim=1).nonzero()
+    assert [int(row) for row in swapped] == [*first, *second]
+
+
+def test_pairs_are_evaluated_with_models(disk: Path, pairs: Path, crowd: ModuleType, tmp_path: Path) -> None:
+    overrides = (f"benchmark.folder={pairs}", "benchmark.max_subjects=2", "benchmark.baselines=false")
+    with pytest.raises(UserError, match=r"'own' draws 2 subjects together; data\.max_subjects is 1"):
+        run.evaluate(config(disk, *overrides, "data.max_subjects=1"), tmp_path, extractors=crowd.extractors())
+    with pytest.raises(UserError, match=r"draws 2 subjects together"):
+        run.check(config(disk, *overrides, "data.max_subjects=1"))
+    with pytest.raises(UserError, match=r"draws 2 subjects together"):
+        run.check(config(disk, "benchmark=people_multi", "data.max_subjects=1"))
+    assert not list(tmp_path.rglob("*.png"))
+    (only,) = run.evaluate(config(disk, *overrides), tmp_path, extractors=crowd.extractors())
+    assert only["benchmark"]["num_groups"] == 1 and "face_count_accuracy" in only["metrics"]
+    (row,) = record.read_rows(tmp_path / "evaluation")
+    assert row["subjects"] == ["s00", "s01"] and (tmp_path / "evaluation" / row["file"]).is_file()
 
 
 def test_autoencoder_row_is_encode_then_decode(disk: Path) -> None:

@@ -1,4 +1,4 @@
-"""The benchmark of squares, shared with tests/step."""
+"""The benchmarks of squares, that of one shared with tests/step."""
 
 from __future__ import annotations
 
@@ -10,19 +10,50 @@ from types import ModuleType
 import pytest
 
 
-@pytest.fixture(scope="session")
-def world() -> ModuleType:
-    path = Path(__file__).parent / "world.py"
-    spec = importlib.util.spec_from_file_location("squares_world", path)
+def _module(name: str, file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up while they are made.
-    sys.modules["squares_world"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def world() -> ModuleType:
+    return _module("squares_world", "world.py")
+
+
+@pytest.fixture(scope="session")
+def crowd() -> ModuleType:
+    return _module("crowd_world", "crowd.py")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, world: ModuleType) -> Path:
     world.write_benchmark(tmp_path / "bench")
     return tmp_path / "bench"
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> Path:
+    """The folder of a whole run on the squares: its method draws some people wrong, and some not at all."""
+    from omegaconf import OmegaConf
+
+    from fdlab.evaluation import run
+    from fdlab.evaluation.rows import Row
+
+    base = tmp_path_factory.mktemp("squares")
+    world.write_benchmark(base / "bench", images=3, size=64)
+    benchmark = {
+        "kind": "folder", "name": "squares", "folder": str(base / "bench"), "max_subjects": 0,
+        "max_prompts": 0, "max_images": 0, "batch_size": 8, "baselines": True,
+    }  # fmt: skip
+    cfg = {"benchmark": benchmark, "trainer": {"accelerator": "cpu"}, "paths": {"cache": str(base / "cache")}}
+    rows = [
+        Row("real", "real", lambda: world.Painter(size=64), is_real=True),
+        Row("snf", "SNF <b>", lambda: world.Painter(wrong=0.25, missing=0.2, scene="beach", size=64)),
+    ]
+    run.evaluate(OmegaConf.create(cfg), base / "run", rows, world.extractors())
+    return base / "run"

@@ -127,20 +127,6 @@ def test_quoted_numbers_are_never_among_measured_ones(runs: Path, capsys: pytest
         verb.main([str(runs), "--out", str(out)])
 
 
-def test_published_file_says_where_each_number_is_from(tmp_path: Path) -> None:
-    for entry in published.load(published.DEFAULT):
-        assert entry.rows and all(row["source"] for row in entry.rows)
-        values = [row[next(iter(entry.columns))] for row in entry.rows]
-        assert values == sorted(values, reverse=True)
-    bad = tmp_path / "bad.yaml"
-    bad.write_text(
-        "- {id: a, title: b, protocol: c, columns: {x: {name: x, higher_is_better: true}},\n"
-        "   rows: [{method: m, x: 1}]}"
-    )
-    with pytest.raises(UserError, match="lacks 'source'"):
-        published.load(bad)
-
-
 def test_nothing_found_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verb.main([str(tmp_path), "--no-quoted"]) == 0
     assert "python -m fdlab train" in capsys.readouterr().out

@@ -79,8 +79,13 @@ def test_report_is_one_escaped_page(done: tuple[Path, list[dict[str, Any]]]) -> 
     text = (done[0] / "report.html").read_text()
     assert "wrong &amp; worse" in text and "wrong & worse" not in text and "&lt;sdm&gt; &amp; co" in text
     assert text.count("data:image/png;base64,") == 5
-    # Nothing outside the page is loaded.
-    assert not re.search(r'(src|href)="(?!data:)', text) and "<script" not in text and "@import" not in text
+    # Nothing outside the page is loaded; its links lead to every method's pictures.
+    assert not re.search(r'src="(?!data:)', text) and "<link" not in text
+    assert "<script" not in text and "@import" not in text
+    links = set(re.findall(r'href="([^"]*)"', text))
+    pages = [f"evaluation/{folder}samples.html" for folder in ("rows/real/", "rows/wrong/", "")]
+    assert links == set(pages) and all((done[0] / link).is_file() for link in links)
+    assert "By category (95 % intervals: subjects resampled)" in text and "<td>c1</td>" in text
     assert "prefers-color-scheme:dark" in text and 'name="viewport"' in text
     assert "1,000 + 150" in text
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,9 +20,10 @@ def score(folder: Path, tmp_path: Path, world: ModuleType) -> Any:
     todo = generation.jobs(bench)
     parts = world.extractors()
     known = measuring.references(bench, parts)
+    folders = (tmp_path / f"method-{number}" for number in count())
 
     def run(method: Any, batch_size: int = 7) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        paths = generation.generate(todo, method, tmp_path / f"{id(method)}", show=False)
+        paths = generation.generate(todo, method, next(folders), show=False)
         measured = measuring.measure(paths, parts, bench.size, batch_size)
         return scoring.score(bench, todo, measured, known, parts)
 

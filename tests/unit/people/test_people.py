@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -159,15 +161,50 @@ def test_splits_share_no_person(tmp_path):
     assert not held & people["train"]
 
 
-def test_benchmark_prompts_are_asked_in_words():
-    for prompt in benchmark.PROMPTS:
-        assert prompt.text.count("{noun} <|image|>") == 1
-        for name in ("color", "hat", "scarf"):
-            if getattr(prompt, name):
-                assert getattr(prompt, name) in prompt.text
-        spec = benchmark.spec(0, "real", benchmark.PROMPTS.index(prompt))
+@pytest.mark.parametrize("name", benchmark.EMBEDDED)
+def test_benchmark_prompts_are_asked_in_words(name):
+    made = benchmark.embedded(name)
+    nouns = ["{noun} <|image|>", "{noun2} <|image|>"][: made.size]
+    group = made.groups[-1]
+    for k, prompt in enumerate(made.prompts):
+        assert len(prompt.wishes) == made.size == prompt.text.count("<|image|>")
+        assert [prompt.text.count(noun) for noun in nouns] == [1] * made.size
+        spec = benchmark.group_spec(name, group, k)
         assert (spec.scene, spec.style, spec.hour) == (prompt.scene, prompt.style, prompt.hour)
-        look = spec.people[0][1]
-        assert look.expression == (prompt.expression or "neutral")
-        assert prompt.color in (None, look.color)
-    assert {p.category for p in benchmark.PROMPTS} == {"clothes", "style", "expression", "context"}
+        assert [number - dataset.HELD_OUT for number, _ in spec.people] == list(group)
+        # What is asked of a person stands behind that person's marker.
+        said = prompt.text.split("<|image|>")[1:]
+        for wish, (_, look), words in zip(prompt.wishes, spec.people, said, strict=True):
+            asked = [wish.color, wish.garment, wish.hat, wish.scarf, wish.expression]
+            assert all(word in words for word in asked if word)
+            assert look.expression == (wish.expression or "neutral")
+            assert (look.hat, look.scarf) == (wish.hat, wish.scarf) and wish.color in (None, look.color)
+    assert {p.category for p in made.prompts} == {"clothes", "style", "expression", "context"}
+    texts = [p.text for p in made.prompts]
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_benchmark_of_pairs_shows_both_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    small = benchmark.Embedded(3, benchmark.embedded("people_multi").prompts[:2], size=2)
+    monkeypatch.setitem(benchmark.EMBEDDED, "small", small)
+    benchmark.render(tmp_path / "whole", "small", workers=1)
+    made = {p.relative_to(tmp_path / "whole"): p for p in (tmp_path / "whole").rglob("*.*")}
+    assert len([p for p in made if p.parts[0] == "real"]) == 6
+    stopped = tmp_path / "stopped"
+    shutil.copytree(tmp_path / "whole", stopped)
+    for lost in ("benchmark.json", "real/s00-s01-p01-0.png", "references/s02.png"):
+        (stopped / lost).unlink()
+    benchmark.render(stopped, "small", workers=1)
+    assert {p: (stopped / p).read_bytes() for p in made} == {p: q.read_bytes() for p, q in made.items()}
+    segments = picture.render(benchmark.group_spec("small", (0, 2), 0), benchmark.SIZE).segments_HW
+    left, right = (np.nonzero(segments == k)[1].mean() for k in (1, 2))
+    assert left < 64 < right and min((segments == k).mean() for k in (1, 2)) > 0.1
+    # A person's reference is the same in every benchmark.
+    assert benchmark.manifest("small")["subjects"] == benchmark.manifest("people_single")["subjects"][:3]
+
+
+def test_renders_of_one_person_are_what_they_were():
+    """Digests of specs made before there were pairs."""
+    specs = [(0, "reference"), (3, "real", 5)]
+    found = [hashlib.sha256(repr(benchmark.spec(*which)).encode()).hexdigest()[:16] for which in specs]
+    assert found == ["606c934eb9f561f0", "f27d7291c79c2dc3"]

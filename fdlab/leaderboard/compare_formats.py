@@ -1,0 +1,126 @@
+"""A comparison of two records as Markdown, JSON, CSV, or a table in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from fdlab.evaluation import table
+from fdlab.evaluation.bootstrap import Estimate
+from fdlab.evaluation.record import METRICS
+from fdlab.leaderboard.collect import Entry
+from fdlab.leaderboard.compare import Comparison, Line, as_dict
+
+HEAD = ("metric", "A", "B", "B - A", "B better in", "pairs", "better")
+
+COLUMNS = (
+    "metric", "a", "b", "difference", "ci_low", "ci_high", "superiority", "superiority_low",
+    "superiority_high", "n", "num_subjects", "higher_is_better", "better",
+)  # fmt: skip
+
+NOTE = (
+    "A and B over the pairs that have a value in both. Brackets: 95 % intervals of paired differences, "
+    "subjects resampled for both at once. "
+    "'B better in': share of pairs, a tie counts half. 'better' names a method where the interval leaves out "
+    "0; of 20 metrics without any difference one would be named by chance."
+)
+
+
+def title(made: Comparison) -> str:
+    """Which benchmark both were measured on."""
+    about = made.a.record["benchmark"]
+    size = f"the same {made.num_pictures} pictures, {made.num_subjects} subjects"
+    return f"{about['name']} v{about['version']}, {size}"
+
+
+def markdown(made: Comparison) -> str:
+    """The comparison in Markdown."""
+    lines = [f"## {title(made)}\n", f"A: {_named(made.a)}  ", f"B: {_named(made.b)}\n"]
+    lines += ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
+    for line in made.lines:
+        lines.append("| " + " | ".join(" ".join(cell.split("\n")).strip() for cell in _cells(line)) + " |")
+    return "\n".join([*lines, "", NOTE, *_left_out(made)]) + "\n"
+
+
+def as_json(made: Comparison) -> str:
+    """The comparison as JSON, see `compare.as_dict`."""
+    return json.dumps(as_dict(made), indent=2, allow_nan=False) + "\n"
+
+
+def as_csv(made: Comparison) -> str:
+    """One line a metric."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in made.lines:
+        gain, won = line.difference, line.superiority
+        writer.writerow([
+            line.metric, line.a, line.b, gain.value, gain.low, gain.high,
+            *((won.value, won.low, won.high) if won else ("", "", "")),
+            gain.num, line.num_subjects, METRICS[line.metric].higher_is_better, line.better,
+        ])  # fmt: skip
+    return out.getvalue()
+
+
+def terminal(made: Comparison) -> Any:
+    """The comparison as a rich renderable; intervals stand below the numbers."""
+    from rich import box
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(title=title(made), box=box.SIMPLE_HEAD, caption=NOTE, caption_justify="left")
+    for name in HEAD:
+        shown.add_column(name, justify="left" if name == "metric" else "right")
+    for line in made.lines:
+        shown.add_row(*(escape(cell) for cell in _cells(line)))
+    about = "\n".join([f"A: {_named(made.a)}", f"B: {_named(made.b)}"])
+    return Group(escape(about), shown, *(escape(text) for text in _left_out(made)))
+
+
+def show(made: Comparison) -> None:
+    """Print the comparison to the terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a pipe has no width of its own
+    console.print(terminal(made))
+
+
+def _named(entry: Entry) -> str:
+    return f"{table.label(entry.record)} ({entry.path})"
+
+
+def _cells(line: Line) -> list[str]:
+    decimals = METRICS[line.metric].decimals
+    won = line.superiority
+    difference = f"{line.difference.value:+.{decimals}f}"
+    return [
+        table.heading(line.metric),
+        f"{line.a:.{decimals}f}",
+        f"{line.b:.{decimals}f}",
+        f"{difference}\n{_interval(line.difference, decimals, '+')}".strip(),
+        f"{won.value:.3f}\n{_interval(won, 2)}".strip() if won else table.ABSENT,
+        f"{line.difference.num}",
+        line.better or table.ABSENT,
+    ]
+
+
+def _interval(estimate: Estimate, decimals: int, sign: str = "") -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{estimate.low:{sign}.{decimals}f}, {estimate.high:{sign}.{decimals}f}]"
+
+
+def _left_out(made: Comparison) -> list[str]:
+    if not made.left_out:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for name, why in made.left_out.items():
+        reasons.setdefault(why, []).append(name)
+    return [
+        "Not compared: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items()) + "."
+    ]
