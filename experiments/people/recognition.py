@@ -1,6 +1,6 @@
 """How well a real recogniser tells rendered people apart: the ceiling for any method measured on them.
 
-    python experiments/people/recognition.py
+    python experiments/people/recognition.py [--recognisers dlib faceres]
 Held-out identities, one reference each; the other pictures of each must be told from everybody else's.
 """
 
@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fdlab.evaluation.faces import FaceDetector, FaceRecogniser, largest
+from fdlab.evaluation.faces import FaceDetector, largest
+from fdlab.evaluation.faces.choice import CHOICES, recogniser_of
 from fdlab.people import appearance, picture
 from fdlab.people.dataset import HELD_OUT
 from fdlab.randomness import numpy_rng
@@ -52,23 +53,33 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--pictures", type=int, default=5, help="of each besides the reference")
     parser.add_argument("--size", type=int, default=128)
+    ships = [name for name, choice in CHOICES.items() if choice.ships]
+    parser.add_argument("--recognisers", nargs="+", choices=ships, default=ships)
     given = parser.parse_args()
-    detector, recogniser = FaceDetector(), FaceRecogniser()
+    detector = FaceDetector()
+    recognisers = [recogniser_of(name, None, "cpu") for name in given.recognisers]
     for name, (frontal, scale) in FRAMINGS.items():
         jobs = [(s, i) for s in range(given.people) for i in range(given.pictures + 1)]
         images = np.stack([photograph(HELD_OUT + s, i, frontal, scale, given.size) for s, i in jobs])
         best = [[face] if (face := largest(found)) else [] for found in detector(images)]
         found = np.array([bool(face) for face in best])
-        vector = recogniser.embed(images, best).numpy()
+        print(f"{name}: faces found {found.mean():.1%} of {len(found)}")
         owner, index = np.array(jobs)[found].T
-        references = {s: v for s, i, v in zip(owner, index, vector, strict=True) if i == 0}
-        known = np.isin(owner, list(references)) & (index > 0)
-        order = sorted(references)
-        place = {s: k for k, s in enumerate(order)}
-        places, reference = [place[s] for s in owner[known]], np.stack([references[s] for s in order])
-        auc, rank1 = verification(vector[known], np.array(places), reference)
-        seen = f"faces found {found.mean():.1%} of {len(found)}"
-        print(f"{name}: AUC {auc:.3f}, rank-1 of {len(order)} {rank1:.2f}, {seen}")
+        for recogniser in recognisers:
+            vector = recogniser.embed(images, best).numpy()
+            references = {s: v for s, i, v in zip(owner, index, vector, strict=True) if i == 0}
+            known = np.isin(owner, list(references)) & (index > 0)
+            order = sorted(references)
+            place = {s: k for k, s in enumerate(order)}
+            places, reference = [place[s] for s in owner[known]], np.stack([references[s] for s in order])
+            auc, rank1 = verification(vector[known], np.array(places), reference)
+            own = (vector[known] * reference[places]).sum(1)
+            others = (vector[known] @ reference.T).sum(1) - own
+            print(
+                f"  {recogniser.name}: AUC {auc:.3f}, rank-1 of {len(order)} {rank1:.2f}, "
+                f"mean cosine {own.mean():.2f} to the own reference, "
+                f"{(others / (len(order) - 1)).mean():.2f} to others"
+            )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from fdlab.errors import UserError
 
 OPTIONAL = {
     "wandb": ("logger=wandb", "pip install wandb"),
+    "onnxruntime": ("recognisers as ONNX: evaluation.recogniser=arcface", "pip install 'fdlab[onnx]'"),
+    "open-clip-torch": ("open_clip's models: evaluation.clip=FOLDER", "pip install 'fdlab[open-clip]'"),
     "gradio": ("python -m fdlab demo", "pip install 'fdlab[demo]'"),
 }
 """Packages that fdlab runs without: what for, and how to get them."""
@@ -35,6 +37,7 @@ def main(argv: list[str]) -> int:
     for problem in problems:
         print(f"  PROBLEM: {problem}")
     _print("backbones", backbones())
+    _print("what measures", measures())
     _print("optional", optional())
     fix = "fix: reinstall fdlab, or restore fdlab/assets from git"
     print("\n" + (fix if problems else "all that ships is here"))
@@ -99,6 +102,22 @@ def backbones() -> Iterator[tuple[str, str]]:
         for value in missing:
             if value in DOWNLOADS:
                 yield "", f"get it: hf download {DOWNLOADS[value]} --local-dir {value}"
+
+
+def measures() -> Iterator[tuple[str, str]]:
+    """Every set of extractors and every recogniser one can choose: whether it is here, else how to get it."""
+    from fdlab.config.compose import compose
+    from fdlab.config.locate import options
+    from fdlab.evaluation.faces.choice import CHOICES
+    from fdlab.evaluation.loading import problems
+
+    for name in options("evaluation"):
+        lacking = list(problems(compose([f"evaluation={name}"]).evaluation))
+        yield f"evaluation={name}", "missing:" if lacking else "found"
+        yield from (("", line) for line in lacking)
+    for name, choice in CHOICES.items():
+        how = "ships" if choice.ships else f"with evaluation.recogniser_weights=FILE: {choice.source}"
+        yield f"evaluation.recogniser={name}", how
 
 
 def _exists(path: str) -> bool:

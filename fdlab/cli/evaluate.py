@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from fdlab.cli.options import configurable, print_config
 
-EXAMPLE = "python -m fdlab evaluate benchmark=people_single sampler=snf_demo tdm=shipped sdm=runs/sdm/seed0"
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-WHOLE = (
-    "experiment=evaluate",
-    "benchmark.max_subjects=0",
-    "benchmark.max_prompts=0",
-    "benchmark.max_images=0",
-)
-"""Unlike the evaluation after a quick training run, this one is of the whole benchmark unless told
-otherwise."""
+EXAMPLE = """python -m fdlab evaluate benchmark=people_single sampler=snf_demo tdm=shipped sdm=runs/sdm/seed0
+         python -m fdlab evaluate images=FOLDER label='another program'   # --jobs FILE says what to draw
+         python -m fdlab evaluate shard=0/2   # one process of two; without shard= it then scores"""
 
 
 def main(argv: list[str]) -> int:
@@ -21,19 +20,25 @@ def main(argv: list[str]) -> int:
     parser = configurable(
         "evaluate", "Score models on a benchmark: pictures, record, figures and report.", EXAMPLE
     )
+    parser.add_argument("--jobs", metavar="FILE", help="list what has to be drawn, for another program; exit")
     arguments = parser.parse_intermixed_args(argv)
     from fdlab.config import directory
     from fdlab.config.compose import compose
 
-    overrides = [*WHOLE, *arguments.overrides]
-    cfg = compose(overrides)
+    cfg = compose(arguments.overrides, config_name="evaluate")
     if arguments.cfg:
         print_config(cfg)
         return 0
-    folder = directory.settle(cfg)
-    directory.save(cfg, overrides)
-    from fdlab.evaluation.run import evaluate
+    if arguments.jobs:
+        return _list_jobs(cfg, Path(arguments.jobs))
+    from fdlab.evaluation.run import draw_share, evaluate
 
+    if cfg.shard is not None:
+        folder = draw_share(cfg, directory.settle(cfg), cfg.shard)
+        print(f"drawn; when all shares are there, score them: the same command without shard= ({folder})")
+        return 0
+    folder = directory.settle(cfg)
+    directory.save(cfg, arguments.overrides)
     evaluate(cfg, folder)
     for what, name in (
         ("record", "evaluation/record.json"),
@@ -41,4 +46,14 @@ def main(argv: list[str]) -> int:
         ("report", "report.html"),
     ):
         print(f"{what:<8}{folder / name}")
+    return 0
+
+
+def _list_jobs(cfg: DictConfig, path: Path) -> int:
+    """Write the list of jobs."""
+    from fdlab.evaluation.given import write_jobs
+    from fdlab.evaluation.run import open_benchmark
+
+    num = write_jobs(open_benchmark(cfg), path)
+    print(f"{num} pictures listed in {path}; draw them as PNG with these names, then images=FOLDER")
     return 0

@@ -55,9 +55,11 @@ def _train(cfg: DictConfig, overrides: list[str]) -> None:
 
     folder = directory.settle(cfg)
     directory.save(cfg, overrides)
+    from fdlab.evaluation.during import watch
     from fdlab.training.fit import fit
 
-    fit(cfg)
+    watcher = watch(cfg, folder)
+    fit(cfg, watchers=[watcher] if watcher else [], stop_at=watcher.stop_step if watcher else None)
     if not directory.is_main_process():
         return
     if cfg.evaluate:

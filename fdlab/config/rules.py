@@ -66,6 +66,10 @@ OPTIONAL_POSITIVE = Rule(above=0, nullable=True, kind=float)
 
 WEIGHTS = Rule(choices=("shipped", "base"), path=True)
 
+RECOGNISERS = ("dlib", "faceres", "facenet", "arcface", "adaface")
+RECOGNISER = Rule(choices=RECOGNISERS)
+RECOGNISER_OR_NONE = Rule(choices=RECOGNISERS, nullable=True, kind=str)
+
 RULES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
     "init": Rule(choices=("shipped", "base", "scratch"), path=True),
@@ -97,6 +101,19 @@ RULES: dict[str, Rule] = {
     "backbone.*": Rule(nullable=True, kind=str),
     "benchmark.max_*": NOT_NEGATIVE,
     "benchmark.batch_size": COUNT,
+    "benchmark.profile": Rule(choices=("strict", "fastcomposer")),
+    "evaluation.recogniser": RECOGNISER,
+    "evaluation.second": RECOGNISER_OR_NONE,
+    "evaluation.clip": Rule(kind=str),
+    "evaluation.*": Rule(nullable=True, kind=str),
+    "validation.folder": Rule(nullable=True, kind=str),
+    "validation.keep": Rule(choices=("last", "best")),
+    "validation.num_steps": COUNT,
+    "validation.monitor": Rule(kind=str),
+    "validation.*": NOT_NEGATIVE,
+    "images": Rule(nullable=True, kind=str),
+    "label": Rule(nullable=True, kind=str),
+    "shard": Rule(nullable=True, kind=str),
     "num_images": COUNT,
     "prompt": Rule(nullable=True, kind=str),
     "prompts": Rule(nullable=True, kind=str),

@@ -92,6 +92,9 @@ def _check_leaf(path: str, given: Any, default: Any) -> Any:
     if given is None:
         if default is None or rule.nullable:
             return None
+        if "null" in rule.choices:
+            # Typed without quotes, the choice named null is Hydra's null.
+            return "null"
         raise UserError(f"{path}=null: a value is needed; the default is {default}.")
     kind = rule.kind or (str if default == MISSING else type(default))
     value = given if default is None and rule.kind is None else _cast(path, given, kind)

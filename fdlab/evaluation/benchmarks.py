@@ -7,6 +7,10 @@ scored against.
 Pictures show one subject each, or, where the manifest has `groups`, the subjects of a group: "pairs" for all
 pairs, or lists of ids. A prompt then has as many markers as a group has subjects, in the group's order, with
 `{noun}`, `{noun2}`, `{noun3}` ... where their nouns go.
+
+A `source` says where a published benchmark comes from: `protocol` (text), `prompts_verified` (whether their
+digest is the published one) and `photos` (file -> sha256), which are checked again. It is not hashed: what it
+speaks of is.
 """
 
 from __future__ import annotations
@@ -21,13 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError, unknown
+from fdlab.evaluation import profiles
 from fdlab.evaluation.manifest import check_count, check_id, check_known, check_list, check_unique, get
 from fdlab.files import sha256
 
 MANIFEST = "benchmark.json"
 MARKER = "<|image|>"
 PAIRS = "pairs"
-KEYS = {"name", "version", "size", "seed", "images_per_prompt", "subjects", "groups", "prompts", "real"}
+KEYS = {
+    "name", "version", "size", "seed", "images_per_prompt", "subjects", "groups", "prompts", "real", "source",
+}  # fmt: skip
+SOURCE_KEYS = {"protocol", "prompts", "prompts_verified", "photos"}
 SUBJECT_KEYS = {"id", "noun", "identity", "references", "heldout"}
 PROMPT_KEYS = {"id", "category", "text", "truth"}
 
@@ -78,6 +86,12 @@ class Benchmark:
     `{subject}` is `group_id`."""
     groups: tuple[tuple[str, ...], ...] | None = None
     """Ids of those drawn together, in the order of a prompt's markers; None draws every subject alone."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Where a published benchmark comes from, empty for others."""
+    profile: str = profiles.STRICT
+    """How pictures are scored, see `profiles`. No part of the digest."""
+    departures: tuple[str, ...] = ()
+    """How measuring departs from the profile, one line each."""
 
     @property
     def drawn(self) -> list[tuple[Subject, ...]]:
@@ -137,7 +151,12 @@ class Benchmark:
 
     def summary(self) -> dict[str, Any]:
         """The record's `benchmark` entry."""
-        several = {"num_groups": len(self.groups)} if self.groups else {}
+        more: dict[str, Any] = {"num_groups": len(self.groups)} if self.groups else {}
+        if self.source:
+            more["prompts_verified"] = bool(self.source.get("prompts_verified"))
+        more["profile"] = self.profile
+        if self.departures:
+            more["departures"] = list(self.departures)
         return {
             "name": self.name,
             "version": self.version,
@@ -145,8 +164,12 @@ class Benchmark:
             "num_subjects": len(self.subjects),
             "num_prompts": len(self.prompts),
             "images_per_prompt": self.images_per_prompt,
-            **several,
+            **more,
         }
+
+    def scored(self, profile: str) -> Benchmark:
+        """The same benchmark, its pictures scored by another profile. Raises: UserError."""
+        return replace(self, profile=profiles.profile_of(profile).name)
 
     def mask_of(self, picture: str) -> Path | None:
         """The person's mask of a reference picture, where the benchmark has one."""
@@ -224,11 +247,29 @@ def load(folder: Path | str) -> Benchmark:
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(f"no {MANIFEST} in '{folder}': not a benchmark folder (or one half written).")
+        raise UserError(
+            f"no {MANIFEST} in '{folder}': not a benchmark folder (or one half written); "
+            "`python -m fdlab data convert` makes one."
+        )
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"'{path}' is not valid JSON: {error}") from error
+    benchmark = parse(data, folder, path)
+    for name in benchmark._files():
+        if not (folder / name).is_file():
+            raise UserError(f"benchmark '{benchmark.name}' names '{name}', which is missing in '{folder}'.")
+    for name, digest in benchmark.source.get("photos", {}).items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            raise UserError(
+                f"'{folder / name}' is not the photo that '{path}' was made with (sha256 {digest}); "
+                "convert it again."
+            )
+    return benchmark
+
+
+def parse(data: Any, folder: Path, path: Path) -> Benchmark:
+    """Check a manifest, but not whether its files are there; `path` is what messages name. Raises: UserError."""
     if not isinstance(data, dict):
         raise UserError(f"'{path}' holds a {type(data).__name__}; it must hold an object.")
     check_known(data, KEYS, str(path))
@@ -249,12 +290,17 @@ def load(folder: Path | str) -> Benchmark:
         prompts=prompts,
         real=data.get("real"),
         groups=groups,
+        source=_source(data.get("source", {}), path),
     )
     _check_real(benchmark, path)
-    for name in benchmark._files():
-        if not (folder / name).is_file():
-            raise UserError(f"benchmark '{benchmark.name}' names '{name}', which is missing in '{folder}'.")
     return benchmark
+
+
+def _source(given: Any, path: Path) -> Mapping[str, Any]:
+    check_known(given, SOURCE_KEYS, f"'source' of {path}")
+    if not isinstance(given.get("photos", {}), dict):
+        raise UserError(f"'photos' in the source of '{path}' must be an object: file -> sha256.")
+    return dict(given)
 
 
 def _check_real(benchmark: Benchmark, path: Path) -> None:

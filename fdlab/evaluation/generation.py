@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fdlab.data.store import exclusive
 from fdlab.errors import UserError
 from fdlab.evaluation.benchmarks import Benchmark, Prompt, Subject, group_id
 from fdlab.files import whole, write_json
@@ -91,16 +92,7 @@ def generate(
 
     Pictures of an earlier call with the same `settings` are kept; those of other settings are drawn again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    expected = fingerprint(settings or {})
-    stamp = {"fingerprint": expected, "settings": dict(settings or {})}
-    stamp_path = folder / STAMP
-    if not same_stamp(stamp_path, expected):
-        # Old pictures go before the new stamp comes: a kill in between leaves nothing that lies.
-        stamp_path.unlink(missing_ok=True)
-        for path in folder.glob("*.png"):
-            path.unlink()
-        write_json(stamp_path, json.loads(json.dumps(stamp, default=str)))
+    _stamp(folder, dict(settings or {}))
     missing = [job for job in todo if not (folder / job.file).is_file()]
     with bar(description, len(todo), done=len(todo) - len(missing), show=show) as progress:
         for start in range(0, len(missing), batch_size):
@@ -123,6 +115,34 @@ def generate(
                 )
             progress.advance(len(batch))
     return [folder / job.file for job in todo]
+
+
+def share(todo: Sequence[Job], shard: str | None) -> list[Job]:
+    """The jobs of shard "I/N", 0 <= I < N: every N-th, from the I-th; all of them for None.
+
+    Shards together hold every job once. Raises: UserError.
+    """
+    if shard is None:
+        return list(todo)
+    index, slash, count = shard.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UserError(f"shard={shard}: allowed are 0/N to (N-1)/N, such as 0/4.")
+    return list(todo[int(index) :: int(count)])
+
+
+def _stamp(folder: Path, settings: dict[str, Any]) -> None:
+    """Mark a folder with what its pictures are drawn by; pictures of other settings go."""
+    path, expected = folder / STAMP, fingerprint(settings)
+    # Of several processes that draw into one folder, one clears it.
+    with exclusive(folder / ".lock"):
+        if same_stamp(path, expected):
+            return
+        # Old pictures go before the new stamp comes: a kill in between leaves nothing that lies.
+        path.unlink(missing_ok=True)
+        for picture in folder.glob("*.png"):
+            picture.unlink()
+        stamp = {"fingerprint": expected, "settings": settings}
+        write_json(path, json.loads(json.dumps(stamp, default=str)))
 
 
 def same_stamp(path: Path, expected: str) -> bool:

@@ -77,6 +77,21 @@ def score(
     return IdentityScores(values, auc, similarities, found)
 
 
+def score_least(measured: Measured, known: References, group_NM: np.ndarray) -> IdentityScores:
+    """Score as published evaluations do: faces are matched greedily, the least similar of them is the
+    picture's value, clipped at 0; a subject without a face counts 0."""
+    assert known.embedding_SD is not None
+    similarities = _similarities(measured, known.embedding_SD)
+    found = matching.match(similarities, group_NM, len(known.embedding_SD), matching.assign_greedily)
+    # Misses are 0 in similarity_NMS.
+    own_NM = np.take_along_axis(found.similarity_NMS, group_NM[:, :, None], axis=2)[:, :, 0]
+    values = {
+        "identity_similarity": np.maximum(own_NM.min(axis=1), 0.0),
+        "face_detection_rate": found.detected_NM.mean(axis=1),
+    }
+    return IdentityScores(values, None, similarities, found)
+
+
 def row(scores: IdentityScores, measured: Measured, n: int, subjects: list[str]) -> dict[str, Any]:
     """What picture n's row says of its faces: of one subject its face, of several all that count and who is
     who."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fdlab.errors import UserError
+from fdlab.evaluation import profiles
 from fdlab.evaluation.benchmarks import Benchmark, group_id
 from fdlab.evaluation.generation import read_image, read_images
 from fdlab.progress import bar
@@ -143,9 +144,11 @@ def measure(
     description: str = "scoring",
     show: bool = True,
     num_subjects: int = 1,
+    jpeg_quality: int | None = None,
 ) -> Measured:
     """Run every extractor over pictures, each read once. `size` None takes pictures of any one size a
-    batch; `num_subjects` is how many people each should show."""
+    batch; `num_subjects` is how many people each should show; with `jpeg_quality` a picture is looked at as
+    it comes out of JPEG."""
     out = Measured()
     faces: list[list[Any]] = []
     chosen: list[list[Any]] = []
@@ -156,6 +159,8 @@ def measure(
     with bar(description, len(paths), show=show) as progress:
         for start in range(0, len(paths), batch_size):
             images = read_images(paths[start : start + batch_size], size)
+            if jpeg_quality is not None:
+                images = profiles.recompressed(images, jpeg_quality)
             if extractors.faces:
                 found = extractors.faces.detect(images)
                 faces += found
@@ -179,6 +184,36 @@ def measure(
     out.features_ND = np.concatenate(features) if features else None
     out.judged = judged if extractors.judge else None
     return out
+
+
+def join(parts: Sequence[Measured]) -> Measured:
+    """What was measured on several lists of pictures, as if on one after the other."""
+
+    def lists(name: str) -> list[Any] | None:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else [entry for some in found for entry in some]
+
+    def arrays(name: str) -> np.ndarray | None:
+        found = [getattr(part, name) for part in parts]
+        if found[0] is None:
+            return None
+        # A list without any face knows no width.
+        width = max(array.shape[-1] for array in found)
+        return np.concatenate(
+            [array if array.shape[-1] else np.zeros((*array.shape[:-1], width)) for array in found]
+        )
+
+    judged = [part.judged for part in parts]
+    return Measured(
+        faces=lists("faces"),
+        chosen=lists("chosen"),
+        embedding_NMD=arrays("embedding_NMD"),
+        clip_ND=arrays("clip_ND"),
+        features_ND=arrays("features_ND"),
+        judged=None
+        if judged[0] is None
+        else {key: [answer for some in judged if some for answer in some.get(key, [])] for key in judged[0]},
+    )
 
 
 def _embed(

@@ -62,7 +62,8 @@ class Sampled:
     """One or two models and a sampler. A picture depends on its job alone.
 
     `tdm` and `sdm` are backbones with a denoiser of their own; which of them is called is the guider's
-    business. `sampler` has the keys of conf/sampler. `background` lies behind a reference that is cut out by
+    business. `sampler` has the keys of conf/sampler. `half` False leaves the UNets as they are on a GPU: they
+    may be in training. `background` lies behind a reference that is cut out by
     its mask.
     """
 
@@ -74,6 +75,7 @@ class Sampled:
         sdm: Backbone | None = None,
         background: Background = "noise",
         device: str = "cpu",
+        half: bool = True,
     ) -> None:
         self.benchmark, self.background = benchmark, background
         self.settings = SamplerSettings.from_mapping(sampler)
@@ -95,7 +97,7 @@ class Sampled:
         self.pipeline = FaceDiffuserPipeline.from_backbones(**used, scheduler=scheduler)
         self.pipeline.set_progress_bar_config(disable=True)
         self.pipeline.to(device)
-        if device.startswith("cuda"):
+        if device.startswith("cuda") and half:
             # On a GPU bf16 is several times faster; on a CPU fp32 keeps pictures equal whatever the batch.
             for name in self.settings.needs:
                 getattr(self.pipeline, f"{name}_unet").to(torch.bfloat16)

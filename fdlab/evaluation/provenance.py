@@ -8,6 +8,7 @@ from typing import Any
 
 import fdlab
 from fdlab.config import provenance
+from fdlab.evaluation import profiles
 
 
 def measured(cfg: Any, device: str, seconds: float, seed: int) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def measured(cfg: Any, device: str, seconds: float, seed: int) -> dict[str, Any]
         "device": device_name(device),
         "seconds": round(seconds, 3),
         "seed": seed,
-        "image_format": "png",
+        "image_format": profiles.chosen(cfg).image_format,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -152,7 +152,7 @@ def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list
     main = _sampled(cfg, benchmark, main_name(sampler), main_label(sampler, needed), sampler, needed, device)
     if not cfg.benchmark.baselines:
         return [main]
-    rows = _ceilings(cfg, benchmark, device) if benchmark.real else []
+    rows = ceilings(cfg, benchmark, device) if benchmark.real else []
     base = weights(cfg, "base", "base")
     if base is not None:
         text = baseline(sampler, TEXT_ALONE)
@@ -219,7 +219,8 @@ def plain(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in found.items() if not str(key).startswith("_")}
 
 
-def _ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
+def ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
+    """The benchmark's true pictures, and these through the autoencoder."""
     from fdlab.evaluation.methods import AutoencoderOnly, RealPictures
 
     def autoencoder() -> Method:
@@ -269,7 +270,14 @@ def _sampled(
         from fdlab.evaluation.methods import Sampled
 
         loaded = {kind: load(cfg, found, kind, device) for kind, found in models.items()}
-        return Sampled(benchmark, sampler, **loaded, background=cfg.data.background, device=device)
+        return Sampled(
+            benchmark,
+            sampler,
+            loaded.get("tdm"),
+            loaded.get("sdm"),
+            background=cfg.data.background,
+            device=device,
+        )
 
     described = {kind: found.describe() for kind, found in models.items()}
     counts = [(kind, entry["training_steps"]) for kind, entry in described.items()]

@@ -18,11 +18,14 @@ from fdlab.evaluation import (
     breakdown,
     gallery,
     generation,
+    loading,
     measuring,
+    profiles,
     provenance,
     record,
     samples,
     scoring,
+    second,
     table,
     wandb_table,
 )
@@ -45,6 +48,7 @@ class _Bench:
     extractors: Extractors
     references: References
     device: str
+    other: second.Second | None = None
 
 
 def evaluate(
@@ -57,16 +61,17 @@ def evaluate(
     where input is wrong.
     """
     device = device_of(cfg)
+    loading.check(cfg)
     benchmark = open_benchmark(cfg)
     if rows is None:
-        rows = standard(cfg, benchmark, run_dir, device)
+        rows = _rows(cfg, benchmark, run_dir, device)
     if extractors is None:
-        from fdlab.evaluation.loading import shipped
-
-        extractors = shipped(device)
+        extractors = loading.chosen(cfg, device, profiles.chosen(cfg).min_face)
+    benchmark, extractors = profiles.settle(cfg, benchmark, extractors)
     todo = generation.jobs(benchmark)
     references = measuring.references(benchmark, extractors)
-    bench = _Bench(cfg, benchmark, todo, extractors, references, device)
+    other = second.prepare(cfg, benchmark, device)
+    bench = _Bench(cfg, benchmark, todo, extractors, references, device, other)
     records = [_row(bench, row, folder_of(run_dir, rows, row)) for row in rows]
     figures = finish(cfg, run_dir, benchmark, rows, records)
     if "logger" in cfg:
@@ -74,6 +79,28 @@ def evaluate(
     title = f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {len(todo)} pictures a method"
     table.show(records, title)
     return records
+
+
+def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
+    """Draw the share "I/N" of every row's pictures, and score nothing; returns the main row's folder.
+
+    Any number of processes and machines may do so in one folder; `evaluate` draws what is missing then and
+    scores. Raises: UserError.
+    """
+    device, benchmark = device_of(cfg), open_benchmark(cfg)
+    todo = generation.share(generation.jobs(benchmark), shard)
+    rows = _rows(cfg, benchmark, run_dir, device)
+    for row in rows:
+        _draw(cfg, benchmark, todo, row, folder_of(run_dir, rows, row) / "images", device)
+    return folder_of(run_dir, rows, rows[-1])
+
+
+def _rows(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> Sequence[Row]:
+    if cfg.get("images") is None:
+        return standard(cfg, benchmark, run_dir, device)
+    from fdlab.evaluation import given
+
+    return given.rows(cfg, benchmark, device)
 
 
 def check(cfg: Any) -> None:
@@ -88,6 +115,7 @@ def check(cfg: Any) -> None:
         size = rendered.subjects_per_picture(cfg.benchmark.name)
     check_group_size(cfg, size)
     check_weights(cfg)
+    loading.check(cfg)
 
 
 def open_benchmark(cfg: Any) -> Benchmark:
@@ -103,7 +131,9 @@ def open_benchmark(cfg: Any) -> Benchmark:
         # A folder a version: what an older renderer left is neither mixed in nor thrown away.
         folder = folder / f"v{rendered.manifest(settings.name)['version']}"
         rendered.render(folder, settings.name)
-    return benchmarks.load(folder).limited(settings.max_subjects, settings.max_prompts, settings.max_images)
+    profile = profiles.chosen(cfg).name
+    limits = (settings.max_subjects, settings.max_prompts, settings.max_images)
+    return benchmarks.load(folder).limited(*limits).scored(profile)
 
 
 def device_of(cfg: Any) -> str:
@@ -124,13 +154,14 @@ def folder_of(run_dir: Path, rows: Sequence[Row], row: Row) -> Path:
 def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
     """Draw, measure and record one method."""
     start = time.perf_counter()
-    paths = _draw(bench, row, folder / "images")
+    paths = _draw(bench.cfg, bench.benchmark, bench.todo, row, folder / "images", bench.device)
     measured = measuring.measure(
         paths,
         bench.extractors,
         bench.benchmark.size,
         description=f"{row.label}: scoring",
         num_subjects=bench.benchmark.subjects_per_picture,
+        jpeg_quality=profiles.chosen(bench.cfg).jpeg_quality,
     )
     metrics, samples = scoring.score(
         bench.benchmark,
@@ -151,33 +182,36 @@ def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
         ),
     )
     record.write(folder, written, samples)
+    if bench.other is not None:
+        bench.other.write(bench.benchmark, bench.todo, paths, folder, written)
     return written
 
 
-def _draw(bench: _Bench, row: Row, folder: Path) -> list[Path]:
+def _draw(
+    cfg: Any, benchmark: Benchmark, todo: Sequence[generation.Job], row: Row, folder: Path, device: str
+) -> list[Path]:
     settings = {
-        "benchmark": bench.benchmark.sha256,
+        "benchmark": benchmark.sha256,
         "method": dict(row.method),
         "row": row.name,
-        "device": bench.device,
+        "device": device,
         "code": code_sha256(),
     }
     target = folder
     if row.shared:
         # What no run changes is drawn once for all runs.
         digest = generation.fingerprint(settings)[:24]
-        target = Path(bench.cfg.paths.cache).expanduser() / "evaluation" / f"{row.name}-{digest}"
+        target = Path(cfg.paths.cache).expanduser() / "evaluation" / f"{row.name}-{digest}"
     missing = (
-        any(not (target / job.file).is_file() for job in bench.todo)
-        or not (target / generation.STAMP).is_file()
+        any(not (target / job.file).is_file() for job in todo) or not (target / generation.STAMP).is_file()
     )
     method = row.make() if missing or not _same(target, settings) else _never
     paths = generation.generate(
-        bench.todo,
+        todo,
         method,
         target,
         settings,
-        int(bench.cfg.benchmark.batch_size),
+        int(cfg.benchmark.batch_size),
         description=f"{row.label}: drawing",
     )
     if target == folder:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fdlab.evaluation import clusters, identity_scoring
+from fdlab.evaluation import clusters, diversity, identity_scoring, profiles
 from fdlab.evaluation.benchmarks import MARKER, Benchmark
 from fdlab.evaluation.bootstrap import Estimate
 from fdlab.evaluation.clip_score import clip_score
@@ -37,6 +37,7 @@ def score(
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """All metrics of one method and one row a picture. `compare_with_real` False leaves out distances to the
     true set."""
+    profile = profiles.profile_of(benchmark.profile)
     place = {subject.id: i for i, subject in enumerate(benchmark.subjects)}
     group_NM = np.array([[place[subject.id] for subject in job.subjects] for job in todo])
     clusters_NK = clusters.clusters(group_NM)
@@ -47,13 +48,17 @@ def score(
         _add(metrics, name, clusters.mean(values_N, clusters_NK, benchmark.seed), info(extractor))
 
     if extractors.faces:
-        scores = identity_scoring.score(measured, known, group_NM, clusters_NK, benchmark.seed)
+        if profile.least_of_group:
+            scores = identity_scoring.score_least(measured, known, group_NM)
+        else:
+            scores = identity_scoring.score(measured, known, group_NM, clusters_NK, benchmark.seed)
         for name, values in scores.values.items():
             add(name, values, extractors.faces)
         _add(metrics, "identity_auc", scores.auc, info(extractors.faces))
         for n, row in enumerate(rows):
             row |= identity_scoring.row(scores, measured, n, row["subjects"])
-        _fill(rows, "face_count_accuracy", scores.values["face_count_accuracy"])
+        if "face_count_accuracy" in scores.values:
+            _fill(rows, "face_count_accuracy", scores.values["face_count_accuracy"])
         for name in identity_scoring.ROWS:
             if name in scores.values:
                 _fill(rows, name, np.where(measured.detected_N, scores.values[name], np.nan))
@@ -76,9 +81,15 @@ def score(
         shares = prompt_accuracy(right)
         _fill(rows, "prompt_accuracy", shares)
         add("prompt_accuracy", shares, extractors.judge)
+    if measured.features_ND is not None and benchmark.images_per_prompt > 1:
+        group_N = np.array([f"{job.group} {job.prompt.id}" for job in todo])
+        _fill(rows, diversity.NAME, diversity.diversity(measured.features_ND, group_N))
     if compare_with_real and known.real is not None:
         metrics |= _distances(measured, known.real, clusters_NK, extractors)
-    return metrics, rows
+    for entry in metrics.values():
+        entry["version"] = profile.version(entry["version"])
+    kept = metrics if profile.metrics is None else {n: e for n, e in metrics.items() if n in profile.metrics}
+    return kept, rows
 
 
 def _distances(
@@ -90,7 +101,8 @@ def _distances(
         if min(len(ours), len(true)) >= 3:
             _add(
                 metrics,
-                "frechet_distance",
+                # Only the 2015 Inception makes an FID.
+                "fid" if name["name"] == "inception-2015" else "frechet_distance",
                 clusters.jackknife(lambda k: frechet_distance(ours[k], true), clusters_NK),
                 name,
             )

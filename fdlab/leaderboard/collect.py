@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError, unknown
+from fdlab.evaluation.profiles import STRICT
 from fdlab.evaluation.record import METRICS, RECORD, read
 
 RANKED_BY = (
@@ -40,8 +41,8 @@ class Entry:
 
 @dataclass
 class Group:
-    """Records whose numbers may stand in one table: one benchmark hash, and one version and extractor a
-    metric."""
+    """Records whose numbers may stand in one table: one benchmark hash and profile, and one version and
+    extractor a metric."""
 
     benchmark: dict[str, Any]
     entries: list[Entry] = field(default_factory=list)
@@ -53,14 +54,16 @@ class Group:
     @property
     def title(self) -> str:
         b = self.benchmark
+        profile = "" if profile_of(b) == STRICT else f", profile {profile_of(b)}"
         return (
             f"{b['name']} v{b['version']} ({b['num_subjects']} subjects, {b['num_prompts']} prompts, "
-            f"{b['images_per_prompt']} images each, {b['sha256'][:10]})"
+            f"{b['images_per_prompt']} images each, {b['sha256'][:10]}{profile})"
         )
 
     def admits(self, entry: Entry) -> bool:
         """Whether every metric that both have was measured alike."""
-        if entry.record["benchmark"]["sha256"] != self.benchmark["sha256"]:
+        theirs = entry.record["benchmark"]
+        if (theirs["sha256"], profile_of(theirs)) != (self.benchmark["sha256"], profile_of(self.benchmark)):
             return False
         ours = measured_by(entry.record)
         return all(self.measured_by.get(name, how) == how for name, how in ours.items())
@@ -134,6 +137,11 @@ def relative(path: Path) -> Path:
     """A path as seen from the current folder, where it lies below."""
     relative = Path(os.path.relpath(path))
     return path if relative.parts[:1] == ("..",) else relative
+
+
+def profile_of(benchmark: Mapping[str, Any]) -> str:
+    """How a record's pictures were scored; records older than profiles were scored strictly."""
+    return str(benchmark.get("profile") or STRICT)
 
 
 def measured_by(record: dict[str, Any]) -> dict[str, tuple[str, str, str | None]]:

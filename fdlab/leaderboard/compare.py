@@ -17,7 +17,7 @@ from fdlab.evaluation.bootstrap import Estimate
 from fdlab.evaluation.matching import Matches
 from fdlab.evaluation.record import METRICS, RECORD, read
 from fdlab.evaluation.samples import Samples, compared, load
-from fdlab.leaderboard.collect import Entry, measured_by, relative
+from fdlab.leaderboard.collect import Entry, measured_by, profile_of, relative
 
 AUC = "identity_auc"
 
@@ -83,6 +83,8 @@ def differing(a: Entry, b: Entry) -> str | None:
             for x in (first, second)
         )
         return f"their benchmarks differ: {about}"
+    if profile_of(first) != profile_of(second):
+        return f"their pictures were scored by profile {profile_of(first)} and {profile_of(second)}"
     ours, theirs = measured_by(a.record), measured_by(b.record)
     for name in METRICS:
         if name in ours and name in theirs and ours[name] != theirs[name]:

@@ -54,8 +54,9 @@ class Quoted:
     """What was not read at the source."""
 
     def follows(self, benchmark: Mapping[str, Any]) -> bool:
-        """Whether a record's `benchmark` entry is of the same protocol: name, size and profile agree."""
-        if self.benchmark is None or benchmark.get("name") != self.benchmark:
+        """Whether a record's `benchmark` entry is of the same protocol: name, size and profile agree, and
+        nothing departs from that profile."""
+        if self.benchmark is None or benchmark.get("name") != self.benchmark or benchmark.get("departures"):
             return False
         same_size = all(benchmark.get(key) == count for key, count in self.counts.items())
         return same_size and benchmark.get("profile") == self.profile

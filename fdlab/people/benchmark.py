@@ -38,21 +38,29 @@ PROMPTS = prompts.SINGLE
 
 @dataclass(frozen=True)
 class Embedded:
-    """One embedded benchmark: its first `num_subjects` held-out people, `size` of them in a picture."""
+    """One embedded benchmark: `num_subjects` held-out people from the `first` on, `size` of them in a
+    picture."""
 
     num_subjects: int
     prompts: tuple[Prompt, ...]
     size: int = 1
+    first: int = 0
+
+    @property
+    def subjects(self) -> range:
+        """Numbers of its people among the held-out ones."""
+        return range(self.first, self.first + self.num_subjects)
 
     @property
     def groups(self) -> list[tuple[int, ...]]:
         """Whom pictures show: everybody alone, or all groups of `size`."""
-        return list(combinations(range(self.num_subjects), self.size))
+        return list(combinations(self.subjects, self.size))
 
 
 EMBEDDED = {
     "people_single": Embedded(SUBJECTS, prompts.SINGLE),
     "people_multi": Embedded(12, prompts.PAIRS, size=2),
+    "people_validation": Embedded(12, prompts.SINGLE, first=1000),
 }
 
 
@@ -114,7 +122,7 @@ def manifest(name: str) -> dict[str, Any]:
             "references": [f"references/{_id(k)}.png"],
             "heldout": [f"heldout/{_id(k)}.png"],
         }
-        for k in range(made.num_subjects)
+        for k in made.subjects
     ]
     asked = [
         {"id": f"p{k:02d}", "category": p.category, "text": p.text, "truth": p.truth}
@@ -181,7 +189,7 @@ def render(root: Path | str, name: str, workers: int = 0) -> None:
     root, wanted, made = Path(root), manifest(name), embedded(name)
     if (root / "benchmark.json").exists():
         return
-    jobs: list[_Job] = [(root, name, (k,), False) for k in range(made.num_subjects)]
+    jobs: list[_Job] = [(root, name, (k,), False) for k in made.subjects]
     jobs += [(root, name, group, True) for group in made.groups]
     total = made.num_subjects + len(made.groups) * len(made.prompts)
     workers = workers or os.cpu_count() or 1

@@ -102,7 +102,14 @@ def _draw(
         subjects=tuple(subjects.values()),
         prompts=(),
     )
-    method = Sampled(scene, plain(cfg.sampler), background=cfg.data.background, device=device, **models)
+    method = Sampled(
+        scene,
+        plain(cfg.sampler),
+        models.get("tdm"),
+        models.get("sdm"),
+        background=cfg.data.background,
+        device=device,
+    )
     with bar("steps", len(missing) * sampler.num_steps) as progress:
         for start in range(0, len(missing), BATCH[device]):
             batch = missing[start : start + BATCH[device]]

@@ -19,7 +19,8 @@ from fdlab.files import whole
 from fdlab.training.module import Training
 
 FORMAT = 1
-LAST = "last.ckpt"
+LAST, BEST = "last.ckpt", "best.ckpt"
+"""BEST is what an evaluation while training chose."""
 
 
 def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,18 @@ class FitResult:
     """Spent training by this process (0 where all was done before)."""
 
 
-def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
+def fit(
+    cfg: Any,
+    grid: samples.Grid | None = None,
+    watchers: Sequence[Any] = (),
+    stop_at: int | None = None,
+) -> FitResult:
     """Train what `cfg` describes, from the start or from where its run directory stopped.
 
-    `grid` replaces the sample grid, which by default shows people of the training data. Raises: UserError for
-    bad data, weights or checkpoints; KeyboardInterrupt after Ctrl-C or SIGTERM, with the state saved.
+    `grid` replaces the sample grid, which by default shows people of the training data; `watchers` are
+    callbacks beside fit's own; `stop_at` is a step at which an earlier call stopped for good. Raises:
+    UserError for bad data, weights or checkpoints; KeyboardInterrupt after Ctrl-C or SIGTERM, with the state
+    saved.
     """
     folder = directory.run_dir(cfg)
     resume = find_checkpoint(folder, str(cfg.resume))
@@ -69,7 +77,7 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
         stop=0,
         num_workers=int(cfg.trainer.num_workers),
     )
-    callbacks: list[Any] = []
+    callbacks: list[Any] = list(watchers)
     if int(cfg.trainer.sample_every) > 0:
         grid = grid or default_grid(cfg, module, source, root)
         callbacks.append(DrawGrids(folder / "samples", grid, int(cfg.trainer.sample_every)))
@@ -80,7 +88,13 @@ def fit(cfg: Any, grid: samples.Grid | None = None) -> FitResult:
         )
     values = json.loads(json.dumps(_plain(cfg)))
     loggers = make_loggers(cfg.logger, folder / "wandb", str(cfg.experiment), str(cfg.name), values)
-    seconds = run(module, data, loop_settings(cfg), folder, state, callbacks, loggers)
+    settings = loop_settings(cfg)
+    if stop_at is not None and state is not None and int(state["step"]) >= stop_at:
+        settings = replace(settings, max_steps=stop_at)
+    seconds = run(module, data, settings, folder, state, callbacks, loggers)
+    best = folder / "checkpoints" / checkpoints.BEST
+    if cfg.validation.keep == "best" and best.is_file():
+        checkpoints.restore_weights(checkpoints.read_for(module, best), module)
     total = start.steps + module.step
     facts = {
         "steps": total,

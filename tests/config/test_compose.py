@@ -140,7 +140,7 @@ def test_every_rule_matches_a_key_that_exists() -> None:
     requests = [filled(experiment) for experiment in locate.options("exp")]
     requests += [[f"sampler={option}"] for option in locate.options("sampler")]
     configurations = [compose(overrides) for overrides in requests]
-    configurations.append(compose(["prompt=x"], config_name="sample"))
+    configurations += [compose(["prompt=x"], config_name="sample"), compose(config_name="evaluate")]
     keys = {key for cfg in configurations for key, _ in leaves(plain(cfg))}
     assert [pattern for pattern in RULES if not any(fnmatchcase(key, pattern) for key in keys)] == []
 
@@ -168,3 +168,7 @@ def test_composing_imports_no_torch() -> None:
     code = "import sys; from fdlab.config.compose import compose; compose(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_choice_named_null_may_be_typed_plainly() -> None:
+    assert compose(["sampler=sdm", "sampler.base=null"]).sampler.base == "null"

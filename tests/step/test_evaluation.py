@@ -261,3 +261,54 @@ def test_the_verb_measures_with_what_ships(disk: Path, capsys: pytest.CaptureFix
     assert verb.main([*overrides, "--cfg", "job"]) == 0
     shown = capsys.readouterr().out
     assert "experiment: evaluate" in shown and "max_subjects: 0" in shown
+
+
+def test_shares_of_several_processes_make_the_same_evaluation(
+    disk: Path, world: ModuleType, tmp_path: Path
+) -> None:
+    cfg = config(disk, "benchmark.baselines=false", f"paths.cache={tmp_path / 'cache'}")
+    whole = run.evaluate(cfg, tmp_path / "whole", extractors=world.extractors())
+    for shard in ("1/3", "0/3", "2/3"):
+        images = run.draw_share(cfg, tmp_path / "shared", shard) / "images"
+    alone = sorted((tmp_path / "whole/evaluation/images").glob("*.png"))
+    drawn = sorted(images.glob("*.png"))
+    assert [path.name for path in drawn] == [path.name for path in alone]
+    # Sums in a batch are ordered by its size, so a pixel may round to its neighbour.
+    apart = generation.read_images(drawn).astype(int) - generation.read_images(alone)
+    assert np.abs(apart).max() <= 1
+    changed = [path.stat().st_mtime_ns for path in drawn]
+    shared = run.evaluate(cfg, tmp_path / "shared", extractors=world.extractors())
+    for name, entry in whole[0]["metrics"].items():
+        assert shared[0]["metrics"][name]["value"] == pytest.approx(entry["value"], abs=1e-2), name
+    assert [path.stat().st_mtime_ns for path in drawn] == changed, "drawn anew"
+
+
+def test_pictures_of_another_program_are_scored(
+    disk: Path, world: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A perfect copy of the true pictures scores as they do; what is missing is named before anything."""
+    from fdlab.cli import evaluate as verb
+
+    bench = benchmarks.load(disk / "bench")
+    common = ["benchmark=own", f"benchmark.folder={disk / 'bench'}", f"paths.runs={tmp_path / 'runs'}"]
+    assert verb.main([*common, "--jobs", str(tmp_path / "jobs.jsonl")]) == 0
+    asked = [json.loads(line) for line in (tmp_path / "jobs.jsonl").read_text().splitlines()]
+    assert [entry["file"] for entry in asked] == [job.file for job in generation.jobs(bench)]
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for job, entry in zip(generation.jobs(bench), asked, strict=True):
+        assert Path(entry["subjects"][0]["references"][0]).is_file() and entry["seed"] == job.seed
+        real = bench.real_path(job.group, job.prompt.id, job.index)
+        (theirs / entry["file"]).write_bytes(real.read_bytes())
+    cfg = compose(
+        [*common, f"images={theirs}", "label=theirs", "trainer.accelerator=cpu"], config_name="evaluate"
+    )
+    records = run.evaluate(cfg, tmp_path / "runs/evaluate/x", extractors=world.extractors())
+    real, given = records
+    assert given["method"]["label"] == "theirs" and given["method"]["name"] == "given"
+    for name, entry in real["metrics"].items():
+        assert given["metrics"][name]["value"] == pytest.approx(entry["value"]), name
+    (theirs / asked[1]["file"]).unlink()
+    with pytest.raises(UserError, match=rf"lacks '{asked[1]['file']}' \(1 of 4 pictures are missing\)"):
+        run.evaluate(cfg, tmp_path / "runs/evaluate/y", extractors=world.extractors())
+    assert not (tmp_path / "runs/evaluate/y").exists()

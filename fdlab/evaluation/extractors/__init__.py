@@ -2,7 +2,8 @@
 
     EfficientNetExtractor()            ImageNet features for Fréchet and kernel distances, offline
     InceptionExtractor(path)           FID's own features
-    ClipExtractor(folder)              CLIP score and CMMD
+    ClipExtractor(folder)              CLIP score and CMMD, from transformers' format
+    OpenClipExtractor(folder)          ... and from open_clip's
 Each is called with uint8 RGB pictures (B, H, W, 3) and returns float features (B, dim).
 """
 
@@ -12,5 +13,9 @@ from fdlab.evaluation.extractors.clip import ClipExtractor, TextFeatures
 from fdlab.evaluation.extractors.efficientnet import EfficientNetExtractor
 from fdlab.evaluation.extractors.extractor import Extractor
 from fdlab.evaluation.extractors.inception import InceptionExtractor
+from fdlab.evaluation.extractors.open_clip import OpenClipExtractor
 
-__all__ = ["ClipExtractor", "EfficientNetExtractor", "Extractor", "InceptionExtractor", "TextFeatures"]
+__all__ = [
+    "ClipExtractor", "EfficientNetExtractor", "Extractor", "InceptionExtractor", "OpenClipExtractor",
+    "TextFeatures",
+]  # fmt: skip

@@ -10,6 +10,14 @@ from __future__ import annotations
 
 from fdlab.evaluation.faces.detector import FaceDetector
 from fdlab.evaluation.faces.face import LANDMARKS, Face, largest
-from fdlab.evaluation.faces.recogniser import FaceRecogniser
+from fdlab.evaluation.faces.recogniser import FaceRecogniser, FaceresRecogniser, Recogniser
 
-__all__ = ["LANDMARKS", "Face", "FaceDetector", "FaceRecogniser", "largest"]
+__all__ = [
+    "LANDMARKS",
+    "Face",
+    "FaceDetector",
+    "FaceRecogniser",
+    "FaceresRecogniser",
+    "Recogniser",
+    "largest",
+]

@@ -89,3 +89,18 @@ def cut(image_B3HW: Tensor, index_N: Tensor, to_chip_N23: Tensor, size: int) -> 
     linear_N22 = matrix_N23[:, :, :2] * zoom_N11
     shift_N21 = matrix_N23[:, :, 2:] + centre_N21 * (1 - zoom_N11)
     return sample_chips(image_B3HW, index_N, torch.cat([linear_N22, shift_N21], 2), size)
+
+
+def cut_plain(image_B3HW: Tensor, index_N: Tensor, to_chip_N23: Tensor, size: int) -> Tensor:
+    """Cut the chip of each face, corner to corner: (N, 3, size, size), differentiable in the pictures.
+
+    A face that shrinks is averaged; one that does not is read once a pixel, as a plain bilinear warp does.
+    """
+    matrix_N23 = inverse(to_chip_N23)
+    shrinks_N = torch.linalg.det(matrix_N23[:, :, :2]) > 1
+    order, parts = [], []
+    for supersample in (1, 2):
+        rows = (shrinks_N == (supersample == 2)).nonzero().squeeze(1)
+        order.append(rows)
+        parts.append(sample_chips(image_B3HW, index_N[rows], matrix_N23[rows], size, supersample))
+    return torch.cat(parts)[torch.cat(order).argsort()]

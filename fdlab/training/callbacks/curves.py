@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Curves(StepCallback):
             logger.log_metrics({"lr": rate, **means}, step=module.step)
 
 
-def append(path: Path, row: dict[str, float]) -> None:
+def append(path: Path, row: Mapping[str, float | str]) -> None:
     """Add a row, and the header where there is none. A row is one short write, so a kill leaves it whole or
     torn off at the file's end, which `cut` repairs."""
     path.parent.mkdir(parents=True, exist_ok=True)

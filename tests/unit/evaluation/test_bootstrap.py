@@ -13,19 +13,27 @@ def clustered(seed: int, clusters: int = 12, images: int = 5) -> tuple[np.ndarra
     return values.ravel(), np.repeat(np.arange(clusters), images)
 
 
-def test_coverage_by_simulation() -> None:
-    hits = naive = 0
-    for seed in range(400):
-        values, cluster = clustered(seed)
-        estimate = bootstrap.mean(values, cluster, seed, replicates=400)
+def coverage(num: int, together: bool = True, clusters: int = 12) -> float:
+    """Share of `num` samples whose interval holds the true mean; `together` False forgets who is whose."""
+    hits = 0
+    for seed in range(num):
+        values, cluster = clustered(seed, clusters)
+        if not together:
+            cluster = np.arange(len(values))
+        # Replicates are drawn once for a seed; fifty sets of them are enough.
+        estimate = bootstrap.mean(values, cluster, seed % 50, replicates=400)
         assert estimate and estimate.low is not None and estimate.high is not None
         hits += estimate.low <= 0 <= estimate.high
-        alone = bootstrap.mean(values, np.arange(len(values)), seed, replicates=400)
-        assert alone and alone.low is not None and alone.high is not None
-        naive += alone.low <= 0 <= alone.high
-    assert 0.92 <= hits / 400 <= 0.98
-    # What clustering is for: taking images for independent is wrong half of the time.
-    assert naive / 400 < 0.8
+    return hits / num
+
+
+@pytest.mark.parametrize("clusters", [10, 20, 40])
+def test_coverage_by_simulation(clusters: int) -> None:
+    assert 0.93 <= coverage(1500, clusters=clusters) <= 0.97
+
+
+def test_images_taken_for_independent_are_wrong_half_of_the_time() -> None:
+    assert coverage(400, together=False) < 0.8
 
 
 def test_jackknife_of_a_mean_is_the_standard_error() -> None:

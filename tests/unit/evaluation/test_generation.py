@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -94,3 +95,31 @@ def test_a_method_of_wrong_shape_is_a_bug(folder: Path, tmp_path: Path) -> None:
     todo = generation.jobs(benchmarks.load(folder))[:2]
     with pytest.raises(TypeError, match="must return uint8"):
         generation.generate(todo, lambda batch: np.zeros((1, 4, 4, 3), np.uint8), tmp_path)
+
+
+def test_shards_hold_every_job_once(folder: Path) -> None:
+    todo = generation.jobs(benchmarks.load(folder))
+    shards = [generation.share(todo, f"{index}/3") for index in range(3)]
+    assert sorted(job.id for shard in shards for job in shard) == sorted(job.id for job in todo)
+    assert generation.share(todo, None) == todo
+    for wrong in ("3/3", "1", "-1/3", "a/b", "0/0"):
+        with pytest.raises(UserError, match=f"shard={wrong}: allowed are"):
+            generation.share(todo, wrong)
+
+
+def test_processes_that_begin_together_keep_each_others_pictures(
+    folder: Path, tmp_path: Path, world: ModuleType
+) -> None:
+    """All find the pictures of other settings; only the first to come may remove them."""
+    todo = generation.jobs(benchmarks.load(folder))
+    generation.generate(todo, world.Painter(), tmp_path, {"sampler": "old"}, show=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+
+    def draw(index: int) -> None:
+        mine = generation.share(todo, f"{index}/4")
+        generation.generate(mine, world.Painter(), tmp_path, {"sampler": "new"}, batch_size=1, show=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(draw, range(4)))
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+    assert after.keys() == before.keys() and all(after[path] > before[path] for path in after)

@@ -121,6 +121,38 @@ def test_result_does_not_depend_on_batch_size(score: Any, world: ModuleType) -> 
         assert small[name]["value"] == pytest.approx(large[name]["value"], abs=1e-12)
 
 
+def test_rows_say_how_far_pictures_of_one_prompt_differ(
+    score: Any, world: ModuleType, folder: Path, tmp_path: Path
+) -> None:
+    metrics, rows = score(world.Painter())
+    assert "diversity" not in metrics
+    # Against pictures read again: a picture's distance to the only other one of its person and prompt.
+    features = world.Features()(
+        generation.read_images([tmp_path / "method-0" / Path(row["file"]).name for row in rows])
+    )
+    for n, row in enumerate(rows):
+        (other,) = (
+            k
+            for k, sibling in enumerate(rows)
+            if k != n and (sibling["subject"], sibling["prompt"]) == (row["subject"], row["prompt"])
+        )
+        a, b = features[n], features[other]
+        expected = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        assert row["diversity"] == pytest.approx(expected, abs=1e-6)
+        assert row["diversity"] > 0
+
+    def same(batch: list[generation.Job]) -> np.ndarray:
+        return np.stack([world.picture(0, job.subject.id, job.prompt.id) for job in batch])
+
+    assert {row["diversity"] for row in score(same)[1]} == {0.0}
+    # One picture a prompt has no other to differ from.
+    bench, parts = benchmarks.load(folder).limited(max_images=1), world.extractors()
+    todo = generation.jobs(bench)
+    measured = measuring.measure(generation.generate(todo, same, tmp_path / "one"), parts)
+    _, rows = scoring.score(bench, todo, measured, measuring.references(bench, parts), parts)
+    assert not any("diversity" in row for row in rows)
+
+
 def test_extractors_left_out_leave_their_metrics_out(folder: Path, tmp_path: Path, world: ModuleType) -> None:
     bench = benchmarks.load(folder)
     todo = generation.jobs(bench)

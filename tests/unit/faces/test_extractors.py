@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
-import warnings
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from fdlab.errors import UserError
-from fdlab.evaluation.extractors import ClipExtractor, EfficientNetExtractor, Extractor, InceptionExtractor
+from fdlab.evaluation.extractors import (
+    ClipExtractor,
+    EfficientNetExtractor,
+    Extractor,
+    InceptionExtractor,
+    OpenClipExtractor,
+    inception,
+)
 from fdlab.evaluation.extractors.efficientnet import PACKAGE
 from fdlab.evaluation.extractors.inception_net import Inception2015
 from fdlab.evaluation.extractors.resize import resize, resize_and_crop, to_float
+from fdlab.files import sha256
 from fdlab.randomness import numpy_rng
 
 CAT = Path(__file__).parents[2] / "golden" / "faces" / "cat.png"
@@ -75,7 +85,7 @@ def test_inception_has_the_known_size_and_reads_a_state_dict(tmp_path: Path) -> 
     path = tmp_path / "inception.pth"
     torch.save(state | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}, path)
     extractor = InceptionExtractor(path)
-    assert extractor.name == "inception_unknown_weights"
+    assert extractor.name == "inception-unknown-weights"
     assert extractor(cat()[None]).shape == (1, extractor.dim)
 
 
@@ -85,25 +95,17 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         InceptionExtractor(tmp_path / "other.pth")
 
 
-def test_inception_reads_torchscript(tmp_path: Path) -> None:
-    class Layers(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.mean((1, 2, 3))[:, None].repeat(1, 2048)
+def test_inception_refuses_code(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "inception.pt", "w") as archive:
+        archive.writestr("inception/code/__torch__.py", "")
+    with pytest.raises(UserError, match="is TorchScript, which is code"):
+        InceptionExtractor(tmp_path / "inception.pt")
 
-    whole = torch.nn.Module()
-    whole.layers = Layers()
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # making a script is deprecated; reading one is the point
-        torch.jit.script(whole).save(tmp_path / "inception.pt")
-        torch.jit.script(Layers()).save(tmp_path / "other.pt")
-    extractor = InceptionExtractor(tmp_path / "inception.pt")
-    assert extractor.name == "inception_2015_torchscript"
-    white = extractor(np.full((1, 299, 299, 3), 255, np.uint8))
-    assert white.shape == (1, 2048) and torch.allclose(white, torch.tensor(127 / 128))
-    with pytest.raises(UserError, match="another network"):
-        InceptionExtractor(tmp_path / "other.pt")
+
+def test_only_the_known_weights_make_an_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file(Inception2015().state_dict(), tmp_path / "inception.safetensors")
+    monkeypatch.setattr(inception, "STATE_DICT_SHA256_STARTS", sha256(tmp_path / "inception.safetensors")[:8])
+    assert InceptionExtractor(tmp_path / "inception.safetensors").name == "inception-2015"
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +177,37 @@ def test_clip_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="safetensors only"):
         ClipExtractor(tmp_path)
+
+
+def test_open_clip_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="safetensors only"):
+        OpenClipExtractor(tmp_path)
+    if importlib.util.find_spec("open_clip") is None:
+        (tmp_path / "open_clip_model.safetensors").touch()
+        with pytest.raises(UserError, match=r"pip install 'fdlab\[open-clip\]'"):
+            OpenClipExtractor(tmp_path)
+
+
+def test_open_clip_features_are_open_clips_own(tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open-clip-torch is not installed")
+    tower = {"width": 32, "layers": 1}
+    model_cfg = {
+        "embed_dim": 12, "vision_cfg": {**tower, "head_width": 16, "image_size": 32, "patch_size": 16},
+        "text_cfg": {**tower, "heads": 2, "context_length": 8, "vocab_size": 49408},
+    }  # fmt: skip
+    (tmp_path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {}})
+    )
+    model = open_clip.CLIP(**model_cfg).eval()
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    clip = OpenClipExtractor(tmp_path)
+    assert isinstance(clip, Extractor) and clip.name == f"open_clip:{tmp_path.name}"
+    text = clip.text(["a woman", "a woman on the beach reading a book", "a woman on the beach reading"])
+    assert text.truncated_B.tolist() == [False, True, False]
+    assert torch.allclose(text.feature_BD[1], text.feature_BD[2], atol=1e-6), "the end token must stay"
+    with torch.no_grad():
+        alone = model.encode_text(clip.tokenizer(["a woman"]), normalize=True)
+        preprocess = open_clip.image_transform(32, is_train=False)
+        expected = model.encode_image(preprocess(Image.fromarray(cat()))[None], normalize=True)
+    assert torch.allclose(text.feature_BD[:1], alone, atol=1e-5)
+    assert (clip(cat()[None]) * expected).sum().item() > 0.9999
