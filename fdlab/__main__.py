@@ -24,7 +24,7 @@ VERBS = {
     "demo": "a page to play with the method, in the browser",
     "evaluate": "score models on a benchmark",
     "leaderboard": "every record below the folders, as a table",
-    "data": "render people, check or count pictures",
+    "data": "render people, check or count pictures, make a benchmark of photos",
     "checkpoint": "import, export or look at weights",
     "doctor": "versions, devices, weights found, what is missing and how to get it",
 }

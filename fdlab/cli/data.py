@@ -1,4 +1,4 @@
-"""`fdlab data`: render people, check a folder, count what is in it, make a benchmark of photos and prompts."""
+"""`fdlab data`: render people, check a folder, count what is in it, make a benchmark."""
 
 from __future__ import annotations
 
@@ -132,9 +132,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         )
         choice = fastcomposer.MULTI if pairs else fastcomposer.SINGLE
     num = sum(1 for _ in made.cells())
-    print(
-        f"{a.out}: {len(made.subjects)} people, {len(made.prompts)} prompts, {num} pictures of {made.size} pixels"
-    )
+    counts = f"{len(made.subjects)} people, {len(made.prompts)} prompts, {num} pictures of {made.size} pixels"
+    print(f"{a.out}: {counts}")
     print(f"next: python -m fdlab evaluate benchmark={choice} benchmark.folder={a.out}")
     return 0
 

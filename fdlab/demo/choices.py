@@ -13,7 +13,6 @@ from fdlab.evaluation.rows import plain
 MAX_PHOTOS = 4
 GUIDERS = {
     "snf": "TDM, then both by saliency, then SDM: the paper's",
-    "relative": "the same stages, saliencies relative to their mean",
     "attention": "the same stages, masks from attention to the subjects",
     "switch": "TDM, then SDM, without fusion",
     "average": "both models everywhere, in fixed shares",

@@ -269,7 +269,8 @@ def load(folder: Path | str) -> Benchmark:
 
 
 def parse(data: Any, folder: Path, path: Path) -> Benchmark:
-    """Check a manifest, but not whether its files are there; `path` is what messages name. Raises: UserError."""
+    """Check a manifest, but not whether its files are there; `path` is what messages name. Raises:
+    UserError."""
     if not isinstance(data, dict):
         raise UserError(f"'{path}' holds a {type(data).__name__}; it must hold an object.")
     check_known(data, KEYS, str(path))

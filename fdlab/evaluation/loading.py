@@ -97,14 +97,20 @@ def chosen(cfg: Any, device: str = "cpu", min_face: float | None = None) -> Extr
     asked for and is not here an error. Raises: UserError."""
     if "evaluation" not in cfg:
         return shipped(device, Faces(device, min_face=min_face))
+    from fdlab.evaluation.extractors import ClipExtractor
+
     check(cfg)
     settings = cfg.evaluation
     faces = Faces(device, settings.recogniser, settings.recogniser_weights, min_face=min_face)
     embedded = shipped(device, faces, settings.inception)
     if settings.clip == EMBEDDED:
         return embedded
-    clip = _vit_l14() if settings.clip == VIT_L14 else resolve(settings.clip)
-    return Extractors(embedded.faces, clip_of(clip, device), embedded.features, embedded.judge)
+    if settings.clip == VIT_L14:
+        # The hub's cache calls the folder by a commit, which is no name for a record.
+        clip: Any = ClipExtractor(_vit_l14(), device, name=Path(VIT_L14_FOLDER).name)
+    else:
+        clip = clip_of(resolve(settings.clip), device)
+    return Extractors(embedded.faces, clip, embedded.features, embedded.judge)
 
 
 def second(cfg: Any, device: str = "cpu") -> Extractors | None:

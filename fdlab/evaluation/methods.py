@@ -151,10 +151,13 @@ class Sampled:
 
 
 def _read_mask(path: Any, shape: tuple[int, ...]) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(path) as opened:
-        mask_HW = np.asarray(opened.convert("L")) > 127
+    try:
+        with Image.open(path) as opened:
+            mask_HW = np.asarray(opened.convert("L")) > 127
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"mask '{path}' cannot be read: {error}.") from error
     if mask_HW.shape != tuple(shape):
         raise UserError(
             f"mask '{path}' is {mask_HW.shape[1]} x {mask_HW.shape[0]}, its picture {shape[1]} x {shape[0]}."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.evaluation import table
+from fdlab.evaluation.profiles import STRICT
 from fdlab.evaluation.record import METRICS
 from fdlab.evaluation.samples import SPECS
 from fdlab.files import write_text
@@ -74,7 +75,7 @@ def write(
         f'<p class="dim">{escape(benchmark["name"])} v{escape(str(benchmark["version"]))}: '
         f"{benchmark['num_subjects']} people, {benchmark['num_prompts']} prompts, "
         f"{benchmark['images_per_prompt']} picture(s) each &middot; {escape(table.label(main))} &middot; "
-        f"{escape(str(provenance['created']))}</p>",
+        f"{escape(str(provenance['created']))}{_profile(benchmark)}</p>",
         _tiles(main),
     ]
     if main_name in links:
@@ -100,6 +101,18 @@ def write(
         + "\n".join(body)
         + "\n</main></body></html>\n",
     )
+
+
+def _profile(benchmark: Mapping[str, Any]) -> str:
+    """How pictures were scored, where not strictly."""
+    name = str(benchmark.get("profile") or STRICT)
+    if name == STRICT:
+        return ""
+    lines = [
+        f"scored by profile {name}",
+        *(f"not as published: {d}" for d in benchmark.get("departures", ())),
+    ]
+    return "".join(f"<br>{escape(line)}" for line in lines)
 
 
 def _tiles(record: Mapping[str, Any]) -> str:

@@ -238,7 +238,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             guidance_start, guidance_end: Fractions of the steps between which guidance is on
                 (Kynkaanniemi et al. 2024).
             eta: DDIM's; 0 is deterministic.
-            guider: How models become one: snf, tdm, sdm, delayed, average, switch, attention or relative.
+            guider: How models become one: snf, tdm, sdm, delayed, average, switch or attention.
             alpha, beta: Fractions of the steps at which the TDM's and the fusion's stage end (the guider's
                 own where None; 0.3 and 0.6 for snf).
             last_tdm_step, last_snf_step: In their place, inclusive indices of steps, as released.

@@ -90,7 +90,7 @@ BAD: list[tuple[str, list[str], str]] = [
     (
         "a trace of one model",
         ["prompt=a woman", "sampler=tdm", "trace=true"],
-        "guider 'tdm' does not fuse by place; guiders that do: attention, relative, snf",
+        "guider 'tdm' does not fuse by place; guiders that do: attention, snf",
     ),
     (
         "a step that is none",
@@ -243,7 +243,7 @@ def test_a_trace_is_written_beside_the_picture(tiny: list[str], tmp_path: Path) 
         assert figure.width < whole[0] and again[0]["file"] == images[0]["file"]
 
 
-@pytest.mark.parametrize("sampler", ["tdm", "attention", "relative"])
+@pytest.mark.parametrize("sampler", ["tdm", "attention"])
 def test_other_guiders_draw_too(sampler: str, tiny: list[str], tmp_path: Path) -> None:
     asked = (
         ["prompt=a man on a beach"]

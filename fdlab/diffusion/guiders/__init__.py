@@ -13,7 +13,6 @@ from fdlab.diffusion.guiders.attention import AttentionUnion
 from fdlab.diffusion.guiders.average import Average
 from fdlab.diffusion.guiders.delayed import DelayedConditioning
 from fdlab.diffusion.guiders.model import Denoiser, Model
-from fdlab.diffusion.guiders.relative import RelativeSaliency
 from fdlab.diffusion.guiders.sdm import SubjectAugmented
 from fdlab.diffusion.guiders.snf import SaliencyFusion
 from fdlab.diffusion.guiders.staged import Recorder, Trace
@@ -44,7 +43,6 @@ GUIDERS: dict[str, type] = {
     "switch": Switch,
     "attention": AttentionUnion,
     "snf": SaliencyFusion,
-    "relative": RelativeSaliency,
 }
 """By name. A constructor's parameters say what it needs of `build`; the keyword-only ones are its options."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def convert_pairs(checkout: Path, out: Path, prompts: Path, photos: Path | None 
     found = prompt_lists.read(prompts)
     if len(found) != NUM_PAIR_PROMPTS:
         raise UserError(
-            f"'{prompts}' has {len(found)} prompts, the protocol {NUM_PAIR_PROMPTS}; export them: {EXPORT_PAIRS}"
+            f"'{prompts}' has {len(found)} prompts, the protocol {NUM_PAIR_PROMPTS}; "
+            f"export them: {_of(checkout, EXPORT_PAIRS)}"
         )
     needed = [f"{{{noun_key(k)}}}" for k in range(2)]
     for entry in found:
@@ -153,7 +155,7 @@ def _check_folder(checkout: Path) -> None:
 def _exported(checkout: Path, noun: str, digest: str) -> list[str]:
     """The prompts of a noun as the user exported them, compared with the published digest."""
     path = checkout / CODE / f"prompts_{noun}.txt"
-    export = EXPORT.replace("CHECKOUT", str(checkout))
+    export = _of(checkout, EXPORT)
     if not path.is_file():
         code = path.with_name("data.py")
         if not code.is_file():
@@ -171,6 +173,10 @@ def _exported(checkout: Path, noun: str, digest: str) -> list[str]:
             f"another version of the code, or edited: export them again: {export}"
         )
     return texts
+
+
+def _of(checkout: Path, export: str) -> str:
+    return export.replace("CHECKOUT", shlex.quote(str(checkout)))
 
 
 def _template(text: str, noun: str) -> str:
@@ -195,8 +201,8 @@ def _photos(checkout: Path, given: Path | None) -> dict[str, Photo]:
     missing = [person for person, found in paths.items() if not found]
     if missing:
         raise UserError(
-            f"'{folder}' lacks photos of {', '.join(missing)} ({len(missing)} of {len(PEOPLE)} subjects): a folder "
-            "a subject is needed, with one picture or more."
+            f"'{folder}' lacks photos of {', '.join(missing)} ({len(missing)} of {len(PEOPLE)} subjects): "
+            "a folder a subject is needed, with one picture or more."
         )
     return {
         person: look(next((path for path in found if path.suffix == ".jpg"), found[0]))

@@ -29,8 +29,8 @@ def convert(
 ) -> Benchmark:
     """Write the benchmark `out`: each person's first photo is the reference, the others are held out.
 
-    `nouns`: person -> noun, `noun` for all others; `size` is what the backbone draws, in pixels; `pairs` draws
-    all pairs of people. Raises: UserError before anything is written.
+    `nouns`: person -> noun, `noun` for all others; `size` is what the backbone draws, in pixels; `pairs`
+    draws all pairs of people. Raises: UserError before anything is written.
     """
     folders.check_free(out)
     people = find(photos)
@@ -76,8 +76,8 @@ def find(folder: Path) -> dict[str, list[Path]]:
     loose = photos_in(folder)
     if inside and loose:
         raise UserError(
-            f"'{folder}' holds folders ('{inside[0].name}') and pictures ('{loose[0].name}'); give one folder a "
-            "person, or one picture a person."
+            f"'{folder}' holds folders ('{inside[0].name}') and pictures ('{loose[0].name}'); "
+            "give one folder a person, or one picture a person."
         )
     people = {path.name: photos_in(path) for path in inside} or {path.stem: [path] for path in loose}
     names = [path.name for path in inside] or [path.stem for path in loose]

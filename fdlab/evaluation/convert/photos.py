@@ -52,8 +52,8 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def look(path: Path) -> Photo:
-    """Decode a photo once. UserError where it is broken, or neither RGB nor grey: what lies behind alpha is not
-    ours to choose."""
+    """Decode a photo once. UserError where it is broken, or neither RGB nor grey: what lies behind alpha is
+    not ours to choose."""
     with _opened(path) as image:
         if image.mode not in ("RGB", "L"):
             raise UserError(f"photo '{path}' has mode {image.mode}; allowed: RGB, or L (grey); no alpha.")

@@ -48,7 +48,11 @@ class ClipExtractor:
     version = "1"
 
     def __init__(
-        self, folder: Path | str, device: torch.device | str = "cpu", tokenizer: Path | str | None = None
+        self,
+        folder: Path | str,
+        device: torch.device | str = "cpu",
+        tokenizer: Path | str | None = None,
+        name: str | None = None,
     ) -> None:
         from transformers import AutoTokenizer
 
@@ -63,7 +67,7 @@ class ClipExtractor:
         if not (folder / WEIGHTS).is_file():
             raise UserError(f"'{folder}' has no {WEIGHTS}; weights are read from safetensors only.")
         self.device = torch.device(device)
-        self.name, self.sha256 = f"clip:{folder.name}", sha256(folder / WEIGHTS)
+        self.name, self.sha256 = f"clip:{name or folder.name}", sha256(folder / WEIGHTS)
         self.model = load_clip(folder)
         self.model.to(self.device).eval().requires_grad_(False)
         tokenizer = Path(tokenizer).expanduser() if tokenizer is not None else folder

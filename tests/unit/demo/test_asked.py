@@ -26,7 +26,7 @@ def test_command_script_and_arguments_draw_the_same_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = render_examples(tmp_path / 'it\'s a "folder", é')[0].photos[0]
-    asked = ask(PROMPT, [str(photo)], "relative", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 7)
+    asked = ask(PROMPT, [str(photo)], "attention", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 7)
     pipe = FaceDiffuserPipeline.shipped()
     mine = np.asarray(pipe(asked.prompt, [cut_face(photo)], **asked.arguments).images[0])
 
@@ -40,7 +40,7 @@ def test_command_script_and_arguments_draw_the_same_picture(
     (drawn,) = (tmp_path / "drawn" / "images").glob("*.png")
     assert (np.asarray(Image.open(drawn)) == mine).all()
 
-    other = ask(PROMPT, [str(photo)], "relative", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 8)
+    other = ask(PROMPT, [str(photo)], "attention", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 8)
     assert (np.asarray(pipe(other.prompt, [cut_face(photo)], **other.arguments).images[0]) != mine).any()
 
 

@@ -287,43 +287,6 @@ def test_attention_needs_a_denoiser_that_tells(tdm: Fake, sdm: Fake) -> None:
         guider(Z, T, 5)
 
 
-def test_relative_saliency_does_not_punish_strength(tdm: Fake, sdm: Fake) -> None:
-    """SDM responses of four times the strength: the same mask, where the released rule gives less area."""
-    areas: dict[str, list[float]] = {}
-    for name in ("relative", "snf"):
-        for strength in (1.0, 4.0):
-            guider: Any = build(name, tdm, sdm)
-            text, subject = guider.both(Z, T)
-            stronger = subject.base_BCHW + strength * (subject.target_BCHW - subject.base_BCHW)
-            masked = guider.mask(T, 5, text, subject._replace(target_BCHW=stronger))
-            areas.setdefault(name, []).append(masked.mask_BKHW.mean().item())
-    assert areas["relative"][0] == areas["relative"][1]
-    assert areas["snf"][0] > areas["snf"][1]
-
-
-def test_relative_saliency_share_memory_and_softness(tdm: Fake, sdm: Fake) -> None:
-    def traces(**options: Any) -> list[Any]:
-        seen: list[Trace] = []
-        guider = build("relative", tdm, sdm, recorder=seen.append, alpha=0.2, beta=0.8, **options)
-        for step in (3, 4):
-            guider(Z + step, T, step)
-        return seen
-
-    plain, kept = traces(), traces(memory=0.75)
-    assert torch.equal(plain[0].mask_BKHW, kept[0].mask_BKHW)
-    torch.testing.assert_close(
-        kept[1].saliency_S_BKHW, 0.25 * plain[1].saliency_S_BKHW + 0.75 * plain[0].saliency_S_BKHW
-    )
-    for trace in traces(share=0.25):
-        torch.testing.assert_close(trace.sdm_share_B, torch.full((B,), 0.25), rtol=0, atol=1 / (H * W))
-    soft = traces(softness=0.5)[0]
-    excess = soft.saliency_S_BKHW - soft.saliency_T_BKHW
-    torch.testing.assert_close(soft.mask_BKHW, 1 / (1 + torch.exp(-excess / 0.5)))
-    for bad, said in (({"memory": 1.0}, "memory"), ({"share": 0.0}, "share"), ({"softness": -1.0}, "soft")):
-        with pytest.raises(UserError, match=said):
-            traces(**bad)
-
-
 def test_guidance_only_within_its_interval(tdm: Fake, sdm: Fake) -> None:
     guidance = Guidance.between(5.0, 0.0, 0.2, 0.5, STEPS)
     guider = build("tdm", tdm, sdm, guidance=guidance)

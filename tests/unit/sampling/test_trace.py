@@ -172,7 +172,7 @@ def test_a_guider_either_records_or_is_refused(name: str) -> None:
     if seen:
         check(name)
     else:
-        with pytest.raises(UserError, match=f"guider '{name}' does not fuse by place; .*relative, snf"):
+        with pytest.raises(UserError, match=f"guider '{name}' does not fuse by place; .*attention, snf"):
             check(name)
 
 
