@@ -23,7 +23,7 @@ from fdlab.evaluation.benchmarks import Benchmark, Subject
 from fdlab.evaluation.generation import Job, read_image
 from fdlab.models.latents import decode_latents, encode_images
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
-from fdlab.pipeline.pictures import to_uint8
+from fdlab.pipeline.pictures import to_pixels, to_uint8
 from fdlab.randomness import numpy_rng
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class AutoencoderOnly:
         """images_BHW3 uint8."""
         x_B3HW = to_model(RealPictures(self.benchmark)(batch)).to(self.device)
         vae = self.backbone.need("vae")
-        return to_uint8((decode_latents(vae, encode_images(vae, x_B3HW)).float() + 1) / 2)
+        return to_pixels(decode_latents(vae, encode_images(vae, x_B3HW)))
 
 
 class Sampled:

@@ -36,6 +36,11 @@ def as_output(z_BCHW: Tensor, output_type: str, decode: Callable[[Tensor], Tenso
     return [Image.fromarray(image_HW3) for image_HW3 in to_uint8(unit_B3HW)]
 
 
+def to_pixels(x_B3HW: Tensor) -> np.ndarray:
+    """What an autoencoder decodes, about [-1, 1], to uint8 BHW3."""
+    return to_uint8((x_B3HW.float() + 1) / 2)
+
+
 def to_uint8(unit_B3HW: Tensor) -> np.ndarray:
     """Pixels in [0, 1] to uint8 BHW3, clipped and rounded."""
     scaled = (unit_B3HW.clamp(0, 1) * 255).round().to(torch.uint8)
