@@ -25,7 +25,6 @@ RULES: dict[str, list[str]] = {
     "gaussian-null": ["sampler=snf_test", "sampler.smoothing=gaussian", "sampler.base=null"],
     "switch": ["sampler=switch", "sampler.fraction=0.4"],
     "attention": ["sampler=attention", "sampler.alpha=0.2"],
-    "average": ["sampler=average"],
 }
 QUICK = [
     "sampler.num_steps=25",
