@@ -177,7 +177,8 @@ def test_faults_of_pairs(pairs: Case) -> None:
     assert shown[2] == pytest.approx(shown[0], abs=0.1)
     assert rises(twice["identity_blending"]) and twice["identity_blending"][2] > 0.2
     assert falls(twice["identity_similarity_min"]) and twice["face_count_accuracy"][2] > 0.8
-    # Who stands where is nobody's fault.
+    # Who stands where is nobody's fault: faces find their own, here and there.
+    assert min(places["identity_similarity_min"]) > 0.4 and min(places["identity_auc"]) > 0.9
     for name in ("identity_similarity", "identity_similarity_min", "identity_blending"):
         assert places[name][2] == pytest.approx(places[name][0], abs=0.1), name
 

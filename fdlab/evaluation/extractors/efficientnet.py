@@ -116,7 +116,7 @@ class EfficientNetExtractor:
         return in_batches(
             lambda image: self.network(resize(image, (self.SIZE, self.SIZE))),
             images_BHW3, self.dim, self.device,
-            # Its depthwise layers' outputs of 32 pictures fit no cache: on a CPU that costs three times as much.
+            # 32 pictures fit no cache: on a CPU they cost three times as much each.
             batch_size=4 if self.device.type == "cpu" else 32,
         )  # fmt: skip
 
