@@ -58,10 +58,6 @@ def parts(paths: Sequence[Path], extractors: Extractors) -> None:
         "clip": lambda: [extractors.clip(some) for some in parted],  # type: ignore[misc]
         "judge": lambda: [extractors.judge(some) for some in parted],  # type: ignore[misc]
         "features": lambda: [extractors.features(some) for some in parted],  # type: ignore[misc]
-        "features, 4 at once": lambda: [
-            extractors.features(images[k : k + 4])  # type: ignore[misc]
-            for k in range(0, len(images), 4)
-        ],
     }
     for name, work in works.items():
         wall, cpu = timed(work, len(paths))
