@@ -37,8 +37,10 @@ def main(argv: list[str]) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the demo needs gradio, which is not installed: pip install 'fdlab[demo]'.")
     port = free_port(arguments.host, arguments.port)
-    # Whoever ends it, by Ctrl-C or by kill, the uploads go.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends it, by Ctrl-C or by kill, the uploads go; a shell starts what runs in its background with
+    # SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="fdlab-demo-", ignore_cleanup_errors=True) as uploads:
         # Gradio reads these when it is imported.
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False"}

@@ -62,7 +62,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield found[0]
         finally:
             process.send_signal(signal.SIGINT)
-            status = process.wait(timeout=30)
+            try:
+                status = process.wait(timeout=30)
+            finally:
+                process.kill()
     assert status == 0
     assert not list(folder.glob("fdlab-demo-*")), "uploads are left behind"
 
