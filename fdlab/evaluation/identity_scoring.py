@@ -48,22 +48,9 @@ def score(
     num_subjects, size = len(known.embedding_SD), group_NM.shape[1]
     similarities = _similarities(measured, known.embedding_SD)
     found = matching.match(similarities, group_NM, num_subjects)
-    detected_NM = found.detected_NM
-    pairs = (found.similarity_NMS.reshape(-1, num_subjects), group_NM.reshape(-1), detected_NM.reshape(-1))
-    rivals = found.rivals_NMS.reshape(-1, num_subjects)
+    values = values_of(found, np.array([len(faces) for faces in measured.faces]))
+    pairs, rivals = _flat(found), found.rivals_NMS.reshape(-1, num_subjects)
     own_NM = identity.own_similarity(*pairs).reshape(group_NM.shape)
-    values = {
-        "identity_similarity": own_NM.mean(axis=1),
-        "identity_similarity_detected": _mean(np.where(detected_NM, own_NM, np.nan)),
-        "face_detection_rate": detected_NM.mean(axis=1),
-        "face_count_accuracy": np.array([float(len(faces) == size) for faces in measured.faces]),
-    }
-    if size > 1:
-        values["identity_similarity_min"] = own_NM.min(axis=1)
-        values["identity_blending"] = found.blending_N
-    if num_subjects > size:
-        values["identity_margin"] = _mean(identity.margin(*pairs, rivals).reshape(group_NM.shape))
-        values["identity_rank1"] = _mean(identity.rank1(*pairs, rivals).reshape(group_NM.shape))
     heldout_NM, pasted_NM = _heldout(measured, known, found, own_NM)
     values["identity_heldout"], values["copy_paste"] = _mean(heldout_NM), _mean(pasted_NM)
 
@@ -75,6 +62,35 @@ def score(
         value = float(won.sum() / played.sum())
         auc = bootstrap.statistic(value, replicates_R, weights.num_clusters, len(group_NM))
     return IdentityScores(values, auc, similarities, found)
+
+
+def values_of(found: Matches, num_found_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Every score that follows from matched faces and the number of faces found: values_N by name."""
+    (size, num_subjects), group_NM = found.similarity_NMS.shape[1:], found.group_NM
+    detected_NM, pairs = found.detected_NM, _flat(found)
+    own_NM = identity.own_similarity(*pairs).reshape(group_NM.shape)
+    values = {
+        "identity_similarity": own_NM.mean(axis=1),
+        "identity_similarity_detected": _mean(np.where(detected_NM, own_NM, np.nan)),
+        "face_detection_rate": detected_NM.mean(axis=1),
+        "face_count_accuracy": (num_found_N == size).astype(np.float64),
+    }
+    if size > 1:
+        values["identity_similarity_min"] = own_NM.min(axis=1)
+        values["identity_blending"] = found.blending_N
+    if num_subjects > size:
+        rivals = found.rivals_NMS.reshape(-1, num_subjects)
+        values["identity_margin"] = _mean(identity.margin(*pairs, rivals).reshape(group_NM.shape))
+        values["identity_rank1"] = _mean(identity.rank1(*pairs, rivals).reshape(group_NM.shape))
+    return values
+
+
+def _flat(found: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(similarity, own, detected), one row a picture and subject, as `fdlab.evaluation.identity` takes
+    them."""
+    num_subjects = found.similarity_NMS.shape[2]
+    similarity = found.similarity_NMS.reshape(-1, num_subjects)
+    return similarity, found.group_NM.reshape(-1), found.detected_NM.reshape(-1)
 
 
 def score_least(measured: Measured, known: References, group_NM: np.ndarray) -> IdentityScores:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from fdlab.evaluation import identity
+from fdlab.evaluation import identity, identity_scoring, matching
 from fdlab.evaluation.clip_score import clip_score
 from fdlab.evaluation.frechet import frechet_distance
 from fdlab.evaluation.kernel import cmmd, kernel_distance
@@ -72,6 +72,82 @@ class Identity(_Lists):
             values["identity_rank1"] = identity.rank1(similarity, own, detected).mean()
             values["identity_auc"] = identity.auc(similarity, own, detected)
         return {name: self.result(float(value)) for name, value in values.items()}
+
+
+class GroupIdentity(_Lists):
+    """The same for pictures of several subjects, and the worst subject, blending and the count of faces.
+
+    update(similarity_BFS, num_faces_B, group_BM, num_found_B): cosines of each picture's faces that count,
+    padded to F, with every subject's reference; how many of the F there are; whom the picture should show;
+    how many faces were found in all. F, M and S must not change.
+    """
+
+    higher_is_better = True
+    states = ("similarity", "faces", "group", "found")
+    similarity: list[Tensor]
+    faces: list[Tensor]
+    group: list[Tensor]
+    found: list[Tensor]
+
+    def update(
+        self, similarity_BFS: Tensor, num_faces_B: Tensor, group_BM: Tensor, num_found_B: Tensor
+    ) -> None:
+        self.similarity.append(similarity_BFS.double())
+        self.faces.append(num_faces_B.long())
+        self.group.append(group_BM.long())
+        self.found.append(num_found_B.long())
+
+    def compute(self) -> dict[str, Tensor]:
+        similarity_NFS, group_NM = self.rows("similarity"), self.rows("group").astype(int)
+        faces_N = self.rows("faces").astype(int)
+        similarities = [
+            similarity_FS[:num] for similarity_FS, num in zip(similarity_NFS, faces_N, strict=True)
+        ]
+        found = matching.match(similarities, group_NM, similarity_NFS.shape[2])
+        values = identity_scoring.values_of(found, self.rows("found").astype(int))
+        means = {name: np.nanmean(some) for name, some in values.items() if np.isfinite(some).any()}
+        rivals_NMS = found.rivals_NMS
+        if rivals_NMS.any():
+            num_subjects = rivals_NMS.shape[2]
+            means["identity_auc"] = identity.auc(
+                found.similarity_NMS.reshape(-1, num_subjects),
+                group_NM.reshape(-1),
+                found.detected_NM.reshape(-1),
+                rivals_NMS.reshape(-1, num_subjects),
+            )
+        return {name: self.result(float(value)) for name, value in means.items()}
+
+
+class HeldOut(_Lists):
+    """Likeness to another picture of the same person, and copy-paste: a dict by the record's names.
+
+    update(to_reference_B, to_heldout_B, apart_B, detected_B): cosines of each picture's face with the shown
+    reference and with a held-out picture, of these two with each other, and whether a face was found.
+    """
+
+    higher_is_better = True
+    states = ("to_reference", "to_heldout", "apart", "detected")
+    to_reference: list[Tensor]
+    to_heldout: list[Tensor]
+    apart: list[Tensor]
+    detected: list[Tensor]
+
+    def update(
+        self, to_reference_B: Tensor, to_heldout_B: Tensor, apart_B: Tensor, detected_B: Tensor
+    ) -> None:
+        self.to_reference.append(to_reference_B.double())
+        self.to_heldout.append(to_heldout_B.double())
+        self.apart.append(apart_B.double())
+        self.detected.append(detected_B.long())
+
+    def compute(self) -> dict[str, Tensor]:
+        detected = self.rows("detected").astype(bool)
+        reference, heldout, apart = (self.rows(name) for name in ("to_reference", "to_heldout", "apart"))
+        values = {"identity_heldout": float(np.where(detected, heldout, 0.0).mean())}
+        if detected.any():
+            pasted = identity.copy_paste(reference[detected], heldout[detected], apart[detected])
+            values["copy_paste"] = float(pasted.mean())
+        return {name: self.result(value) for name, value in values.items()}
 
 
 class ClipScore(_Lists):

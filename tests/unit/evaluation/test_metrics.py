@@ -74,3 +74,42 @@ def test_results_are_float64() -> None:
     metric.update(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).half(), real=False)
     metric.update(torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).half(), real=True)
     assert metric.compute().dtype == torch.float64 and np.isfinite(float(metric.compute()))
+
+
+def test_groups_in_parts_by_hand() -> None:
+    """Two pictures of two subjects out of three: one right with places changed, one with a face too many."""
+    own_face, other_face = [0.9, 0.1, 0.3], [0.2, 0.8, 0.0]
+    similarity = torch.tensor([[other_face, own_face], [own_face, [0.0, 0.0, 0.0]]])
+    metric = metrics.GroupIdentity()
+    group = torch.tensor([[0, 1]])
+    metric.update(similarity[:1], torch.tensor([2]), group, torch.tensor([2]))
+    metric.update(similarity[1:], torch.tensor([1]), group, torch.tensor([3]))
+    got = {name: float(value) for name, value in metric.compute().items()}
+    assert got["identity_similarity"] == pytest.approx(((0.9 + 0.8) / 2 + 0.9 / 2) / 2)
+    assert got["identity_similarity_min"] == pytest.approx((0.8 + 0.0) / 2)
+    assert got["identity_similarity_detected"] == pytest.approx(((0.9 + 0.8) / 2 + 0.9) / 2)
+    assert got["face_detection_rate"] == pytest.approx(0.75)
+    assert got["face_count_accuracy"] == pytest.approx(0.5)
+    assert got["identity_blending"] == pytest.approx(((0.1 + 0.2) / 2 + 0.1) / 2)
+    assert {"identity_auc", "identity_rank1", "identity_margin"} <= set(got)
+
+
+def test_groups_of_one_are_single_subjects() -> None:
+    similarity, own, detected = data()
+    single, groups = metrics.Identity(), metrics.GroupIdentity()
+    single.update(similarity, own, detected)
+    groups.update(similarity[:, None], detected.long(), own[:, None], detected.long())
+    got = groups.compute()
+    for name, value in single.compute().items():
+        assert float(got[name]) == pytest.approx(float(value)), name
+
+
+def test_held_out_and_copy_paste() -> None:
+    metric = metrics.HeldOut()
+    angles = {"reference": torch.tensor([0.0, 0.5, 0.1]), "heldout": torch.tensor([1.0, 0.5, 0.1])}
+    found = torch.tensor([True, True, False])
+    metric.update(angles["reference"].cos(), angles["heldout"].cos(), torch.ones(3).cos(), found)
+    got = metric.compute()
+    # A copy of the reference scores 1, a face as near to both 0; the one that was not found is neither.
+    assert float(got["copy_paste"]) == pytest.approx(0.5, abs=1e-3)
+    assert float(got["identity_heldout"]) == pytest.approx((np.cos(1.0) + np.cos(0.5)) / 3, abs=1e-6)
