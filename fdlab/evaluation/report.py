@@ -86,7 +86,7 @@ def write(
     body += [
         "<h2>Results</h2>",
         f'<div class="scroll">{_table(records, main_name, links)}</div>',
-        f'<p class="dim">{escape(table.NOTE)}</p>',
+        f'<p class="dim">{escape(table.note(records))}</p>',
     ]
     body += [_figure(caption, file) for caption, file in figures]
     if breakdown:

@@ -286,7 +286,8 @@ def finish(
     if grids:
         shown.append((f"Last sample grid while training ({grids[-1].name})", grids[-1]))
     write_text(
-        run_dir / MAIN / "table.md", f"{table.markdown(records, list(record.METRICS))}\n{table.NOTE}\n"
+        run_dir / MAIN / "table.md",
+        f"{table.markdown(records, list(record.METRICS))}\n{table.note(records)}\n",
     )
     config = OmegaConf.to_yaml(cfg, resolve=True) if OmegaConf.is_config(cfg) else str(cfg)
     title = f"{getattr(cfg, 'experiment', 'evaluation')} / {run_dir.name}"

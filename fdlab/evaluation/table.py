@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fdlab.evaluation.frechet import NUM_FOR_TRUST
 from fdlab.evaluation.record import METRICS
 
 COLUMNS = (
@@ -28,6 +29,19 @@ NOTE = (
     "Brackets: 95 % interval, subjects resampled (distances: one subject left out at a time). "
     "A subject without a face counts 0 in identity, as chance in AUC and as wrong in rank-1."
 )
+
+
+def note(records: Sequence[Mapping[str, Any]]) -> str:
+    """What a reader has to know of the numbers; a warning where there are too few for a Frechet distance."""
+    found = [record["metrics"].get(name) for record in records for name in ("fid", "frechet_distance")]
+    least = min((entry["n"] for entry in found if entry), default=NUM_FOR_TRUST)
+    if least >= NUM_FOR_TRUST:
+        return NOTE
+    return (
+        f"{NOTE} The Frechet distance of {least:,} pictures is biased upwards, the more the fewer they are "
+        f"(trust it from {NUM_FOR_TRUST:,}): compare equal numbers only, and read the unbiased kernel distance "
+        "and CMMD beside it."
+    )
 
 
 def label(row: Mapping[str, Any]) -> str:
@@ -85,7 +99,7 @@ def terminal(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequ
     from rich.table import Table
 
     names = columns(records, wanted)
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, caption=NOTE, caption_justify="left")
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, caption=note(records), caption_justify="left")
     table.add_column("method")
     table.add_column("training steps", justify="right")
     for name in names:
@@ -110,7 +124,7 @@ def show(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence
         Console().print(terminal(records, title, wanted))
     else:
         print(
-            f"{title}\n\n{markdown(records, wanted)}\n{NOTE}"
+            f"{title}\n\n{markdown(records, wanted)}\n{note(records)}"
             if title
-            else f"{markdown(records, wanted)}\n{NOTE}"
+            else f"{markdown(records, wanted)}\n{note(records)}"
         )

@@ -53,7 +53,7 @@ def markdown(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
         if group is not None:
             parts.append(f"## {heading(group)}\n")
             parts.append(table.markdown([named(entry) for entry in group.entries], ALL))
-            parts.append(table.NOTE + "\n")
+            parts.append(table.note([entry.record for entry in group.entries]) + "\n")
         parts += [_quoted_markdown(entry) for entry in others]
     return "\n".join(parts)
 

@@ -154,3 +154,12 @@ def test_wandb_gets_every_metric_of_every_method_and_nothing_unless_asked(tmp_pa
     cfg = OmegaConf.create({"logger": {"wandb": False}, "experiment": "sdm", "name": "x"})
     wandb_table.log(cfg, tmp_path, [example()], [])
     assert not list(tmp_path.iterdir())
+
+
+def test_too_few_pictures_for_a_frechet_distance_are_said() -> None:
+    def of(num: int, name: str = "frechet_distance") -> dict[str, Any]:
+        return {"metrics": {name: {"n": num}}}
+
+    assert table.note([of(2048), of(4000, "fid"), {"metrics": {}}]) == table.NOTE
+    assert "Frechet distance of 96 pictures is biased upwards" in table.note([of(2048), of(96)])
+    assert "of 2,047 pictures" in table.note([of(2047, "fid")])
