@@ -39,8 +39,8 @@ def note(records: Sequence[Mapping[str, Any]]) -> str:
         return NOTE
     return (
         f"{NOTE} The Frechet distance of {least:,} pictures is biased upwards, the more the fewer they are "
-        f"(trust it from {NUM_FOR_TRUST:,}): compare equal numbers only, and read the unbiased kernel distance "
-        "and CMMD beside it."
+        f"(trust it from {NUM_FOR_TRUST:,}): compare equal numbers only, and read the unbiased kernel "
+        "distance and CMMD beside it."
     )
 
 
