@@ -15,6 +15,7 @@ EXAMPLE = """python -m fdlab train +exp=sdm seed=2 model.lr=1e-4
 PATHS = {
     "model": "model",
     "curves": "metrics.csv",
+    "validation": "validation.csv",
     "samples": "samples",
     "record": "evaluation/record.json",
     "images": "evaluation/images",
