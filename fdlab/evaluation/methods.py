@@ -59,7 +59,7 @@ class AutoencoderOnly:
 
 
 class Sampled:
-    """One or two models and a sampler. A picture depends on its job alone.
+    """One or two models and a sampler. A picture depends on its job alone, but for rounding.
 
     `tdm` and `sdm` are backbones with a denoiser of their own; which of them is called is the guider's
     business. `sampler` has the keys of conf/sampler. `half` False leaves the UNets as they are on a GPU: they
@@ -98,7 +98,7 @@ class Sampled:
         self.pipeline.set_progress_bar_config(disable=True)
         self.pipeline.to(device)
         if device.startswith("cuda") and half:
-            # On a GPU bf16 is several times faster; on a CPU fp32 keeps pictures equal whatever the batch.
+            # On a GPU bf16 is several times faster; on a CPU fp32 keeps pictures equal up to rounding.
             for name in self.settings.needs:
                 getattr(self.pipeline, f"{name}_unet").to(torch.bfloat16)
         self._references: dict[str, Tensor] = {}

@@ -7,7 +7,6 @@ unpickled.
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from fdlab.models.weights import (
     TRANSFORMERS,
     fill,
     read_part,
+    read_pickled,
     read_weights,
     write_weights,
 )
@@ -63,14 +63,7 @@ def read_flat(file: Path | str) -> dict[str, Tensor]:
         return read_weights(path)
     if not path.is_file():
         raise UserError(f"checkpoint '{file}' does not exist.")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"'{file}' is no checkpoint of plain tensors, and nothing else is unpickled."
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"'{file}' is corrupt or cut short: {str(error).splitlines()[0]}") from error
+    loaded = read_pickled(path)
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"'{file}' is no flat state dict of tensors.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -68,6 +70,20 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except SafetensorError as error:
         raise UserError(f"'{file}' is corrupt or cut short ({error}); copy it again.") from error
+
+
+def read_pickled(file: Path) -> Any:
+    """What a torch file holds, with nothing but tensors unpickled. Raises: UserError when it holds more, or
+    is corrupt."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{file}' holds more than tensors, and nothing else is unpickled;"
+            " save its state dict as safetensors."
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"'{file}' is corrupt or cut short: {str(error).splitlines()[0]}") from error
 
 
 def read_part(folder: Path, what: str) -> dict[str, Tensor]:

@@ -10,24 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fdlab.evaluation.conv_norm import ConvNorm, Kernel
+
 CHIP_SIZE = 160
 DIM = 512
-Kernel = int | tuple[int, int]
-
-
-class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, ReLU; padded to keep the grid unless told otherwise."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: Kernel, stride: int = 1, same: bool = True) -> None:
-        super().__init__()
-        high, wide = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = (high // 2, wide // 2) if same else 0
-        self.conv = nn.Conv2d(inputs, outputs, (high, wide), stride, padding, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x_NCHW)))
-
 
 Layer = tuple[int, Kernel]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError
 from fdlab.files import sha256
+from fdlab.models.weights import read_pickled
 
 SHIPPED = Path(__file__).parents[2] / "assets" / "faces"
 PREFIXES = ("model.", "module.", "backbone.")
@@ -44,14 +44,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"'{path}' is TorchScript, which is code; save its state_dict() as safetensors instead."
         )
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"'{path}' holds more than tensors, or is no torch file; save its state dict as safetensors."
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"'{path}' is damaged or no torch file.") from error
+    found = read_pickled(path)
     found = found.get("state_dict", found) if isinstance(found, dict) else {}
     state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not state:
