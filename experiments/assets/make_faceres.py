@@ -85,7 +85,7 @@ def coded(weight_OIHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def make_golden(human: Path, node: Path) -> None:
     """Run the original graph on the golden faces: `faceres.safetensors`, one row a face in order of names."""
-    from fdlab.evaluation.faces import faceres
+    from fdlab.measure.faces import faceres
 
     chip_N3SS = torch.cat([golden_chip(path) for path in sorted(GOLDEN.glob("*.npz"))])
     with tempfile.TemporaryDirectory() as folder, tarfile.open(human) as package:
@@ -110,7 +110,7 @@ def golden_chip(path: Path) -> torch.Tensor:
 
 def make_mean() -> None:
     """Average the embedding over rendered people that no benchmark shows; replace the shipped mean."""
-    from fdlab.evaluation.faces import FaceDetector, FaceresRecogniser, largest
+    from fdlab.measure.faces import FaceDetector, FaceresRecogniser, largest
     from fdlab.people import picture
     from fdlab.randomness import numpy_rng
 

@@ -198,7 +198,7 @@ def fit_template(oracle: Path) -> None:
     """
     import torch
 
-    from fdlab.evaluation.faces import align
+    from fdlab.measure.faces import align
 
     found_N52, points_N52, renders_N = gather_pairs(oracle)
     frame_N23 = align.dlib_matrix(points_N52, 1)
@@ -249,7 +249,7 @@ def gather_pairs(oracle: Path) -> tuple:
     import torch
     from PIL import Image
 
-    from fdlab.evaluation.faces import FaceDetector
+    from fdlab.measure.faces import FaceDetector
 
     detector = FaceDetector(min_face=0.04)
     found, points, renders = [], [], []
@@ -277,7 +277,7 @@ def make_mean(images: Path) -> None:
     from PIL import Image
     from safetensors.torch import save_file
 
-    from fdlab.evaluation.faces import FaceDetector, FaceRecogniser
+    from fdlab.measure.faces import FaceDetector, FaceRecogniser
 
     detector, recogniser = FaceDetector(min_face=0.08), FaceRecogniser(centered=False)
     paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg"})

@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from worlds import AVERAGED, CLOTHES, DRAWN, MISSING, PLACES, PORTRAITS, TWICE, World, neighbour
 
-from fdlab.evaluation.benchmarks import Benchmark
-from fdlab.evaluation.generation import Job
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.jobs import Job
 from fdlab.randomness import numpy_rng
 
 UP, DOWN, SAME, NOT_UP = "up", "down", "same", "not up"

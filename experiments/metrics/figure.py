@@ -11,8 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 from verdicts import ARROWS, BROKEN, ENDS, HELD
 
-from fdlab.evaluation.record import METRICS
 from fdlab.files import whole
+from fdlab.metrics.registry import METRICS
 
 COLUMNS = {
     "people_single": (

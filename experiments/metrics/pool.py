@@ -12,10 +12,12 @@ import numpy as np
 import worlds
 from faults import Fault
 
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.jobs import Job
+from fdlab.data.pictures import read_image, write_png
 from fdlab.evaluation import measuring, scoring
-from fdlab.evaluation.benchmarks import Benchmark
-from fdlab.evaluation.generation import Job, read_image, write_png
-from fdlab.evaluation.measuring import Extractors, Measured, References
+from fdlab.evaluation.measuring import Measured, References
+from fdlab.measure.networks import Extractors
 from fdlab.randomness import derive
 
 

@@ -19,10 +19,11 @@ import verdicts
 import worlds
 from pool import Pool, scored, spoilt
 
-from fdlab.evaluation import loading, measuring
-from fdlab.evaluation.generation import jobs
-from fdlab.evaluation.measuring import Extractors
+from fdlab.benchmarks.jobs import jobs
+from fdlab.evaluation import measuring
 from fdlab.files import write_json
+from fdlab.measure import choose as loading
+from fdlab.measure.networks import Extractors
 
 HERE = Path(__file__).parent
 

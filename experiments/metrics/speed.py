@@ -17,8 +17,11 @@ from typing import Any
 
 from PIL import Image
 
-from fdlab.evaluation import generation, loading, measuring, rows, run
-from fdlab.evaluation.measuring import Extractors
+from fdlab.benchmarks import jobs
+from fdlab.data import pictures
+from fdlab.evaluation import measuring, rows, run
+from fdlab.measure import choose as loading
+from fdlab.measure.networks import Extractors
 
 SETS = ("drawn", "real", "portraits")
 
@@ -45,14 +48,14 @@ def timed(work: Callable[[], Any], num: int) -> tuple[float, float]:
 
 def parts(paths: Sequence[Path], extractors: Extractors) -> None:
     """Each extractor alone, on pictures in memory."""
-    images = generation.read_images(paths)
+    images = pictures.read_images(paths)
     faces = extractors.faces
     assert faces and extractors.clip and extractors.features and extractors.judge
     chosen = [measuring.prominent(found) for found in faces.detect(images)]
     shown = [n for n, some in enumerate(chosen) if some]
     parted = [images[k : k + 32] for k in range(0, len(images), 32)]
     works: dict[str, Callable[[], Any]] = {
-        "read": lambda: generation.read_images(paths),
+        "read": lambda: pictures.read_images(paths),
         "detect": lambda: [faces.detect(some) for some in parted],
         "embed": lambda: faces.embed(images[shown], [chosen[n][0] for n in shown]),
         "clip": lambda: [extractors.clip(some) for some in parted],  # type: ignore[misc]
@@ -75,7 +78,7 @@ def drawing(num: int, cache: Path) -> tuple[float, float]:
     )  # fmt: skip
     bench = run.open_benchmark(cfg)
     method = rows.standard(cfg, bench, Path("nowhere"), "cpu")[-1].make()
-    todo = generation.jobs(bench)[:num]
+    todo = jobs.jobs(bench)[:num]
     method(todo[:1])
     return timed(lambda: method(todo), len(todo))
 

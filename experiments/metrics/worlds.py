@@ -16,8 +16,9 @@ from unittest import mock
 
 import numpy as np
 
-from fdlab.evaluation import benchmarks, generation
-from fdlab.evaluation.benchmarks import Benchmark
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
+from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.files import write_bytes, write_json
 from fdlab.people import benchmark as embedded
 from fdlab.people import picture
@@ -206,4 +207,4 @@ def _manifest(world: World) -> dict[str, Any]:
 
 def paths(bench: Benchmark, name: str) -> list[Path]:
     """A set's pictures in the order of the benchmark's jobs."""
-    return [bench.folder / name / job.file for job in generation.jobs(bench)]
+    return [bench.folder / name / job.file for job in jobs.jobs(bench)]

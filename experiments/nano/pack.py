@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fdlab.training.packed import pack
+from fdlab.pretraining.packed import pack
 
 
 def main() -> None:

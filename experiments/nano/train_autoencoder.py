@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fdlab.training.autoencoder import pretrain
+from fdlab.pretraining.autoencoder import pretrain
 
 
 def main() -> None:

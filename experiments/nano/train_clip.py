@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fdlab.training.clip import pretrain
+from fdlab.pretraining.clip import pretrain
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fdlab.training.judge import pretrain
+from fdlab.pretraining.judge import pretrain
 
 
 def main() -> None:

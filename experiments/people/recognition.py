@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fdlab.evaluation.faces import FaceDetector, largest
-from fdlab.evaluation.faces.choice import CHOICES, recogniser_of
+from fdlab.measure.faces import FaceDetector, largest
+from fdlab.measure.faces.choice import CHOICES, recogniser_of
 from fdlab.people import appearance, picture
 from fdlab.people.dataset import HELD_OUT
 from fdlab.randomness import numpy_rng

@@ -48,7 +48,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _add_convert(verbs: Any) -> None:
-    from fdlab.evaluation.convert import fastcomposer
+    from fdlab.benchmarks.convert import fastcomposer
 
     convert = verbs.add_parser("convert", help="make a benchmark folder of photos and prompts")
     kinds = convert.add_subparsers(
@@ -112,7 +112,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from fdlab.evaluation.convert import fastcomposer, people_folder
+    from fdlab.benchmarks.convert import fastcomposer, people_folder
 
     a = arguments
     if a.kind == "people-folder":

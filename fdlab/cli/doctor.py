@@ -108,8 +108,8 @@ def measures() -> Iterator[tuple[str, str]]:
     """Every set of extractors and every recogniser one can choose: whether it is here, else how to get it."""
     from fdlab.config.compose import compose
     from fdlab.config.locate import options
-    from fdlab.evaluation.faces.choice import CHOICES
-    from fdlab.evaluation.loading import problems
+    from fdlab.measure.choose import problems
+    from fdlab.measure.faces.choice import CHOICES
 
     for name in options("evaluation"):
         lacking = list(problems(compose([f"evaluation={name}"]).evaluation))

@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 
 def _list_jobs(cfg: DictConfig, path: Path) -> int:
     """Write the list of jobs."""
-    from fdlab.evaluation.given import write_jobs
+    from fdlab.benchmarks.jobs import write_jobs
     from fdlab.evaluation.run import open_benchmark
 
     num = write_jobs(open_benchmark(cfg), path)

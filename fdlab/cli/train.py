@@ -56,7 +56,7 @@ def _train(cfg: DictConfig, overrides: list[str]) -> None:
 
     folder = directory.settle(cfg)
     directory.save(cfg, overrides)
-    from fdlab.evaluation.during import watch
+    from fdlab.evaluation.validation import watch
     from fdlab.training.fit import fit
 
     watcher = watch(cfg, folder)

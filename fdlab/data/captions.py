@@ -57,6 +57,11 @@ def mark(text: str, ends: Sequence[int]) -> str:
     return text
 
 
+def unmarked(text: str) -> str:
+    """A prompt without markers, as it is shown to the CLIP that scores."""
+    return " ".join(text.replace(MARKER, " ").split())
+
+
 def token_positions(tokenizer: Any, text: str, ends: Sequence[int]) -> list[int]:
     """Index of the last token of each noun phrase, the begin token counted.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from fdlab.demo.asked import Asked
 from fdlab.demo.pipeline import WatchedDDIM
 from fdlab.errors import UserError
-from fdlab.evaluation.faces import FaceDetector
+from fdlab.measure.faces import FaceDetector
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.pipeline.pictures import as_output
 from fdlab.sampling.photos import cut_face

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fdlab.evaluation import bootstrap, clusters, identity, matching
-from fdlab.evaluation.bootstrap import Estimate
-from fdlab.evaluation.matching import Matches
 from fdlab.evaluation.measuring import Measured, References
+from fdlab.metrics import bootstrap, clusters, identity, matched, matching
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.matched import mean_of_subjects
+from fdlab.metrics.matching import Matches
 
 ROWS = (
     "identity_similarity",
@@ -48,49 +49,23 @@ def score(
     num_subjects, size = len(known.embedding_SD), group_NM.shape[1]
     similarities = _similarities(measured, known.embedding_SD)
     found = matching.match(similarities, group_NM, num_subjects)
-    values = values_of(found, np.array([len(faces) for faces in measured.faces]))
-    pairs, rivals = _flat(found), found.rivals_NMS.reshape(-1, num_subjects)
-    own_NM = identity.own_similarity(*pairs).reshape(group_NM.shape)
+    values = matched.values_of(found, np.array([len(faces) for faces in measured.faces]))
+    similarity, own, detected, rivals = found.flat()
+    own_NM = identity.own_similarity(similarity, own, detected).reshape(group_NM.shape)
     heldout_NM, pasted_NM = _heldout(measured, known, found, own_NM)
-    values["identity_heldout"], values["copy_paste"] = _mean(heldout_NM), _mean(pasted_NM)
+    values["identity_heldout"], values["copy_paste"] = (
+        mean_of_subjects(heldout_NM),
+        mean_of_subjects(pasted_NM),
+    )
 
     weights = clusters.auc_weights(group_NM, clusters_NK, seed)
-    won, played = identity.auc_table(*pairs, rivals, np.repeat(weights.group_N, size))
+    won, played = identity.auc_table(similarity, own, detected, rivals, np.repeat(weights.group_N, size))
     auc = None
     if played.sum():
         replicates_R = identity.auc_replicates(won, played, weights.subjects_RS, weights.groups_RG)
         value = float(won.sum() / played.sum())
         auc = bootstrap.statistic(value, replicates_R, weights.num_clusters, len(group_NM))
     return IdentityScores(values, auc, similarities, found)
-
-
-def values_of(found: Matches, num_found_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Every score that follows from matched faces and the number of faces found: values_N by name."""
-    (size, num_subjects), group_NM = found.similarity_NMS.shape[1:], found.group_NM
-    detected_NM, pairs = found.detected_NM, _flat(found)
-    own_NM = identity.own_similarity(*pairs).reshape(group_NM.shape)
-    values = {
-        "identity_similarity": own_NM.mean(axis=1),
-        "identity_similarity_detected": _mean(np.where(detected_NM, own_NM, np.nan)),
-        "face_detection_rate": detected_NM.mean(axis=1),
-        "face_count_accuracy": (num_found_N == size).astype(np.float64),
-    }
-    if size > 1:
-        values["identity_similarity_min"] = own_NM.min(axis=1)
-        values["identity_blending"] = found.blending_N
-    if num_subjects > size:
-        rivals = found.rivals_NMS.reshape(-1, num_subjects)
-        values["identity_margin"] = _mean(identity.margin(*pairs, rivals).reshape(group_NM.shape))
-        values["identity_rank1"] = _mean(identity.rank1(*pairs, rivals).reshape(group_NM.shape))
-    return values
-
-
-def _flat(found: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(similarity, own, detected), one row a picture and subject, as `fdlab.evaluation.identity` takes
-    them."""
-    num_subjects = found.similarity_NMS.shape[2]
-    similarity = found.similarity_NMS.reshape(-1, num_subjects)
-    return similarity, found.group_NM.reshape(-1), found.detected_NM.reshape(-1)
 
 
 def score_least(measured: Measured, known: References, group_NM: np.ndarray) -> IdentityScores:
@@ -164,13 +139,6 @@ def _heldout(
         heldout_NM[n, m] = to_heldout.mean()
         pasted_NM[n, m] = identity.copy_paste(np.full(len(apart), own_NM[n, m]), to_heldout, apart).mean()
     return heldout_NM, pasted_NM
-
-
-def _mean(values_NM: np.ndarray) -> np.ndarray:
-    """Mean over a picture's subjects that are not NaN; NaN where all are."""
-    here = np.isfinite(values_NM)
-    total, num = np.where(here, values_NM, 0.0).sum(axis=1), here.sum(axis=1)
-    return np.where(num > 0, total / np.maximum(num, 1), np.nan)
 
 
 def _face(face: Any) -> dict[str, Any]:

@@ -8,90 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from fdlab.benchmarks import profiles
+from fdlab.benchmarks.benchmark import Benchmark, group_id
+from fdlab.data.pictures import read_image, read_images
 from fdlab.errors import UserError
-from fdlab.evaluation import profiles
-from fdlab.evaluation.benchmarks import Benchmark, group_id
-from fdlab.evaluation.generation import read_image, read_images
+from fdlab.measure.networks import Extractors, Face, FaceExtractor, finite
 from fdlab.progress import bar
-
-
-class Face(Protocol):
-    """A detected face: box x1 y1 x2 y2 in pixels, score in [0, 1], five landmarks."""
-
-    box: tuple[float, float, float, float]
-    score: float
-    landmarks_52: np.ndarray
-
-
-class FaceExtractor(Protocol):
-    """Finds and embeds faces."""
-
-    name: str
-    sha256: str
-
-    def detect(self, images_BHW3: np.ndarray) -> list[list[Any]]:
-        """All faces of every picture."""
-
-    def embed(self, images_BHW3: np.ndarray, faces: Sequence[Any]) -> np.ndarray:
-        """Embed one face a picture: (B, D)."""
-
-
-class FeatureExtractor(Protocol):
-    """Any network with one feature vector a picture."""
-
-    name: str
-    sha256: str
-
-    def __call__(self, images_BHW3: np.ndarray) -> Any:
-        """Features (B, D), an array or a tensor."""
-
-
-class TextFeatures(Protocol):
-    """Features of prompts, and which prompts had to be cut."""
-
-    feature_BD: Any
-    truncated_B: Any
-
-
-class ClipExtractor(FeatureExtractor, Protocol):
-    """A dual encoder that is not the conditioner of any model measured."""
-
-    def text(self, prompts: Sequence[str]) -> Any:
-        """`TextFeatures` of prompts."""
-
-
-class Judge(Protocol):
-    """Says what a picture of rendered people shows, attribute by attribute."""
-
-    name: str
-    sha256: str
-
-    def __call__(self, images_BHW3: np.ndarray) -> dict[str, list[str]]:
-        """Attribute -> one answer a picture."""
-
-
-@dataclass(frozen=True)
-class Extractors:
-    """The networks that measure; a metric whose extractor is None is absent from the record."""
-
-    faces: FaceExtractor | None = None
-    clip: ClipExtractor | None = None
-    features: FeatureExtractor | None = None
-    judge: Judge | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """Name and digest of each, None where there is none."""
-        parts = {"faces": self.faces, "clip": self.clip, "features": self.features, "judge": self.judge}
-        return {key: info(part) if part else None for key, part in parts.items()}
-
-
-def info(extractor: Any) -> dict[str, str]:
-    """An extractor as records name it."""
-    return {"name": str(extractor.name), "sha256": extractor.sha256}
 
 
 @dataclass
@@ -228,16 +154,6 @@ def _embed(
     out = np.zeros((*shape, embedded.shape[1]))
     out[rows, columns] = embedded
     return out
-
-
-def finite(features: Any, name: str) -> np.ndarray:
-    """Features of any device as float64. UserError where one is not finite."""
-    array = np.asarray(features.detach().cpu() if hasattr(features, "detach") else features, np.float64)
-    if not np.isfinite(array).all():
-        raise UserError(
-            f"extractor '{name}' gave features that are not finite (NaN); check its weights and the images."
-        )
-    return array
 
 
 def references(

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fdlab.benchmarks.benchmark import Benchmark, Subject
+from fdlab.benchmarks.jobs import Job
 from fdlab.data.captions import parse
+from fdlab.data.pictures import read_image
 from fdlab.data.transforms import Background, cut_out, to_model
 from fdlab.diffusion.guiders import Recorder
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
-from fdlab.evaluation.benchmarks import Benchmark, Subject
-from fdlab.evaluation.generation import Job, read_image
 from fdlab.models.latents import decode_latents, encode_images
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.pipeline.pictures import to_pixels, to_uint8

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdlab.assets import resolve
+from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SHARED
 from fdlab.errors import UserError
-from fdlab.evaluation.benchmarks import Benchmark
 from fdlab.evaluation.generation import Method
 from fdlab.files import sha256
 

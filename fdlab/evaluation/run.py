@@ -12,27 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs, profiles
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.data.captions import unmarked
 from fdlab.errors import UserError, unknown
-from fdlab.evaluation import (
-    benchmarks,
-    breakdown,
-    gallery,
-    generation,
-    loading,
-    measuring,
-    profiles,
-    provenance,
-    record,
-    samples,
-    scoring,
-    second,
-    table,
-    wandb_table,
-)
-from fdlab.evaluation.benchmarks import Benchmark
-from fdlab.evaluation.measuring import Extractors, References
+from fdlab.evaluation import departures, generation, measuring, scoring
+from fdlab.evaluation import second_recogniser as second
+from fdlab.evaluation.measuring import References
 from fdlab.evaluation.rows import Row, check_group_size, check_weights, standard
 from fdlab.files import write_text
+from fdlab.measure import choose as loading
+from fdlab.measure.networks import Extractors
+from fdlab.metrics import registry
+from fdlab.records import breakdown, gallery, provenance, record, table, wandb_table
+from fdlab.records import per_sample as samples
 
 MAIN, OTHERS = "evaluation", "evaluation/rows"
 KINDS = ("people", "folder")
@@ -44,7 +38,7 @@ class _Bench:
 
     cfg: Any
     benchmark: Benchmark
-    todo: list[generation.Job]
+    todo: list[jobs.Job]
     extractors: Extractors
     references: References
     device: str
@@ -67,8 +61,8 @@ def evaluate(
         rows = _rows(cfg, benchmark, run_dir, device)
     if extractors is None:
         extractors = loading.chosen(cfg, device, profiles.chosen(cfg).min_face)
-    benchmark, extractors = profiles.settle(cfg, benchmark, extractors)
-    todo = generation.jobs(benchmark)
+    benchmark, extractors = departures.settle(cfg, benchmark, extractors)
+    todo = jobs.jobs(benchmark)
     references = measuring.references(benchmark, extractors)
     other = second.prepare(cfg, benchmark, device)
     bench = _Bench(cfg, benchmark, todo, extractors, references, device, other)
@@ -88,7 +82,7 @@ def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
     scores. Raises: UserError.
     """
     device, benchmark = device_of(cfg), open_benchmark(cfg)
-    todo = generation.share(generation.jobs(benchmark), shard)
+    todo = jobs.share(jobs.jobs(benchmark), shard)
     rows = _rows(cfg, benchmark, run_dir, device)
     for row in rows:
         _draw(cfg, benchmark, todo, row, folder_of(run_dir, rows, row) / "images", device)
@@ -98,7 +92,7 @@ def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
 def _rows(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> Sequence[Row]:
     if cfg.get("images") is None:
         return standard(cfg, benchmark, run_dir, device)
-    from fdlab.evaluation import given
+    from fdlab.evaluation import given_pictures as given
 
     return given.rows(cfg, benchmark, device)
 
@@ -188,7 +182,7 @@ def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
 
 
 def _draw(
-    cfg: Any, benchmark: Benchmark, todo: Sequence[generation.Job], row: Row, folder: Path, device: str
+    cfg: Any, benchmark: Benchmark, todo: Sequence[jobs.Job], row: Row, folder: Path, device: str
 ) -> list[Path]:
     settings = {
         "benchmark": benchmark.sha256,
@@ -226,7 +220,7 @@ def _same(folder: Path, settings: dict[str, Any]) -> bool:
     return generation.same_stamp(folder / generation.STAMP, generation.fingerprint(settings))
 
 
-def _never(batch: Sequence[generation.Job]) -> Any:
+def _never(batch: Sequence[jobs.Job]) -> Any:
     raise AssertionError("every picture is there; nothing has to be drawn")
 
 
@@ -255,7 +249,7 @@ def finish(
     """Write figures, table and report of written records; return the figures' captions and files."""
     from omegaconf import OmegaConf
 
-    from fdlab.evaluation import figures, report
+    from fdlab.records import figures, report
 
     folder = run_dir / MAIN / "figures"
     shown = []
@@ -287,7 +281,7 @@ def finish(
         shown.append((f"Last sample grid while training ({grids[-1].name})", grids[-1]))
     write_text(
         run_dir / MAIN / "table.md",
-        f"{table.markdown(records, list(record.METRICS))}\n{table.note(records)}\n",
+        f"{table.markdown(records, list(registry.METRICS))}\n{table.note(records)}\n",
     )
     config = OmegaConf.to_yaml(cfg, resolve=True) if OmegaConf.is_config(cfg) else str(cfg)
     title = f"{getattr(cfg, 'experiment', 'evaluation')} / {run_dir.name}"
@@ -335,7 +329,7 @@ def _grid(
         file = f"{benchmarks.group_id(group)}-{prompt.id}-0.png"
         pictures: list[Path | None] = [benchmark.folder / subject.references[0] for subject in group]
         pictures += [folder_of(run_dir, rows, row) / "images" / file for row in rows]
-        lines.append((scoring.plain(prompt.of(group)), pictures))
+        lines.append((unmarked(prompt.of(group)), pictures))
     size = benchmark.subjects_per_picture
     references = ["reference"] if size == 1 else [f"reference {k + 1}" for k in range(size)]
     return lines, [*references, *(row.label for row in rows)]

@@ -10,21 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from fdlab.evaluation import clusters, diversity, identity_scoring, profiles
-from fdlab.evaluation.benchmarks import MARKER, Benchmark
-from fdlab.evaluation.bootstrap import Estimate
-from fdlab.evaluation.clip_score import clip_score
-from fdlab.evaluation.frechet import frechet_distance
-from fdlab.evaluation.generation import Job
-from fdlab.evaluation.kernel import cmmd, kernel_distance
-from fdlab.evaluation.measuring import Extractors, Measured, References, finite, info
-from fdlab.evaluation.prompt_accuracy import correct, prompt_accuracy
-from fdlab.evaluation.record import metric
-
-
-def plain(text: str) -> str:
-    """A prompt without markers, as it is shown to the CLIP that scores."""
-    return " ".join(text.replace(MARKER, " ").split())
+from fdlab.benchmarks import profiles
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.jobs import Job
+from fdlab.data.captions import unmarked
+from fdlab.evaluation import identity_scoring
+from fdlab.evaluation.measuring import Measured, References
+from fdlab.measure.networks import Extractors, finite, info
+from fdlab.metrics import clusters, diversity
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.clip_score import clip_score
+from fdlab.metrics.frechet import frechet_distance
+from fdlab.metrics.kernel import cmmd, kernel_distance
+from fdlab.metrics.prompt_accuracy import correct, prompt_accuracy
+from fdlab.records.record import metric
 
 
 def score(
@@ -63,7 +62,7 @@ def score(
             if name in scores.values:
                 _fill(rows, name, np.where(measured.detected_N, scores.values[name], np.nan))
     if extractors.clip and measured.clip_ND is not None:
-        prompts = [plain(job.text) for job in todo]
+        prompts = [unmarked(job.text) for job in todo]
         different = sorted(set(prompts))
         text = extractors.clip.text(different)
         text_row = {prompt: i for i, prompt in enumerate(different)}

@@ -1,1 +1,1 @@
-
+"""Records in; comparable tables, paired comparisons and published numbers out."""

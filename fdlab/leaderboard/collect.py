@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fdlab.benchmarks.profiles import STRICT
 from fdlab.errors import UserError, unknown
-from fdlab.evaluation.profiles import STRICT
-from fdlab.evaluation.record import METRICS, RECORD, read
+from fdlab.metrics.registry import METRICS
+from fdlab.records.record import RECORD, read
 
 RANKED_BY = (
     "identity_auc",

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from fdlab.errors import UserError
-from fdlab.evaluation import identity, paired
-from fdlab.evaluation.bootstrap import Estimate
-from fdlab.evaluation.matching import Matches
-from fdlab.evaluation.record import METRICS, RECORD, read
-from fdlab.evaluation.samples import Samples, compared, load
 from fdlab.leaderboard.collect import Entry, measured_by, profile_of, relative
+from fdlab.metrics import identity, paired
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.matching import Matches
+from fdlab.metrics.registry import METRICS
+from fdlab.records.per_sample import Samples, load
+from fdlab.records.record import RECORD, read
 
 AUC = "identity_auc"
 
@@ -154,7 +155,7 @@ def _auc(a: Samples, b: Samples, seed: int) -> Line | None:
     difference = paired.auc_difference(a.matches, b.matches, a.clusters_NK, seed)
     if difference is None:
         return None
-    first, second = (identity.auc(*compared(side)) for side in (a.matches, b.matches))
+    first, second = (identity.auc(*side.flat()) for side in (a.matches, b.matches))
     return Line(AUC, first, second, difference, None, len(a.subjects))
 
 

@@ -7,11 +7,11 @@ import io
 import json
 from typing import Any
 
-from fdlab.evaluation import table
-from fdlab.evaluation.bootstrap import Estimate
-from fdlab.evaluation.record import METRICS
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.compare import Comparison, Line, as_dict
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.registry import METRICS
+from fdlab.records import table
 
 HEAD = ("metric", "A", "B", "B - A", "B better in", "pairs", "better")
 

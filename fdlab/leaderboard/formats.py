@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from fdlab.evaluation import table
-from fdlab.evaluation.record import METRICS
 from fdlab.leaderboard.collect import Entry, Group
 from fdlab.leaderboard.published import Quoted
+from fdlab.metrics.registry import METRICS
+from fdlab.records import table
 
 ALL = (*table.COLUMNS, *(name for name in METRICS if name not in table.COLUMNS))
 """Every metric, those of the short table first."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdlab import __version__
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.data.pictures import write_png
 from fdlab.diffusion.guiders import Trace
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.evaluation.benchmarks import Benchmark
-from fdlab.evaluation.generation import write_png
 from fdlab.evaluation.rows import Weights, load, plain
 from fdlab.files import write_json
 from fdlab.models.backbone import load_backbone

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fdlab.errors import UserError
-from fdlab.evaluation.faces import FaceDetector
+from fdlab.measure.faces import FaceDetector
 from fdlab.pipeline.inputs import open_picture
 
 MARGIN = 1.1

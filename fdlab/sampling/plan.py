@@ -14,10 +14,11 @@ from typing import Any
 
 from fdlab import __version__
 from fdlab.assets import resolve
+from fdlab.benchmarks.benchmark import Prompt
+from fdlab.benchmarks.jobs import Job
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
-from fdlab.evaluation.benchmarks import Prompt
-from fdlab.evaluation.generation import Job, fingerprint
+from fdlab.evaluation.generation import fingerprint
 from fdlab.evaluation.rows import Weights, sha256_of_parts, weights
 from fdlab.randomness import derive
 from fdlab.sampling.references import Cut

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fdlab.evaluation.benchmarks import Subject
-from fdlab.evaluation.faces import FaceDetector
-from fdlab.evaluation.generation import write_png
+from fdlab.benchmarks.benchmark import Subject
+from fdlab.data.pictures import write_png
+from fdlab.measure.faces import FaceDetector
 from fdlab.progress import track
 from fdlab.sampling.photos import cut_face
 from fdlab.sampling.requests import Request

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fdlab import __main__ as program
-from fdlab.evaluation import bootstrap, record
+from fdlab.metrics import bootstrap
+from fdlab.records import record
 
 
 def put(root: Path, shift: float, benchmark: str = "a") -> str:

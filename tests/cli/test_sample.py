@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fdlab.__main__ import main
-from fdlab.evaluation.generation import read_image
+from fdlab.data.pictures import read_image
 
 FACES = Path(__file__).resolve().parents[1] / "golden" / "faces"
 ADA, BEN, GROUP, CAT = (FACES / name for name in ("astronaut-0.png", "sample1-0.png", "group.jpg", "cat.png"))

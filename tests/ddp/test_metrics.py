@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchmetrics import MetricCollection
 
-from fdlab.evaluation import metrics
+from fdlab.metrics import modules as metrics
 
 ROWS = {0: slice(0, 5), 1: slice(5, 12)}
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from fdlab.evaluation.faces import FaceDetector, FaceRecogniser, align, largest
-from fdlab.evaluation.faces.suppression import overlap
+from fdlab.measure.faces import FaceDetector, FaceRecogniser, align, largest
+from fdlab.measure.faces.suppression import overlap
 
 GOLDEN = Path(__file__).parent / "faces"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))

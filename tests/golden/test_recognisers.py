@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fdlab.evaluation.faces import FaceDetector, FaceresRecogniser, faceres, largest
-from fdlab.evaluation.faces.own_weights import FacenetRecogniser
-from fdlab.evaluation.faces.weights import SHIPPED, load_tensors
+from fdlab.measure.faces import FaceDetector, FaceresRecogniser, faceres, largest
+from fdlab.measure.faces.own_weights import FacenetRecogniser
+from fdlab.measure.weights import SHIPPED, load_tensors
 
 GOLDEN = Path(__file__).parent / "faces"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
@@ -99,7 +99,7 @@ def test_faceres_tells_the_golden_people_apart(recogniser: FaceresRecogniser) ->
 def test_facenet_agrees_with_facenet_pytorch(tmp_path: Path) -> None:
     with safe_open(GOLDEN / "facenet.safetensors", "pt") as stored:
         golden_D, digest = stored.get_tensor("embedding_D"), stored.metadata()["layout_sha256"]
-    from fdlab.evaluation.faces.inception_resnet import InceptionResnetV1
+    from fdlab.measure.faces.inception_resnet import InceptionResnetV1
 
     state = by_formula(InceptionResnetV1().state_dict())
     assert layout(state) == digest

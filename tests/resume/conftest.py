@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.worlds import tiny
+
 
 @pytest.fixture(scope="session")
 def world() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "tiny_world", Path(__file__).parents[1] / "step" / "tiny_world.py"
-    )
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tiny
 
 
 @pytest.fixture(scope="session")

@@ -24,13 +24,7 @@ from fdlab.training import checkpoints
 from fdlab.training import fit as fit_module
 from fdlab.training.callbacks import checkpoint, curves
 from fdlab.training.module import Training
-
-spec = importlib.util.spec_from_file_location(
-    "tiny_world", Path(__file__).parents[1] / "step" / "tiny_world.py"
-)
-assert spec and spec.loader
-world = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(world)
+from tests.worlds import tiny as world
 
 
 def die() -> None:

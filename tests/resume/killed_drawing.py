@@ -6,7 +6,6 @@ A child is forked from a process that has computed nothing, so that a round cost
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -19,20 +18,13 @@ from types import ModuleType
 
 from PIL import Image
 
-from fdlab.evaluation import benchmarks, generation
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
+from fdlab.evaluation import generation
+from tests.worlds import squares
 
 KILLS = 10
 SIDE = 96
-
-
-def _world() -> ModuleType:
-    path = Path(__file__).parents[1] / "unit" / "evaluation" / "world.py"
-    spec = importlib.util.spec_from_file_location("squares_world", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def draw(world: ModuleType, bench: benchmarks.Benchmark, folder: Path, first: Callable[[], None]) -> int:
@@ -42,9 +34,7 @@ def draw(world: ModuleType, bench: benchmarks.Benchmark, folder: Path, first: Ca
         status = 1
         try:
             first()
-            generation.generate(
-                generation.jobs(bench), world.Painter(size=SIDE), folder, batch_size=3, show=False
-            )
+            generation.generate(jobs.jobs(bench), world.Painter(size=SIDE), folder, batch_size=3, show=False)
             status = 0
         finally:
             os._exit(status)
@@ -77,7 +67,7 @@ def whole(folder: Path, expected: Path) -> list[str]:
 
 def main() -> None:
     root = Path(sys.argv[1])
-    world = _world()
+    world = squares
     world.write_benchmark(root / "bench", size=SIDE)
     bench = benchmarks.load(root / "bench")
     os.waitpid(draw(world, bench, root / "whole", lambda: None), 0)

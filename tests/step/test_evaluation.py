@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,14 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
 from fdlab.config.compose import compose
+from fdlab.data import pictures
 from fdlab.errors import UserError
-from fdlab.evaluation import benchmarks, generation, record, rows, run
-from fdlab.evaluation.measuring import Extractors
+from fdlab.evaluation import rows, run
 from fdlab.evaluation.methods import AutoencoderOnly, Sampled
+from fdlab.measure.networks import Extractors
 from fdlab.models.backbone import save_backbone
 from fdlab.models.parts import save_part
 from fdlab.models.tiny import tiny_backbone
+from fdlab.records import record
+from tests.worlds import crowd as crowd_world
+from tests.worlds import squares
 
 SAMPLER = {
     "guider": "snf",
@@ -32,24 +36,14 @@ SAMPLER = {
 }
 
 
-def _module(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / f"unit/evaluation/{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_for_steps", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def world() -> ModuleType:
-    return _module("world")
+    return squares
 
 
 @pytest.fixture(scope="module")
 def crowd() -> ModuleType:
-    return _module("crowd")
+    return crowd_world
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +97,7 @@ def test_all_rows_of_a_run(disk: Path, world: ModuleType) -> None:
     assert record.read(run_dir / "evaluation/record.json") == named["snf"]
     assert (run_dir / "report.html").stat().st_size > 10_000
     places = {name: run_dir / "evaluation/rows" / name for name in named} | {"snf": run_dir / "evaluation"}
-    images = [generation.read_images(sorted((place / "images").glob("*.png"))) for place in places.values()]
+    images = [pictures.read_images(sorted((place / "images").glob("*.png"))) for place in places.values()]
     # Every row drew with weights or a sampler of its own.
     assert all((a != b).any() for i, a in enumerate(images) for b in images[:i])
 
@@ -118,7 +112,7 @@ def snf(disk: Path) -> Sampled:
 
 
 def test_a_picture_depends_on_its_job_alone(snf: Sampled) -> None:
-    todo = generation.jobs(snf.benchmark)
+    todo = jobs.jobs(snf.benchmark)
     together = snf(todo)
     state = torch.random.get_rng_state()
     apart = np.concatenate([snf([job]) for job in todo[::-1]])[::-1]
@@ -131,7 +125,7 @@ def test_a_picture_depends_on_its_job_alone(snf: Sampled) -> None:
 def test_reference_and_prompt_both_matter(snf: Sampled) -> None:
     from dataclasses import replace
 
-    job = generation.jobs(snf.benchmark)[0]
+    job = jobs.jobs(snf.benchmark)[0]
     other_person = replace(job, subjects=snf.benchmark.subjects[1:2])
     other_prompt = replace(job, text="a woman <|image|> in a forest")
     other_seed = replace(job, seed=job.seed + 1)
@@ -156,7 +150,7 @@ def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, c
     found = {kind: rows.weights(cfg, kind, "shipped") for kind in ("tdm", "sdm")}
     loaded = {kind: rows.load(cfg, weights, kind, "cpu") for kind, weights in found.items() if weights}
     snf = Sampled(bench, SAMPLER, **loaded)
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     together = snf(todo)
     apart = np.concatenate([snf([job]) for job in todo])
     assert len(todo) == 3 and np.abs(together.astype(int) - apart).max() <= 1
@@ -200,8 +194,8 @@ def test_autoencoder_row_is_encode_then_decode(disk: Path) -> None:
 
     bench = benchmarks.load(disk / "bench")
     backbone = tiny_backbone(0)
-    job = generation.jobs(bench)[0]
-    image = generation.read_image(bench.real_path("s00", "p00", 0))
+    job = jobs.jobs(bench)[0]
+    image = pictures.read_image(bench.real_path("s00", "p00", 0))
     with torch.no_grad():
         latent = backbone.vae.encode(to_model(image)[None]).latent_dist.mean
         direct = backbone.vae.decode(latent).sample[0]
@@ -274,7 +268,7 @@ def test_shares_of_several_processes_make_the_same_evaluation(
     drawn = sorted(images.glob("*.png"))
     assert [path.name for path in drawn] == [path.name for path in alone]
     # Sums in a batch are ordered by its size, so a pixel may round to its neighbour.
-    apart = generation.read_images(drawn).astype(int) - generation.read_images(alone)
+    apart = pictures.read_images(drawn).astype(int) - pictures.read_images(alone)
     assert np.abs(apart).max() <= 1
     changed = [path.stat().st_mtime_ns for path in drawn]
     shared = run.evaluate(cfg, tmp_path / "shared", extractors=world.extractors())
@@ -293,10 +287,10 @@ def test_pictures_of_another_program_are_scored(
     common = ["benchmark=own", f"benchmark.folder={disk / 'bench'}", f"paths.runs={tmp_path / 'runs'}"]
     assert verb.main([*common, "--jobs", str(tmp_path / "jobs.jsonl")]) == 0
     asked = [json.loads(line) for line in (tmp_path / "jobs.jsonl").read_text().splitlines()]
-    assert [entry["file"] for entry in asked] == [job.file for job in generation.jobs(bench)]
+    assert [entry["file"] for entry in asked] == [job.file for job in jobs.jobs(bench)]
     theirs = tmp_path / "theirs"
     theirs.mkdir()
-    for job, entry in zip(generation.jobs(bench), asked, strict=True):
+    for job, entry in zip(jobs.jobs(bench), asked, strict=True):
         assert Path(entry["subjects"][0]["references"][0]).is_file() and entry["seed"] == job.seed
         real = bench.real_path(job.group, job.prompt.id, job.index)
         (theirs / entry["file"]).write_bytes(real.read_bytes())

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fdlab.evaluation import loading, measuring, scoring
-from fdlab.evaluation.benchmarks import Benchmark
-from fdlab.evaluation.generation import Job, jobs
-from fdlab.evaluation.measuring import Extractors, Measured, References
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.jobs import Job, jobs
+from fdlab.evaluation import measuring, scoring
+from fdlab.evaluation.measuring import Measured, References
+from fdlab.measure import choose as loading
+from fdlab.measure.networks import Extractors
 
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "metrics"
 MODULES = ("faults", "pool", "worlds", "verdicts")

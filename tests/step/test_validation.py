@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 
+from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.config.compose import compose
 from fdlab.errors import UserError
-from fdlab.evaluation import benchmarks, during, measuring
-from fdlab.evaluation.during import EvaluateWhileTraining
-from fdlab.evaluation.history import History
+from fdlab.evaluation import measuring
+from fdlab.evaluation import validation as during
+from fdlab.evaluation.validation import EvaluateWhileTraining
+from fdlab.evaluation.validation_history import History
+from fdlab.measure import networks
 from fdlab.training.fit import fit
+from tests.worlds import squares as squares_world
 
 Configure = Callable[..., Any]
 SAMPLER = {"guider": "sdm", "base": "null", "num_steps": 2, "guidance_scale": 2.0}
@@ -26,13 +28,7 @@ SAMPLER = {"guider": "sdm", "base": "null", "num_steps": 2, "guidance_scale": 2.
 
 @pytest.fixture(scope="module")
 def squares() -> ModuleType:
-    path = Path(__file__).parents[1] / "unit/evaluation/world.py"
-    spec = importlib.util.spec_from_file_location("squares_world_for_validation", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return squares_world
 
 
 @pytest.fixture
@@ -128,7 +124,7 @@ def test_what_cannot_be_monitored_is_said(configure: Configure, watching: Any) -
         watching(cfg, monitor="clip_scor")
     with pytest.raises(UserError, match=r"validation\.monitor=cmmd is not among what was measured"):
         watcher = watching(cfg, monitor="cmmd")
-        watcher.extractors = measuring.Extractors(features=watcher.extractors.features)
+        watcher.extractors = networks.Extractors(features=watcher.extractors.features)
         fit(cfg, watchers=[watcher])
 
 

@@ -10,14 +10,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "fdlab"
 ORDER = (
-    "config",
-    "assets",
+    "diffusion",
     "people",
+    "assets",
     "data",
     "models",
-    "diffusion",
     "pipeline",
+    "measure",
+    "metrics",
+    "config",
+    "benchmarks",
     "training",
+    "pretraining",
+    "records",
     "evaluation",
     "leaderboard",
     "sampling",

@@ -15,9 +15,10 @@ from PIL import Image
 
 from fdlab.__main__ import main
 from fdlab.errors import UserError
-from fdlab.evaluation import record, run
-from fdlab.evaluation.measuring import Extractors
+from fdlab.evaluation import run
 from fdlab.evaluation.rows import Row
+from fdlab.measure.networks import Extractors
+from fdlab.records import record
 
 
 @pytest.fixture(autouse=True)

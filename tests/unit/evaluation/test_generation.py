@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
+from fdlab.benchmarks.jobs import Job
+from fdlab.data import pictures
 from fdlab.errors import UserError
-from fdlab.evaluation import benchmarks, generation
-from fdlab.evaluation.generation import Job
+from fdlab.evaluation import generation
 
 
 def digest(paths: list[Path]) -> list[bytes]:
@@ -19,18 +22,18 @@ def digest(paths: list[Path]) -> list[bytes]:
 
 def test_jobs_have_distinct_stable_seeds(folder: Path) -> None:
     bench = benchmarks.load(folder)
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     assert len(todo) == 4 * 4 * 2 and len({job.seed for job in todo}) == len(
         {job.file for job in todo}
     ) == len(todo)
     assert todo[0].text == "a woman <|image|> on a beach" and todo[0].file == "s00-p00-0.png"
     # A selection draws the same pictures as the whole.
     whole = {job.id: job.seed for job in todo}
-    assert all(whole[job.id] == job.seed for job in generation.jobs(bench.limited(2, 2, 1)))
+    assert all(whole[job.id] == job.seed for job in jobs.jobs(bench.limited(2, 2, 1)))
 
 
 def test_pictures_do_not_depend_on_batch_or_order(folder: Path, tmp_path: Path, world: ModuleType) -> None:
-    todo = generation.jobs(benchmarks.load(folder))
+    todo = jobs.jobs(benchmarks.load(folder))
     one = generation.generate(todo, world.Painter(), tmp_path / "a", batch_size=5)
     generation.generate(todo[::-1], world.Painter(), tmp_path / "b", batch_size=32)
     assert digest(one) == digest([tmp_path / "b" / path.name for path in one])
@@ -39,7 +42,7 @@ def test_pictures_do_not_depend_on_batch_or_order(folder: Path, tmp_path: Path, 
 def test_interrupted_generation_goes_on_without_drawing_again(
     folder: Path, tmp_path: Path, world: ModuleType
 ) -> None:
-    todo = generation.jobs(benchmarks.load(folder))
+    todo = jobs.jobs(benchmarks.load(folder))
     whole = generation.generate(todo, world.Painter(), tmp_path / "whole")
 
     class Dies(world.Painter):  # type: ignore[name-defined, misc]
@@ -59,7 +62,7 @@ def test_interrupted_generation_goes_on_without_drawing_again(
 
 
 def test_other_settings_draw_again(folder: Path, tmp_path: Path, world: ModuleType) -> None:
-    todo = generation.jobs(benchmarks.load(folder))
+    todo = jobs.jobs(benchmarks.load(folder))
     generation.generate(todo, world.Painter(), tmp_path, {"steps": 10})
     again = world.Painter()
     generation.generate(todo, again, tmp_path, {"steps": 20})
@@ -67,7 +70,7 @@ def test_other_settings_draw_again(folder: Path, tmp_path: Path, world: ModuleTy
 
 
 def test_png_says_what_it_is(folder: Path, tmp_path: Path, world: ModuleType) -> None:
-    job = generation.jobs(benchmarks.load(folder))[0]
+    job = jobs.jobs(benchmarks.load(folder))[0]
     path = generation.generate([job], world.Painter(), tmp_path)[0]
     with Image.open(path) as image:
         assert (
@@ -88,35 +91,35 @@ def test_bad_pictures_are_named(tmp_path: Path) -> None:
         ("gone", "missing"),
     ):
         with pytest.raises(UserError, match=message):
-            generation.read_image(tmp_path / f"{name}.png", 16)
+            pictures.read_image(tmp_path / f"{name}.png", 16)
 
 
 def test_a_method_of_wrong_shape_is_a_bug(folder: Path, tmp_path: Path) -> None:
-    todo = generation.jobs(benchmarks.load(folder))[:2]
+    todo = jobs.jobs(benchmarks.load(folder))[:2]
     with pytest.raises(TypeError, match="must return uint8"):
         generation.generate(todo, lambda batch: np.zeros((1, 4, 4, 3), np.uint8), tmp_path)
 
 
 def test_shards_hold_every_job_once(folder: Path) -> None:
-    todo = generation.jobs(benchmarks.load(folder))
-    shards = [generation.share(todo, f"{index}/3") for index in range(3)]
+    todo = jobs.jobs(benchmarks.load(folder))
+    shards = [jobs.share(todo, f"{index}/3") for index in range(3)]
     assert sorted(job.id for shard in shards for job in shard) == sorted(job.id for job in todo)
-    assert generation.share(todo, None) == todo
+    assert jobs.share(todo, None) == todo
     for wrong in ("3/3", "1", "-1/3", "a/b", "0/0"):
         with pytest.raises(UserError, match=f"shard={wrong}: allowed are"):
-            generation.share(todo, wrong)
+            jobs.share(todo, wrong)
 
 
 def test_processes_that_begin_together_keep_each_others_pictures(
     folder: Path, tmp_path: Path, world: ModuleType
 ) -> None:
     """All find the pictures of other settings; only the first to come may remove them."""
-    todo = generation.jobs(benchmarks.load(folder))
+    todo = jobs.jobs(benchmarks.load(folder))
     generation.generate(todo, world.Painter(), tmp_path, {"sampler": "old"}, show=False)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
 
     def draw(index: int) -> None:
-        mine = generation.share(todo, f"{index}/4")
+        mine = jobs.share(todo, f"{index}/4")
         generation.generate(mine, world.Painter(), tmp_path, {"sampler": "new"}, batch_size=1, show=False)
 
     with ThreadPoolExecutor(4) as pool:

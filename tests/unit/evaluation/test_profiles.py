@@ -13,24 +13,19 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs, profiles
 from fdlab.config.compose import compose
 from fdlab.errors import UserError
-from fdlab.evaluation import (
-    benchmarks,
-    generation,
-    identity_scoring,
-    loading,
-    matching,
-    measuring,
-    profiles,
-    record,
-    run,
-)
-from fdlab.evaluation import samples as samples_of
-from fdlab.evaluation.measuring import Extractors
+from fdlab.evaluation import departures, identity_scoring, measuring, run
 from fdlab.evaluation.rows import Row
-from fdlab.evaluation.second import Second
+from fdlab.evaluation.second_recogniser import Second
 from fdlab.leaderboard import collect, compare, formats, published
+from fdlab.measure import choose as loading
+from fdlab.measure.networks import Extractors
+from fdlab.metrics import matching
+from fdlab.records import per_sample as samples_of
+from fdlab.records import record
 
 DELAYED = {"guider": "delayed", "num_steps": 50, "guidance_scale": 5.0, "subject_fraction": 0.5}
 
@@ -106,7 +101,7 @@ def test_published_numbers_are_those_of_pictures_saved_as_jpeg(
     bench = benchmarks.load(base / "bench")
     faces, values, found = world.Faces(), [], []
     rows = record.read_rows(base / "published/evaluation")
-    for job, row in zip(generation.jobs(bench), rows, strict=True):
+    for job, row in zip(jobs.jobs(bench), rows, strict=True):
         image_1HW3 = as_jpeg(base / "published/evaluation" / row["file"], tmp_path)[None]
         reference_1HW3 = np.asarray(Image.open(bench.folder / job.subject.references[0]))[None]
         (seen,), (known,) = faces.detect(image_1HW3), faces.detect(reference_1HW3)
@@ -216,7 +211,7 @@ def test_other_settings_cost_a_line_and_go_on(
     bench = benchmarks.load(folder).scored("fastcomposer")
     parts = Extractors(Published(), ViT(), world.Features(), world.Judge())
     cfg = settings(folder, tmp_path, "fastcomposer", sampler)
-    settled, kept = profiles.settle(cfg, bench, parts)
+    settled, kept = departures.settle(cfg, bench, parts)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(said) and all(text in line for text, line in zip(said, lines, strict=True))
     assert all(line.startswith("note: not as published (benchmark.profile=fastcomposer): ") for line in lines)
@@ -224,9 +219,9 @@ def test_other_settings_cost_a_line_and_go_on(
     assert settled.departures == () and "departures" not in settled.summary()
     assert kept.features is kept.judge is None and kept.faces is parts.faces
     # Strictly, or where the pictures come from elsewhere, there is nothing to say.
-    assert profiles.settle(cfg, bench.scored("strict"), parts) == (bench.scored("strict"), parts)
+    assert departures.settle(cfg, bench.scored("strict"), parts) == (bench.scored("strict"), parts)
     cfg.images = "theirs"
-    profiles.settle(cfg, bench, parts)
+    departures.settle(cfg, bench, parts)
     assert capsys.readouterr().err == ""
 
 
@@ -287,7 +282,7 @@ def test_a_second_recogniser_scores_strictly(base: Path, tmp_path: Path, world: 
     first = record.read(where / "record.json")
     bench = replace(benchmarks.load(base / "bench").scored("fastcomposer"), departures=("x",))
     extractors = Extractors(world.Faces())
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     judge = Second(extractors, measuring.references(bench, extractors))
     made = judge.write(bench, todo, [where / "images" / job.file for job in todo], tmp_path, first)
     strict = record.read(base / "strict/evaluation/record.json")

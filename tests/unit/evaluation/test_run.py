@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fdlab.errors import UserError
-from fdlab.evaluation import record, run
+from fdlab.evaluation import run
 from fdlab.evaluation.rows import Row
+from fdlab.records import record
 
 
 def settings(folder: Path, cache: Path, **benchmark: Any) -> Any:
@@ -142,7 +143,7 @@ def test_bad_settings_cost_nothing(folder: Path, tmp_path: Path, world: ModuleTy
 
 
 def test_curves_leave_empty_cells_out(done: tuple[Path, list[dict[str, Any]]]) -> None:
-    from fdlab.evaluation.figures import read_curves
+    from fdlab.records.figures import read_curves
 
     assert read_curves(done[0] / "metrics.csv") == {
         "loss": ([1, 2, 3], [0.5, 0.4, 0.3]),

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
+from fdlab.data import pictures
 from fdlab.errors import UserError
-from fdlab.evaluation import benchmarks, generation, measuring, scoring
-from fdlab.evaluation.measuring import Extractors
+from fdlab.evaluation import generation, measuring, scoring
+from fdlab.measure.networks import Extractors
 
 
 @pytest.fixture
 def score(folder: Path, tmp_path: Path, world: ModuleType) -> Any:
     bench = benchmarks.load(folder)
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     parts = world.extractors()
     known = measuring.references(bench, parts)
     folders = (tmp_path / f"method-{number}" for number in count())
@@ -103,7 +106,7 @@ def test_wrong_scene_lowers_prompt_metrics_only(score: Any, world: ModuleType) -
 def test_pasting_the_reference_raises_copy_paste_not_heldout(
     score: Any, world: ModuleType, folder: Path
 ) -> None:
-    def paste(batch: list[generation.Job]) -> np.ndarray:
+    def paste(batch: list[jobs.Job]) -> np.ndarray:
         return np.stack([np.asarray(Image.open(folder / job.subject.references[0])) for job in batch])
 
     honest, pasted = score(world.Painter())[0], score(paste)[0]
@@ -128,7 +131,7 @@ def test_rows_say_how_far_pictures_of_one_prompt_differ(
     assert "diversity" not in metrics
     # Against pictures read again: a picture's distance to the only other one of its person and prompt.
     features = world.Features()(
-        generation.read_images([tmp_path / "method-0" / Path(row["file"]).name for row in rows])
+        pictures.read_images([tmp_path / "method-0" / Path(row["file"]).name for row in rows])
     )
     for n, row in enumerate(rows):
         (other,) = (
@@ -141,13 +144,13 @@ def test_rows_say_how_far_pictures_of_one_prompt_differ(
         assert row["diversity"] == pytest.approx(expected, abs=1e-6)
         assert row["diversity"] > 0
 
-    def same(batch: list[generation.Job]) -> np.ndarray:
+    def same(batch: list[jobs.Job]) -> np.ndarray:
         return np.stack([world.picture(0, job.subject.id, job.prompt.id) for job in batch])
 
     assert {row["diversity"] for row in score(same)[1]} == {0.0}
     # One picture a prompt has no other to differ from.
     bench, parts = benchmarks.load(folder).limited(max_images=1), world.extractors()
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     measured = measuring.measure(generation.generate(todo, same, tmp_path / "one"), parts)
     _, rows = scoring.score(bench, todo, measured, measuring.references(bench, parts), parts)
     assert not any("diversity" in row for row in rows)
@@ -155,7 +158,7 @@ def test_rows_say_how_far_pictures_of_one_prompt_differ(
 
 def test_extractors_left_out_leave_their_metrics_out(folder: Path, tmp_path: Path, world: ModuleType) -> None:
     bench = benchmarks.load(folder)
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     parts = Extractors(judge=world.Judge())
     paths = generation.generate(todo, world.Painter(), tmp_path / "p")
     measured = measuring.measure(paths, parts, bench.size)
@@ -165,7 +168,7 @@ def test_extractors_left_out_leave_their_metrics_out(folder: Path, tmp_path: Pat
 
 def test_one_subject_has_no_others(folder: Path, tmp_path: Path, world: ModuleType) -> None:
     bench = benchmarks.load(folder).limited(1)
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     parts = Extractors(faces=world.Faces())
     paths = generation.generate(todo, world.Painter(), tmp_path / "p")
     metrics, _ = scoring.score(

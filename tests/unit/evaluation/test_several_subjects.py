@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
 from fdlab.errors import UserError
-from fdlab.evaluation import benchmarks, figures, generation, measuring, record, run, scoring
-from fdlab.evaluation.measuring import Extractors
+from fdlab.evaluation import generation, measuring, run, scoring
 from fdlab.evaluation.rows import Row, check_group_size
 from fdlab.leaderboard import collect
+from fdlab.measure.networks import Extractors
+from fdlab.records import figures, record
 
 BEFORE = {
     "clip_score": (0.9216588904722245, 0.92087446008691, 0.9225444914532014, 32),
@@ -39,7 +42,7 @@ BEFORE = {
 
 def test_scores_of_one_subject_are_what_they_were(folder: Path, tmp_path: Path, world: ModuleType) -> None:
     bench, parts = benchmarks.load(folder), world.extractors()
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     paths = generation.generate(todo, world.Painter(wrong=0.3, missing=0.2), tmp_path / "p", show=False)
     measured = measuring.measure(paths, parts, bench.size, 7)
     metrics, rows = scoring.score(bench, todo, measured, measuring.references(bench, parts), parts)
@@ -85,7 +88,7 @@ def test_digest_and_seeds_of_one_subject_are_what_they_were(tmp_path: Path) -> N
     bench = benchmarks.load(tmp_path)
     assert bench.sha256 == "e098756059d873e2687af363f99fc32b1703e9048d8366509ade60d64f2da805"
     assert bench.limited(1).sha256 == "70583ea936529136419de55b4ebea4c40e485687b7eb312aa6562503e51b5941"
-    assert [(job.id, job.seed) for job in generation.jobs(bench)] == [
+    assert [(job.id, job.seed) for job in jobs.jobs(bench)] == [
         ("a-p-0", 2166415773258105971), ("a-q-0", 3077657420229923600), ("b-p-0", 5236055036587065199),
         ("b-q-0", 3473976113731120188),
     ]  # fmt: skip
@@ -105,7 +108,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
 
 def test_jobs_draw_every_pair_with_its_nouns_and_seed(pairs: Path) -> None:
     bench = benchmarks.load(pairs)
-    todo = generation.jobs(bench)
+    todo = jobs.jobs(bench)
     assert len(bench.drawn) == 10 and bench.subjects_per_picture == 2 and bench.summary()["num_groups"] == 10
     assert len(todo) == 30 == len({job.seed for job in todo}) == len({job.file for job in todo})
     assert todo[0].text == "a woman <|image|> and a man <|image|> in place 0"
@@ -113,7 +116,7 @@ def test_jobs_draw_every_pair_with_its_nouns_and_seed(pairs: Path) -> None:
     whole = {job.id: job.seed for job in todo}
     small = bench.limited(3, 2)
     assert small.groups == (("s00", "s01"), ("s00", "s02"), ("s01", "s02"))
-    assert [whole[job.id] for job in generation.jobs(small)] == [job.seed for job in generation.jobs(small)]
+    assert [whole[job.id] for job in jobs.jobs(small)] == [job.seed for job in jobs.jobs(small)]
 
 
 def test_pairs_are_a_list_written_short_and_part_of_the_digest(pairs: Path) -> None:
@@ -177,7 +180,7 @@ def test_more_subjects_than_the_model_learnt_are_refused() -> None:
 @pytest.fixture
 def score(pairs: Path, tmp_path: Path, crowd: ModuleType) -> Any:
     bench = benchmarks.load(pairs)
-    todo, parts = generation.jobs(bench), crowd.extractors()
+    todo, parts = jobs.jobs(bench), crowd.extractors()
     known = measuring.references(bench, parts, show=False)
     folders = (tmp_path / f"method-{number}" for number in count())
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fdlab.evaluation import bootstrap, identity, record
+from fdlab.metrics import bootstrap, identity
+from fdlab.records import record
 
 SUBJECTS, PROMPTS = 6, 4
 FACES, CLIP = {"name": "faces", "sha256": "1" * 64}, {"name": "clip", "sha256": "2" * 64}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.evaluation import record
 from fdlab.leaderboard import compare, compare_formats
 from fdlab.leaderboard.compare import Comparison
+from fdlab.records import record
 
 Make = Callable[..., Path]
 

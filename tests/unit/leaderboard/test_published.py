@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from fdlab.errors import UserError
-from fdlab.evaluation import record
-from fdlab.evaluation.bootstrap import Estimate
 from fdlab.leaderboard import collect, formats, published
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.records import record
 
 RAW = yaml.safe_load(published.DEFAULT.read_text())
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.evaluation import record
 from fdlab.leaderboard import collect, formats
+from fdlab.metrics import registry
+from fdlab.records import record
 
 ODD: tuple[Any, ...] = (None, "x", "", 0, -1, 1.5, True, [], ["x"], {}, {"x": 1})
 
@@ -78,7 +79,7 @@ def test_what_orders_a_table_is_said_and_shown(
     assert group.ordered_by == (by if by in ("frechet_distance", "clip_score") else "identity_auc")
     assert group.ordered_by in formats.shown(group)
     formats.show([group], [])
-    label = record.METRICS[group.ordered_by].label
+    label = registry.METRICS[group.ordered_by].label
     assert f"best {label} first" in " ".join(capsys.readouterr().out.split())
     assert f"best {label} first" in formats.markdown([group], [])
     assert json.loads(formats.as_json([group], []))["measured"][0]["ordered_by"] == group.ordered_by

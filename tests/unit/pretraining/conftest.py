@@ -8,7 +8,7 @@ import pytest
 from fdlab.data import layout
 from fdlab.data.sample import PersonSample, Subject
 from fdlab.models.tokenizer import train_tokenizer
-from fdlab.training.packed import pack
+from fdlab.pretraining.packed import pack
 
 COLORS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
 

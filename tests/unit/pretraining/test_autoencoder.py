@@ -8,7 +8,7 @@ import torch
 
 from fdlab.errors import UserError
 from fdlab.models.autoencoder import NanoAutoencoder
-from fdlab.training.autoencoder import (
+from fdlab.pretraining.autoencoder import (
     PackedPictures,
     export,
     peak_signal_to_noise,
@@ -16,7 +16,7 @@ from fdlab.training.autoencoder import (
     reconstruct,
     set_latent_scale,
 )
-from fdlab.training.autoencoder_loss import (
+from fdlab.pretraining.autoencoder_loss import (
     autoencoder_loss,
     edge_error,
     kl_divergence,

@@ -9,7 +9,7 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from fdlab.errors import UserError
 from fdlab.models.tokenizer import load_tokenizer
-from fdlab.training.clip import PackedPeople, lay_on_noise, pretrain, shorten, text_labels, whole_pictures
+from fdlab.pretraining.clip import PackedPeople, lay_on_noise, pretrain, shorten, text_labels, whole_pictures
 
 SMALL = {
     "hidden_size": 24,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fdlab.training.contrastive import (
+from fdlab.pretraining.contrastive import (
     identity_loss,
     image_text_loss,
     multi_positive_loss,

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from fdlab.errors import UserError
-from fdlab.evaluation.extractors.clip import ClipExtractor
+from fdlab.measure.extractors.clip import ClipExtractor
 from fdlab.models.judge import Judge, JudgeExtractor, build_clip
 from fdlab.models.tokenizer import load_tokenizer
-from fdlab.training.judge import UNKNOWN, answers_of, coded, head_loss, pretrain, vocabularies_of, worsened
+from fdlab.pretraining.judge import UNKNOWN, answers_of, coded, head_loss, pretrain, vocabularies_of, worsened
 
 SMALL = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 CONFIG = {

@@ -5,7 +5,7 @@ import pytest
 
 from fdlab.data import layout
 from fdlab.errors import UserError
-from fdlab.training.packed import load_array, load_list, person_phrases, pixel_weights
+from fdlab.pretraining.packed import load_array, load_list, person_phrases, pixel_weights
 
 
 def test_each_person_gets_what_is_said_of_them():

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from fdlab.pretraining.timed import Schedule, TimedTraining
 from fdlab.training.muon import Muon, as_matrix, from_matrix, orthogonalized, takes_muon
-from fdlab.training.timed import Schedule, TimedTraining
 
 
 def network(seed: int = 0) -> nn.Module:

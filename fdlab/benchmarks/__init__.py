@@ -1,0 +1,1 @@
+"""Benchmarks as data: subjects, prompts, pictures asked for, how they are scored; conversion from photos."""

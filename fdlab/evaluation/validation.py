@@ -1,0 +1,204 @@
+"""The same evaluation while training, on people of its own: every process draws and measures its share.
+
+It decides which weights were best and when to stop, so its people are neither the training's nor the
+benchmark's. Nothing of it touches the training's random stream.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks import jobs
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.errors import UserError, unknown
+from fdlab.evaluation import generation, measuring, scoring
+from fdlab.evaluation.methods import Sampled
+from fdlab.evaluation.rows import SDM_ALONE, TEXT_ALONE, baseline, plain, trained_kind
+from fdlab.evaluation.validation_history import History
+from fdlab.measure import choose as loading
+from fdlab.measure import networks
+from fdlab.metrics.registry import METRICS
+from fdlab.training import checkpoints
+from fdlab.training.callbacks.curves import append, cut
+from fdlab.training.callbacks.stepping import StepCallback, is_due
+from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.module import Training
+
+FILE, FOLDER = "validation.csv", "validation"
+MONITORED = {"sdm": "identity_auc", "tdm": "prompt_accuracy"}
+"""What decides where nobody chose: what each model is trained for."""
+EMBEDDED = "people_validation"
+
+
+class EvaluateWhileTraining(StepCallback):
+    """Score the averaged weights every `every` steps: validation.csv, pictures below validation/, best.ckpt.
+
+    `monitor` is the metric that decides; after `patience` evaluations without a better one (0: never) the
+    training ends. A resumed run goes on with the rows up to its checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        benchmark: Benchmark,
+        extractors: networks.Extractors,
+        sampler: Mapping[str, Any],
+        every: int,
+        monitor: str,
+        patience: int = 0,
+        batch_size: int = 16,
+        background: str = "noise",
+    ) -> None:
+        super().__init__()
+        if monitor not in METRICS:
+            raise unknown("validation.monitor", monitor, METRICS)
+        self.folder, self.benchmark, self.extractors = Path(folder), benchmark, extractors
+        self.sampler, self.every, self.monitor, self.patience = dict(sampler), every, monitor, patience
+        self.batch_size, self.background = batch_size, background
+        self._method: Sampled | None = None
+        self._references: measuring.References | None = None
+
+    @property
+    def path(self) -> Path:
+        """validation.csv."""
+        return self.folder / FILE
+
+    @property
+    def stop_step(self) -> int | None:
+        """The step at which patience ran out in an earlier call; None where it did not."""
+        return History.read(self.path).stop_step(self.monitor, self.patience)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Forget what came after the checkpoint; measure what training starts from."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.is_global_zero:
+            cut(self.path, pl_module.step)
+            for old in (self.folder / FOLDER).glob("step-*"):
+                if pl_module.step == 0 or int(old.name.removeprefix("step-")) > pl_module.step:
+                    shutil.rmtree(old)
+        trainer.strategy.barrier()
+        if pl_module.step == 0:
+            self._evaluate(trainer, pl_module)
+
+    def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
+        """Measure when it is due."""
+        if is_due(module.step, self.every, module.max_steps):
+            self._evaluate(trainer, module)
+
+    def _evaluate(self, trainer: lightning.Trainer, module: Training) -> None:
+        assert isinstance(module, DenoisingTraining)
+        start = time.monotonic()
+        with module.averaging.swapped_in():
+            values = self.measure(module, trainer.global_rank, trainer.world_size)
+        if self.monitor not in values:
+            allowed = ", ".join(sorted(values))
+            raise UserError(
+                f"validation.monitor={self.monitor} is not among what was measured; allowed: {allowed}."
+            )
+        if trainer.is_global_zero:
+            seconds = round(time.monotonic() - start, 2)
+            row = {"step": module.step, "seconds": seconds}
+            append(self.path, {**row, **{name: values.get(name, "") for name in METRICS}})
+            for logger in trainer.loggers:
+                logger.log_metrics(
+                    {f"validation/{name}": value for name, value in values.items()}, step=module.step
+                )
+        # Everybody reads the same file, so everybody decides alike.
+        trainer.strategy.barrier()
+        history = History.read(self.path)
+        # What training starts from is no checkpoint of this run, however good it is.
+        trained = History(tuple(row for row in history.rows if row[0] > 0))
+        if trained.rows and trained.best(self.monitor) == len(trained.rows) - 1 and trainer.is_global_zero:
+            checkpoints.write(self.folder / "checkpoints" / checkpoints.BEST, module, trainer.optimizers[0])
+        if module.step < module.max_steps and history.stop_step(self.monitor, self.patience) is not None:
+            # The callbacks that come after this one take the step for the run's last.
+            module.max_steps = module.step
+            trainer.should_stop = True
+
+    def measure(self, module: DenoisingTraining, rank: int = 0, world: int = 1) -> dict[str, float]:
+        """Draw and measure with the module's weights as they are; every process gets the whole's values."""
+        method = self._method = self._method or self._make(module)
+        if self._references is None:
+            self._references = measuring.references(self.benchmark, self.extractors, show=False)
+        todo = jobs.jobs(self.benchmark)
+        mine = jobs.share(todo, f"{rank}/{world}")
+        paths = generation.generate(
+            mine,
+            method,
+            self.folder / FOLDER / f"step-{module.step}",
+            {"step": module.step, "sampler": self.sampler, "benchmark": self.benchmark.sha256},
+            self.batch_size,
+            show=False,
+        )
+        size = self.benchmark.size
+        num = self.benchmark.subjects_per_picture
+        measured = measuring.measure(paths, self.extractors, size, show=False, num_subjects=num)
+        gathered: list[Any] = [measured]
+        if world > 1:
+            gathered = [None] * world
+            torch.distributed.all_gather_object(gathered, measured)
+        order = [job for share in range(world) for job in jobs.share(todo, f"{share}/{world}")]
+        metrics, _ = scoring.score(
+            self.benchmark, order, measuring.join(gathered), self._references, self.extractors
+        )
+        return {name: float(entry["value"]) for name, entry in metrics.items()}
+
+    def _make(self, module: DenoisingTraining) -> Sampled:
+        models = {module.KIND: module.backbone}
+        return Sampled(
+            self.benchmark,
+            self.sampler,
+            models.get("tdm"),
+            models.get("sdm"),
+            background=self.background,  # type: ignore[arg-type]
+            device=str(module.device),
+            half=False,
+        )
+
+
+def watch(cfg: Any, folder: Path) -> EvaluateWhileTraining | None:
+    """The callback that `cfg.validation` asks for; None for none. Raises: UserError, before any training."""
+    settings, kind = cfg.validation, trained_kind(cfg)
+    if not settings.every:
+        return None
+    from fdlab.evaluation.run import device_of
+
+    loading.check(cfg)
+    alone = baseline(plain(cfg.sampler), SDM_ALONE if kind == "sdm" else TEXT_ALONE)
+    monitor = MONITORED[kind] if settings.monitor == "auto" else str(settings.monitor)
+    extractors = loading.chosen(cfg, device_of(cfg))
+    if monitor == "prompt_accuracy" and extractors.judge is None:
+        monitor = "clip_score"
+    return EvaluateWhileTraining(
+        folder,
+        _benchmark(cfg),
+        extractors,
+        {**alone, "num_steps": int(settings.num_steps)},
+        int(settings.every),
+        monitor,
+        int(settings.patience),
+        int(cfg.benchmark.batch_size),
+        str(cfg.data.background),
+    )
+
+
+def _benchmark(cfg: Any) -> Benchmark:
+    """The people of `cfg.validation`: embedded, rendered at first use, or a folder of the user's."""
+    settings = cfg.validation
+    if settings.folder is None:
+        from fdlab.people import benchmark as rendered
+
+        version = rendered.manifest(EMBEDDED)["version"]
+        folder = Path(cfg.paths.cache).expanduser() / "benchmarks" / EMBEDDED / f"v{version}"
+        rendered.render(folder, EMBEDDED)
+    else:
+        folder = Path(settings.folder).expanduser()
+    return benchmarks.load(folder).limited(settings.max_subjects, settings.max_prompts, 1)

@@ -1,0 +1,1 @@
+"""Networks that measure pictures: faces, CLIP, features, judge; which of them an evaluation uses."""

@@ -1,0 +1,34 @@
+"""Do several pictures of one prompt differ? A method that draws one picture again and again scores 0.
+
+N images, D features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fdlab.metrics.identity import cosine
+from fdlab.metrics.registry import Spec
+
+NAME = "diversity"
+SPEC = Spec("diversity", "cosine distance", True)
+"""Kept in rows only: the record's names are a contract, and this is none of them."""
+
+
+def diversity(features_ND: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """Mean cosine distance of each picture to the others of its group, (N) in [0, 2]; NaN for one alone.
+
+    A group is what was drawn for one subject and prompt. The mean over a group is its mean pairwise
+    distance, so this goes through the same clustered interval as every other score of a picture.
+    """
+    features, groups = np.asarray(features_ND), np.asarray(group_N)
+    if len(features) != len(groups):
+        raise ValueError(f"{len(features)} pictures, but {len(groups)} groups")
+    values = np.full(len(groups), np.nan)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        if len(members) > 1:
+            similarity = cosine(features[members], features[members])
+            np.fill_diagonal(similarity, 0.0)
+            values[members] = 1.0 - similarity.sum(axis=1) / (len(members) - 1)
+    return values

@@ -1,0 +1,1 @@
+"""Trainings of the small networks that ship: autoencoder, text and image encoders, judge."""

@@ -1,0 +1,37 @@
+"""Where a number comes from: code, packages, configuration, device and time."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+import fdlab
+from fdlab.benchmarks import profiles
+from fdlab.config import provenance
+
+
+def measured(cfg: Any, device: str, seconds: float, seed: int) -> dict[str, Any]:
+    """The record's `provenance` for something measured here and now under the configuration `cfg`."""
+    return {
+        "kind": "measured",
+        "source": "python -m fdlab",
+        "fdlab_version": fdlab.__version__,
+        **provenance.git(),
+        "config_sha256": provenance.config_sha256(cfg),
+        "packages": {"python": platform.python_version(), **provenance.packages()},
+        "device": device_name(device),
+        "seconds": round(seconds, 3),
+        "seed": seed,
+        "image_format": profiles.chosen(cfg).image_format,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(device: str) -> str:
+    """A device as a person names it."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"{device}: {platform.machine()} {platform.processor()}".strip()

@@ -1,0 +1,130 @@
+"""The table of an evaluation, one row a method: in the terminal, as Markdown, and as cells for other
+pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fdlab.metrics.frechet import NUM_FOR_TRUST
+from fdlab.metrics.registry import METRICS
+
+COLUMNS = (
+    "identity_similarity",
+    "identity_similarity_min",
+    "identity_blending",
+    "identity_auc",
+    "identity_rank1",
+    "face_detection_rate",
+    "face_count_accuracy",
+    "prompt_accuracy",
+    "clip_score",
+    "frechet_distance",
+)
+"""What the short table shows, where measured."""
+
+ABSENT = "-"
+
+NOTE = (
+    "Brackets: 95 % interval, subjects resampled (distances: one subject left out at a time). "
+    "A subject without a face counts 0 in identity, as chance in AUC and as wrong in rank-1."
+)
+
+
+def note(records: Sequence[Mapping[str, Any]]) -> str:
+    """What a reader has to know of the numbers; a warning where there are too few for a Frechet distance."""
+    found = [record["metrics"].get(name) for record in records for name in ("fid", "frechet_distance")]
+    least = min((entry["n"] for entry in found if entry), default=NUM_FOR_TRUST)
+    if least >= NUM_FOR_TRUST:
+        return NOTE
+    return (
+        f"{NOTE} The Frechet distance of {least:,} pictures is biased upwards, the more the fewer they are "
+        f"(trust it from {NUM_FOR_TRUST:,}): compare equal numbers only, and read the unbiased kernel "
+        "distance and CMMD beside it."
+    )
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """A record's row as a person names it."""
+    return str(row["method"].get("label") or row["method"]["name"])
+
+
+def steps(row: Mapping[str, Any]) -> str:
+    """How many training steps stand behind a record."""
+    return str(row["method"].get("training_steps") or ABSENT)
+
+
+def columns(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] = COLUMNS) -> list[str]:
+    """The wanted metrics that at least one record has, in the order wanted."""
+    return [name for name in wanted if any(name in record["metrics"] for record in records)]
+
+
+def value(entry: Mapping[str, Any] | None, name: str) -> str:
+    """A number as the tables print it."""
+    return ABSENT if entry is None else f"{entry['value']:.{METRICS[name].decimals}f}"
+
+
+def interval(entry: Mapping[str, Any] | None, name: str) -> str:
+    """An interval as the tables print it, empty where there is none."""
+    if entry is None or entry["ci_low"] is None or entry["ci_high"] is None:
+        return ""
+    decimals = min(METRICS[name].decimals, 2)
+    return f"[{entry['ci_low']:.{decimals}f}, {entry['ci_high']:.{decimals}f}]"
+
+
+def heading(name: str) -> str:
+    """A column's heading with its direction."""
+    return f"{METRICS[name].label} {'↑' if METRICS[name].higher_is_better else '↓'}"
+
+
+def markdown(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] = COLUMNS) -> str:
+    """The table in Markdown."""
+    names = columns(records, wanted)
+    lines = [
+        "| method | training steps | " + " | ".join(heading(name) for name in names) + " |",
+        "|---|---:|" + "---:|" * len(names),
+    ]
+    for record in records:
+        entries = [(record["metrics"].get(name), name) for name in names]
+        cells = [f"{value(entry, name)} {interval(entry, name)}".strip() for entry, name in entries]
+        first = label(record).replace("|", "\\|")
+        lines.append(f"| {first} | {steps(record)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def terminal(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence[str] = COLUMNS) -> Any:
+    """The table as a rich renderable; intervals stand below the numbers."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = columns(records, wanted)
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, caption=note(records), caption_justify="left")
+    table.add_column("method")
+    table.add_column("training steps", justify="right")
+    for name in names:
+        table.add_column(heading(name), justify="right")
+    for record in records:
+        cells = []
+        for name in names:
+            entry = record["metrics"].get(name)
+            below = interval(entry, name)
+            cells.append(value(entry, name) + (f"\n[dim]{escape(below)}[/dim]" if below else ""))
+        table.add_row(escape(label(record)), escape(steps(record)), *cells)
+    return table
+
+
+def show(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence[str] = COLUMNS) -> None:
+    """Print the table; as Markdown where the output is no terminal."""
+    import sys
+
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console().print(terminal(records, title, wanted))
+    else:
+        print(
+            f"{title}\n\n{markdown(records, wanted)}\n{note(records)}"
+            if title
+            else f"{markdown(records, wanted)}\n{note(records)}"
+        )

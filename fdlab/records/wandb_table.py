@@ -1,0 +1,38 @@
+"""The final table and figures in Weights & Biases, where logger=wandb asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fdlab.metrics.registry import METRICS
+from fdlab.records import table
+
+
+def rows_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Header and one line a method: label, steps, and each metric's value (None where absent)."""
+    names = table.columns(records, list(METRICS))
+    lines = []
+    for record in records:
+        values = [record["metrics"][name]["value"] if name in record["metrics"] else None for name in names]
+        lines.append([table.label(record), table.steps(record), *values])
+    return ["method", "training steps", *names], lines
+
+
+def log(
+    cfg: Any, run_dir: Path, records: Sequence[Mapping[str, Any]], figures: Sequence[tuple[str, Path]]
+) -> None:
+    """Log the table, the main method's metrics and the figures to the run that training logged to."""
+    from fdlab.training.loggers import make_loggers
+
+    for logger in make_loggers(cfg.logger, run_dir / "wandb", str(cfg.experiment), str(cfg.name), {}):
+        import wandb
+
+        header, lines = rows_of(records)
+        main = {f"evaluation/{name}": entry["value"] for name, entry in records[-1]["metrics"].items()}
+        images = {
+            f"evaluation/{path.stem}": wandb.Image(str(path), caption=caption) for caption, path in figures
+        }
+        logger.experiment.log({"evaluation/table": wandb.Table(header, lines), **main, **images})
+        logger.experiment.finish()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdlab.metrics import diversity, identity
+from fdlab.records import breakdown, record
+from fdlab.records import per_sample as samples
+from fdlab.records.per_sample import Samples
+
+
+@pytest.fixture
+def found(squares: Path) -> Samples:
+    path = squares / "evaluation/record.json"
+    return samples.load(path, record.read(path))
+
+
+def test_means_by_category_and_subject_are_those_of_the_rows(squares: Path, found: Samples) -> None:
+    held = json.loads((squares / "evaluation/breakdown.json").read_text())
+    for key, column in (("by_category", "category"), ("by_subject", "subject")):
+        by_hand = defaultdict(list)
+        for row in record.read_rows(squares / "evaluation"):
+            by_hand[row[column]].append(row["clip_score"])
+        assert list(held[key]) == list(by_hand)
+        for group, values in by_hand.items():
+            entry = held[key][group]["clip_score"]
+            assert entry["value"] == pytest.approx(np.mean(values)) and entry["n"] == len(values)
+            assert entry["ci_low"] < entry["value"] < entry["ci_high"]
+    assert held["resampled"] == {"by_category": "subjects", "by_subject": "prompts"}
+    whole = record.read(squares / "evaluation/record.json")
+    assert held["benchmark_sha256"] == whole["benchmark"]["sha256"]
+    # Categories are of one size here, so their mean is the record's value.
+    parts = [entries["identity_similarity"]["value"] for entries in held["by_category"].values()]
+    assert np.mean(parts) == pytest.approx(whole["metrics"]["identity_similarity"]["value"], abs=2e-6)
+
+
+def test_auc_of_a_category_is_that_of_its_pictures(found: Samples) -> None:
+    assert found.matches is not None
+    here = found.column("category") == "c1"
+    parts = [part[here] for part in found.matches.flat()]
+    entry = breakdown.by_category(found)["c1"]["identity_auc"]
+    assert entry.value == pytest.approx(identity.auc(*parts)) and entry.num == here.sum()
+    assert entry.low is not None and entry.high is not None and entry.low <= entry.value <= entry.high
+    assert not any("identity_auc" in entries for entries in breakdown.by_subject(found).values())
+
+
+def test_what_only_rows_have_is_broken_down_too(squares: Path) -> None:
+    rows = record.read_rows(squares / "evaluation")
+    rng = np.random.default_rng(0)
+    values = diversity.diversity(
+        rng.normal(size=(len(rows), 4)), np.array([f"{r['subject']} {r['prompt']}" for r in rows])
+    )
+    for row, value in zip(rows, values, strict=True):
+        row["diversity"] = float(value)
+    made = samples.arrays(rows, record.read(squares / "evaluation/record.json")["metrics"])
+    parts = breakdown.by_category(made)
+    assert np.mean([p["diversity"].value for p in parts.values()]) == pytest.approx(values.mean())
