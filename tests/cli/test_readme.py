@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+PLACES = ("README.md", "conf/README.md", "experiments/README.md", "fdlab/README.md")
+TEXTS = {place: (ROOT / place).read_text() for place in PLACES}
+README = TEXTS["README.md"]
 
 
 def command(name: str) -> str:
@@ -24,7 +26,7 @@ def command(name: str) -> str:
 
 def lines() -> list[str]:
     """Every `python -m fdlab ...` and `fdlab ...` in a code block."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    blocks = [block for text in TEXTS.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
     parts = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("&&")]
     return [part for part in parts if re.match(r"(\S*python3? -m )?fdlab ", part)]
 
@@ -57,9 +59,14 @@ def test_every_command_names_a_verb_and_options_that_exist(line: str) -> None:
             compose(overrides)
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    named = re.findall(r"\[[^\]]*\]\((?!http)([^)#]+)", README)
-    assert [name for name in named if not (ROOT / name).exists()] == []
+@pytest.mark.parametrize("place", PLACES)
+def test_files_that_a_readme_names_exist(place: str) -> None:
+    named = re.findall(r"\[[^\]]*\]\((?!http)([^)#]+)", TEXTS[place])
+    assert [name for name in named if not ((ROOT / place).parent / name).exists()] == []
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.split()) < 1000
 
 
 @pytest.mark.command
