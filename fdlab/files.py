@@ -1,4 +1,8 @@
-"""Files written whole: under a temporary name, then renamed; a kill leaves the old file or the new."""
+"""Files and folders written whole: under a temporary name, flushed to the disk, then renamed.
+
+A kill or a power cut leaves the old one or the new. What a writer that died left behind, the next writer to
+the same folder removes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,17 +22,35 @@ from typing import Any
 from fdlab.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_HOST = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:32]
+_TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9-]*)-(\d+)\.(tmp|old)")
+"""Name, host and process of what is being written, and of a folder that makes room for the new one."""
+_ABANDONED = 2 * 24 * 3600.0
+"""Seconds after which another host's temporary file counts as left behind: its processes cannot be asked."""
+_open: set[str] = set()
+"""What this process is writing."""
+_cleared: set[str] = set()
 
 
 @contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it."""
+def whole(path: Path | str, flush: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    `flush=False` is for one of thousands of files, whose folder counts for nothing before `flush_all` and a
+    mark that it is complete.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path, "tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear(path.parent)
+        _open.add(str(temporary.resolve()))
         yield temporary
+        if flush:
+            _flush(temporary)
         temporary.replace(path)
+        if flush:
+            _flush(path.parent)
     except Exception as error:
         if _no_space(error):
             message = f"no space left to write '{path}'; free some, or choose another folder."
@@ -34,6 +60,96 @@ def whole(path: Path | str) -> Iterator[Path]:
         # A folder that cannot be written to may not even be asked.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _open.discard(str(temporary.resolve()))
+
+
+@contextmanager
+def whole_folder(folder: Path | str) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; it takes its place when the block ends well, and goes
+    otherwise."""
+    folder = Path(folder)
+    temporary, old = _beside(folder, "tmp"), _beside(folder, "old")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clear(folder.parent)
+    ours = {str(temporary.resolve()), str(old.resolve())}
+    _open.update(ours)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for inside in [*temporary.rglob("*"), temporary]:
+            if not inside.is_symlink():
+                _flush(inside)
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists():
+            # If the second rename failed, the old folder is the only one left: put it back.
+            shutil.rmtree(old, ignore_errors=True) if folder.exists() else old.replace(folder)
+        _open.difference_update(ours)
+
+
+def clear(folder: Path) -> None:
+    """Remove what dead writers left in a folder, once a process; a folder that was only moved out of the way
+    comes back where nothing took its place."""
+    if (place := str(folder.resolve())) in _cleared:
+        return
+    _cleared.add(place)
+    for path in Path(place).glob(".*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None or str(path) in _open or not _is_abandoned(path, found[2], int(found[3])):
+            continue
+        target = path.with_name(found[1])
+        # Another process may clear here too, or the file may be another user's.
+        with suppress(OSError):
+            if found[4] == "old" and not target.exists():
+                path.replace(target)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def flush_all() -> None:
+    """Bring all that was written to the disk, before the mark that a folder of many files is complete."""
+    os.sync()
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.{end}")
+
+
+def _is_abandoned(path: Path, host: str, pid: int) -> bool:
+    if host != _HOST:
+        with suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime > _ABANDONED
+        return False
+    if pid == os.getpid():
+        # An earlier process had the same number: what is ours is in `_open`.
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _flush(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems do not flush folders.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _no_space(error: BaseException | None) -> bool:
@@ -47,20 +163,20 @@ def _no_space(error: BaseException | None) -> bool:
     return False
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    with whole(path) as temporary:
+def write_bytes(path: Path | str, data: bytes, flush: bool = True) -> None:
+    """Write `data` to `path`, whole or not at all; `flush` as of `whole`."""
+    with whole(path, flush) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
-    write_bytes(path, text.encode())
+def write_text(path: Path | str, text: str, flush: bool = True) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all; `flush` as of `whole`."""
+    write_bytes(path, text.encode(), flush)
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON to `path`, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path | str, value: Any, flush: bool = True) -> None:
+    """Write `value` as indented JSON to `path`, whole or not at all; `flush` as of `whole`."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", flush)
 
 
 def sha256(path: Path | str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from fdlab import assets, files
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, save_backbone
-from fdlab.models.parts import load_part, save_part, whole_folder
+from fdlab.models.parts import load_part, save_part
 
 NANO = assets.ROOT / "nano"
 SHARED = ("vae", "text_encoder", "image_encoder")
@@ -77,10 +77,10 @@ def main() -> None:
         folder = Path(value)
         if name in SHARED:
             part = load_part(name, folder)
-            with whole_folder(NANO / name) as temporary:
+            with files.whole_folder(NANO / name) as temporary:
                 save_part(temporary, name, part, half=True)
         elif name == "judge":
-            with whole_folder(NANO / name) as temporary:
+            with files.whole_folder(NANO / name) as temporary:
                 shutil.copytree(folder, temporary, dirs_exist_ok=True)
         elif name in MODELS:
             ship_model(name, folder)

@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fdlab.data.sample import PersonSample, Subject
 from fdlab.errors import UserError, unknown
-from fdlab.files import write_bytes, write_json, write_text
+from fdlab.files import flush_all, write_bytes, write_json, write_text
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("all", "train", "test")
@@ -182,12 +182,12 @@ def write_sample(root: Path, sample: PersonSample, suffix: str = ".png") -> None
     else:
         Image.fromarray(sample.image_HW3).save(image, "JPEG", quality=95)
     np.save(labels, sample.segments_HW)
-    write_bytes(base.with_name(sample.id + suffix), image.getvalue())
-    write_bytes(base.with_name(sample.id + ".npy"), labels.getvalue())
+    write_bytes(base.with_name(sample.id + suffix), image.getvalue(), flush=False)
+    write_bytes(base.with_name(sample.id + ".npy"), labels.getvalue(), flush=False)
     value: dict[str, Any] = {"caption": sample.caption, "segments": [_segment(s) for s in sample.subjects]}
     if sample.truth:
         value["truth"] = sample.truth
-    write_json(base.with_name(sample.id + ".json"), value)
+    write_json(base.with_name(sample.id + ".json"), value, flush=False)
 
 
 def _segment(subject: Subject) -> dict[str, Any]:
@@ -195,7 +195,8 @@ def _segment(subject: Subject) -> dict[str, Any]:
 
 
 def write_ids(root: Path, ids: Sequence[str], test: Iterable[str] = ()) -> None:
-    """Write the lists of ids: all, train and test."""
+    """Write the lists of ids, all, train and test, after the samples that they name."""
+    flush_all()
     held = set(test)
     lists = {"": ids, "_train": [i for i in ids if i not in held], "_test": [i for i in ids if i in held]}
     for name, members in lists.items():

@@ -19,7 +19,7 @@ def write_png(path: Path, image_HW3: np.ndarray, text: Mapping[str, str] | None 
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_itxt(key, value)
-    with whole(path) as temporary:
+    with whole(path, flush=False) as temporary:
         Image.fromarray(image_HW3).save(temporary, format="PNG", pnginfo=info)
 
 

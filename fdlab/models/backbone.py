@@ -12,9 +12,9 @@ from torch import nn
 
 from fdlab.assets import resolve
 from fdlab.errors import UserError, unknown
-from fdlab.files import write_json
+from fdlab.files import whole_folder, write_json
 from fdlab.models.latents import spatial_factor
-from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, read_json, save_part, whole_folder
+from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, read_json, save_part
 from fdlab.models.weights import PICKLED, refuse_pickle
 
 if TYPE_CHECKING:

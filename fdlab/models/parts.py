@@ -6,10 +6,7 @@ The layout is diffusers': a folder a part, with config.json and safetensors.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -160,24 +157,3 @@ def index_entry(part: str, value: Any) -> list[str]:
     if part == "tokenizer":
         return ["transformers", "CLIPTokenizer"]
     return [CLASSES[type(value).__name__][1], type(value).__name__]
-
-
-@contextmanager
-def whole_folder(folder: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; it takes its place when the block ends well, and goes
-    otherwise."""
-    folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if old.exists():
-            # If the second rename failed, the old folder is the only one left: put it back.
-            shutil.rmtree(old, ignore_errors=True) if folder.exists() else old.replace(folder)

@@ -161,7 +161,7 @@ def _write(job: _Job) -> int:
         path = root / "real" / f"{members}-p{p:02d}-0.png"
         if not path.exists():
             made = picture.render(group_spec(name, group, p), SIZE)
-            files.write_bytes(path, png_bytes(made.image_HW3))
+            files.write_bytes(path, png_bytes(made.image_HW3), flush=False)
     return num_prompts
 
 
@@ -169,11 +169,11 @@ def _write_references(root: Path, subject: int) -> int:
     name = f"{_id(subject)}.png"
     if not (root / "references" / name).exists():
         held = picture.render(spec(subject, "heldout"), SIZE)
-        files.write_bytes(root / "heldout" / name, png_bytes(held.image_HW3))
+        files.write_bytes(root / "heldout" / name, png_bytes(held.image_HW3), flush=False)
         made = picture.render(spec(subject, "reference"), SIZE)
         mask = (made.segments_HW > 0).astype(np.uint8) * 255
-        files.write_bytes(root / "masks" / name, png_bytes(mask))
-        files.write_bytes(root / "references" / name, png_bytes(made.image_HW3))
+        files.write_bytes(root / "masks" / name, png_bytes(mask), flush=False)
+        files.write_bytes(root / "references" / name, png_bytes(made.image_HW3), flush=False)
     return 1
 
 
@@ -200,4 +200,5 @@ def render(root: Path | str, name: str, workers: int = 0) -> None:
     else:
         for _ in track(_counted(map(_write, jobs)), f"rendering {name}", total):
             pass
+    files.flush_all()
     files.write_json(root / "benchmark.json", wanted)

@@ -72,12 +72,12 @@ def write_one(root: Path, mix: str, num: int, seed: int, index: int, size: int) 
         for k, (end, box) in people
         if box is not None
     ]
-    files.write_bytes(base.with_suffix(".png"), png_bytes(made.image_HW3))
+    files.write_bytes(base.with_suffix(".png"), png_bytes(made.image_HW3), flush=False)
     stream = io.BytesIO()
     np.save(stream, made.segments_HW)
-    files.write_bytes(base.with_suffix(".npy"), stream.getvalue())
+    files.write_bytes(base.with_suffix(".npy"), stream.getvalue(), flush=False)
     record = {"caption": text, "segments": segments, "truth": picture.truth(spec)}
-    files.write_text(base.with_suffix(".json"), json.dumps(record))
+    files.write_text(base.with_suffix(".json"), json.dumps(record), flush=False)
 
 
 def ignore_interrupts() -> None:
@@ -131,6 +131,7 @@ def render(
     else:
         _drain(map(_write_chunk, jobs), num, progress)
     _write_splits(root, num, mix, seed)
+    files.flush_all()
     files.write_json(made, wanted)
     plan.unlink()
 

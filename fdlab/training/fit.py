@@ -21,9 +21,8 @@ from fdlab.data.layout import read_ids
 from fdlab.data.people_source import ensure_people
 from fdlab.data.prepare import prepare
 from fdlab.errors import UserError
-from fdlab.files import write_json
+from fdlab.files import whole_folder, write_json
 from fdlab.models.backbone import Backbone
-from fdlab.models.parts import whole_folder
 from fdlab.training import checkpoints, samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids

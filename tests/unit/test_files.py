@@ -1,0 +1,106 @@
+"""Files are written whole, and what dead writers left goes, but nothing of the living."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fdlab import files
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_cleared", set())
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The number of a process that has ended."""
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                              capture_output=True, text=True, check=True).stdout)  # fmt: skip
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "old")
+    with pytest.raises(KeyError), files.whole(tmp_path / "a") as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    with pytest.raises(KeyError), files.whole_folder(tmp_path / "f") as temporary:
+        (temporary / "inside").write_text("half")
+        raise KeyError
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_a_folder_takes_the_old_ones_place_whole(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        with files.whole_folder(tmp_path / "f") as temporary:
+            (temporary / text).write_text(text)
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["two"] and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("write", [
+    lambda folder: files.write_text(folder / "new", "x"),
+    lambda folder: files.whole_folder(folder / "new").__enter__(),
+])  # fmt: skip
+def test_the_next_writer_removes_what_dead_ones_left(
+    tmp_path: Path, dead: int, write: Callable[[Path], None]
+) -> None:
+    (tmp_path / f".a.txt.{files._HOST}-{dead}.tmp").write_text("half")
+    (tmp_path / f".model.{files._HOST}-{dead}.tmp" / "unet").mkdir(parents=True)
+    (tmp_path / f".moved.{files._HOST}-{dead}.old").mkdir()
+    (tmp_path / f".replaced.{files._HOST}-{dead}.old").mkdir()
+    (tmp_path / "replaced").mkdir()
+    old = tmp_path / ".b.elsewhere-1.tmp"
+    old.write_text("half")
+    os.utime(old, (time.time() - 1e6,) * 2)
+    write(tmp_path)
+    left = sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(f"-{os.getpid()}.tmp"))
+    assert [name for name in left if name != "new"] == ["moved", "replaced"]
+
+
+def test_what_the_living_write_and_what_is_nobodys_stays(tmp_path: Path) -> None:
+    kept = [
+        f".a.{files._HOST}-{os.getppid()}.tmp",
+        f".b.elsewhere-{2**22 - 1}.tmp",
+        ".lock",
+        ".x.tmp",
+        "y.tmp",
+    ]
+    for name in kept:
+        (tmp_path / name).write_text("half")
+    with files.whole(tmp_path / "mine") as temporary:
+        temporary.write_text("half")
+        files._cleared.clear()
+        files.write_text(tmp_path / "other", "x")
+        assert temporary.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "mine", "other"])
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def named(handle: int) -> None:
+        seen.append(f"flush {Path(f'/proc/self/fd/{handle}').readlink().name.split('.')[1:2]}")
+        fsync(handle)
+
+    def renamed(self: Path, target: Path) -> Path:
+        seen.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", named)
+    monkeypatch.setattr(Path, "replace", renamed)
+    files.write_text(tmp_path / "a", "x")
+    assert seen == ["flush ['a']", "rename", "flush []"]
+    seen.clear()
+    with files.whole_folder(tmp_path / "m") as temporary:
+        (temporary / "weights").write_text("x")
+    assert seen == ["flush []", "flush ['m']", "rename", "flush []"]
