@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     from fdlab.config.compose import compose
 
-    cfg = compose([_quoted(line) for line in arguments.overrides], config_name="sample")
+    cfg = compose(arguments.overrides, config_name="sample")
     if arguments.cfg:
         print_config(cfg)
         return 0
@@ -46,13 +45,3 @@ def _print_paths(drawn: Drawn) -> None:
             lines = [f"{Path(lines[0]).parent} ({len(some)} files)"]
         for number, line in enumerate(lines):
             print(f"{what if number == 0 else '':<10}{line}")
-
-
-def _quoted(line: str) -> str:
-    """A prompt is plain text: quote it, so that Hydra's grammar finds nothing in it to read."""
-    key, equals, text = line.partition("=")
-    if key != "prompt" or not equals or text[:1] in ("'", '"'):
-        return line
-    # In that grammar backslashes count only where a quote, or the end, follows.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return f"prompt='{escaped}'"

@@ -6,95 +6,142 @@ and keys against what exists, and an error says what was given, what is allowed 
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdlab.config import naming, schema
+from fdlab.config.instantiate import check_targets
 from fdlab.config.locate import conf_dir, groups, options
+from fdlab.config.overrides import Line, split, unquoted
 from fdlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
-
-
-@dataclass(frozen=True)
-class Split:
-    """Overrides, told apart."""
-
-    choices: list[str]
-    """`group=option`, as Hydra wants them."""
-    values: list[Override]
-    """`key=value`."""
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictConfig:
     """Compose, check and resolve the configuration that `overrides` ask for.
 
     `config_name` is the primary file in `conf/`. The result refuses unknown keys, its paths are absolute or
-    relative to the working directory, and its `name` is settled. Raises: UserError.
+    relative to the working directory, and its `name` is settled. Of two values for a key the last counts.
+    Raises: UserError.
     """
     from omegaconf import OmegaConf
 
-    split = _split(overrides)
-    reference = _resolve(_hydra(config_name, tuple(split.choices)))
-    for override in split.values:
-        _check_key(override, reference)
-    full = _resolve(_hydra(config_name, (*split.choices, *(str(o.input_line) for o in split.values))))
-    plain = schema.check(full, reference)
+    lines = read(overrides)
+    chosen = {line.key: _option(line) for line in lines if line.key in groups()}
+    # An experiment is added to the defaults, every other group has a default: so the plus is ours to set.
+    choices = [f"{'+' if key == 'exp' else ''}{key}={option}" for key, option in chosen.items()]
+    reference = _resolve(_hydra(config_name, tuple(choices)))
+    texts: dict[str, Any] = {}
+    others: dict[str, str] = {}
+    for line in lines:
+        if line.key in chosen:
+            continue
+        if not schema.contains(reference, line.key):
+            raise schema.unknown_key(line.key, reference, groups())
+        if schema.holds_text(line.key, reference):
+            texts[line.key] = _text(line, reference)
+        else:
+            others[line.key] = _value(line, reference)
+    composed = _hydra(config_name, (*choices, *others.values()))
+    plain = schema.check(_resolve(_with_texts(composed, texts)), reference)
+    check_targets(plain)
     plain["paths"] = {key: str(Path(path).expanduser()) for key, path in plain["paths"].items()}
     if plain["name"] == "auto":
-        plain["name"] = naming.run_name(plain, reference, split.choices)
+        plain["name"] = naming.run_name(plain, reference, choices)
     naming.check(plain["name"])
-    cfg = OmegaConf.create(plain)
+    cfg = OmegaConf.create(_escaped(plain))
     OmegaConf.set_struct(cfg, True)
     return cfg
 
 
-def parse(overrides: Sequence[str]) -> list[Override]:
-    """Read overrides with Hydra's grammar. Raises: UserError for one it does not admit."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+def read(overrides: Sequence[str]) -> list[Line]:
+    """Take overrides apart. Raises: UserError."""
+    hints = [
+        f"{'+' if group == 'exp' else ''}{group}={name}" for group in groups() for name in options(group)
+    ]
+    return [Line.read(given, hints) for given in overrides]
 
-    parsed = []
-    for line in overrides:
+
+def variants(overrides: Sequence[str]) -> list[tuple[Line, list[str]]]:
+    """Every line of a grid's command with the values it names, one or several. Raises: UserError."""
+    lines = read(overrides)
+    first = {line.key: unquoted(split(line.value)[0]) for line in lines if line.key in groups()}
+    choices = [f"{key}={option}" for key, option in first.items() if option in options(key)]
+    reference = _resolve(_hydra("config", tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
+    return [(line, line.values(schema.holds_text(line.key, reference))) for line in lines]
+
+
+def _option(line: Line) -> str:
+    """The option of a group that a line chooses. Raises: UserError."""
+    option = unquoted(line.value)
+    if option in options(line.key):
+        return option
+    if len(split(line.value)) > 1:
+        raise _several(line)
+    if option[:1] in ("{", "[", "") or option == "null":
+        allowed = ", ".join(options(line.key))
+        raise UserError(f"'{line.given}': choose one of {allowed}, or set a key below '{line.key}.'.")
+    raise unknown("experiment" if line.key == "exp" else line.key, option, options(line.key))
+
+
+def _text(line: Line, reference: dict[str, Any]) -> Any:
+    """The value of a key that holds text, or a list of texts, as OmegaConf takes it."""
+    if schema.takes_null(line.key, reference) and line.value.lower() == "null":
+        return None
+    if schema.holds_list(line.key, reference):
+        return [_literal(text) for text in line.texts()]
+    return _literal(line.text) if schema.is_literal(line.key) else line.text
+
+
+def _value(line: Line, reference: dict[str, Any]) -> str:
+    """A line as Hydra takes it. Raises: UserError."""
+    keys = schema.keys_below(line.key, reference)
+    if keys and not line.value.startswith("{"):
+        raise UserError(f"{line.given}: this is a group of keys ({', '.join(keys)}); set one of them.")
+    override = line.parsed()
+    if override.is_sweep_override():
+        raise _several(line)
+    for key, _ in schema.leaves({line.key: override.value()}):
+        if not schema.contains(reference, key):
+            raise schema.unknown_key(key, reference, groups())
+    return f"{line.key}={line.value}"
+
+
+def _with_texts(composed: DictConfig, texts: dict[str, Any]) -> DictConfig:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    composed = copy.deepcopy(composed)
+    for key, text in texts.items():
         try:
-            parsed += OverridesParser.create().parse_overrides([line])
-        except HydraException as error:
-            raise UserError(f"cannot read '{line}'; write KEY=VALUE, as in seed=1 or +exp=sdm.") from error
-    return parsed
+            OmegaConf.update(composed, key, text)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}={text}: {_one_line(error)}") from error
+    return composed
 
 
-def _split(overrides: Sequence[str]) -> Split:
-    known = groups()
-    split = Split([], [])
-    for override in parse(overrides):
-        key = override.key_or_group
-        if override.is_sweep_override():
-            raise UserError(f"'{override.input_line}' gives several values; add -m for one process each.")
-        if override.is_delete():
-            raise UserError(f"'{override.input_line}': keys cannot be removed; set a value instead.")
-        if key not in known or (override.value() is not None and not isinstance(override.value(), str)):
-            split.values.append(override)
-            continue
-        option = str(override.value())
-        if option not in options(key):
-            raise unknown("experiment" if key == "exp" else key, option, options(key))
-        # An experiment is added to the defaults, every other group has a default: so the plus is ours to set.
-        split.choices.append(f"{'+' if key == 'exp' else ''}{key}={option}")
-    return split
+def _several(line: Line) -> UserError:
+    return UserError(f"'{line.given}' gives several values; add -m for one process each.")
 
 
-def _check_key(override: Override, reference: dict[str, Any]) -> None:
-    key = override.key_or_group
-    if key in groups():
-        allowed = ", ".join(options(key))
-        raise UserError(f"'{override.input_line}': choose one of {allowed}, or set a key below '{key}.'.")
-    if override.package is not None or not schema.contains(reference, key):
-        raise schema.unknown_key(key, reference, groups())
+def _literal(text: str) -> str:
+    """A text in which OmegaConf finds nothing to put in."""
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+
+
+def _escaped(node: Any) -> Any:
+    """Resolved values as they are given to OmegaConf again: what still looks like `${...}` is text."""
+    if isinstance(node, dict):
+        return {key: _escaped(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_escaped(value) for value in node]
+    return _literal(node) if isinstance(node, str) else node
 
 
 @lru_cache(maxsize=128)

@@ -1,50 +1,71 @@
-"""The one place that turns configuration into objects. A `_target_` outside the allow-list is refused."""
+"""The one place that turns configuration into objects. What `_target_` names must be a class of fdlab's."""
 
 from __future__ import annotations
 
+import importlib
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fdlab.errors import UserError
 
-ALLOWED = ("fdlab.", "torch.optim.")
+KEY, ROOM = "_target_", "fdlab."
+_PATH = re.compile(r"fdlab(\.[A-Za-z]\w*){2,}")
 
 
-def instantiate(node: Any, **extra: Any) -> Any:
-    """Build the object that `node._target_` names from the node's other keys and from `extra`.
+def check_targets(node: Any, key: str = "") -> None:
+    """Refuse every `_target_` below `node` that is none of fdlab's, before anything of it is imported.
 
-    Nested mappings and lists arrive as plain Python ones, `extra` as it is: Hydra, which copies what passes
-    through it, never sees it. Raises: UserError for a target that is missing or not allowed.
+    Raises: UserError naming the key.
+    """
+    for path, target in _targets(node, key):
+        if not isinstance(target, str) or not _PATH.fullmatch(target):
+            raise UserError(
+                f"{path}={target}: only {ROOM}* may be built, as in fdlab.training.text_driven.TDM."
+            )
+
+
+def class_of(target: str) -> type:
+    """The class that `target`, as in `fdlab.training.text_driven.TDM`, names. Raises: UserError.
+
+    It must be defined where it is said to be: what a module of fdlab's has imported is not fdlab's.
+    """
+    check_targets({KEY: target})
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith(ROOM.rstrip(".")):
+            raise
+        found = None
+    if not isinstance(found, type) or found.__module__ != module:
+        raise UserError(f"{KEY}={target}: fdlab has no such class.")
+    return found
+
+
+def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
+    """Build the object that `node` describes: its class in `_target_`, with the other keys and `extra`.
+
+    Raises: UserError for a class that is missing or not fdlab's.
     """
     from omegaconf import OmegaConf
 
-    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
-    if not isinstance(plain, dict) or "_target_" not in plain:
-        raise UserError("this part of the configuration names no _target_ and cannot be built.")
-    for target in _targets(plain):
-        if not target.startswith(ALLOWED):
-            raise UserError(f"_target_={target}: only {', '.join(f'{p}*' for p in ALLOWED)} may be built.")
-    if not extra:
-        return _hydra(plain)
-    return _hydra({**plain, "_partial_": True})(**extra)
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    given = {str(key): value for key, value in plain.items() if key != KEY}
+    check_targets(given)
+    if KEY not in plain:
+        raise UserError(f"this part of the configuration names no {KEY} and cannot be built.")
+    return class_of(plain[KEY])(**given, **extra)
 
 
-def _hydra(plain: dict[str, Any]) -> Any:
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate as hydra_instantiate
-
-    try:
-        return hydra_instantiate(plain, _convert_="all")
-    except InstantiationException as error:
-        # A bad value reported by the object itself is what the user needs to read, not where Hydra stood.
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error
-        raise
-
-
-def _targets(node: Any) -> list[str]:
-    if isinstance(node, dict):
-        own = [str(node["_target_"])] if "_target_" in node else []
-        return own + [target for value in node.values() for target in _targets(value)]
-    if isinstance(node, list):
-        return [target for value in node for target in _targets(value)]
-    return []
+def _targets(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            below = f"{path}.{key}" if path else str(key)
+            if key == KEY:
+                yield below, value
+            else:
+                yield from _targets(value, below)
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{path}[{index}]")

@@ -32,10 +32,14 @@ PACKAGES = (
 
 def save(cfg: Any, run_dir: Path, overrides: Sequence[str]) -> None:
     """Write config.yaml, overrides.yaml and environment.json into a run directory."""
+    import yaml
     from omegaconf import OmegaConf
 
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(
+        run_dir / "overrides.yaml",
+        yaml.safe_dump(list(overrides), default_flow_style=False, allow_unicode=True),
+    )
     write_json(run_dir / "environment.json", environment())
 
 

@@ -27,6 +27,10 @@ class Rule:
     nullable: bool = False
     kind: type | None = None
     """The type, where the default (null, or a number written as text) does not show it."""
+    items: type | None = None
+    """The type of a list's items."""
+    literal: bool = False
+    """A text in which nothing means anything else, neither `${...}` nor null."""
 
     def check(self, key: str, value: Any) -> Any:
         """Return `value` if it is allowed. Raises: UserError."""
@@ -115,7 +119,8 @@ RULES: dict[str, Rule] = {
     "label": Rule(nullable=True, kind=str),
     "shard": Rule(nullable=True, kind=str),
     "num_images": COUNT,
-    "prompt": Rule(nullable=True, kind=str),
+    "prompt": Rule(nullable=True, kind=str, literal=True),
+    "subjects": Rule(items=str),
     "prompts": Rule(nullable=True, kind=str),
     "faces": Rule(low=0, nullable=True, kind=list),
     "trace_steps": Rule(low=0, nullable=True, kind=list),

@@ -48,6 +48,34 @@ def contains(node: Any, key: str) -> bool:
     return True
 
 
+def holds_text(key: str, reference: dict[str, Any]) -> bool:
+    """Whether a dotted key holds text, or a list of texts: such a value is taken as it is typed."""
+    rule = rule_for(key) or Rule()
+    return rule.items is str or (contains(reference, key) and _kind(rule, _leaf(key, reference)) is str)
+
+
+def holds_list(key: str, reference: dict[str, Any]) -> bool:
+    """Whether a dotted key holds a list."""
+    return _kind(rule_for(key) or Rule(), _leaf(key, reference)) is list
+
+
+def takes_null(key: str, reference: dict[str, Any]) -> bool:
+    """Whether `null` means that a dotted key has no value."""
+    rule = rule_for(key) or Rule()
+    return not rule.literal and (rule.nullable or _leaf(key, reference) is None)
+
+
+def keys_below(key: str, reference: dict[str, Any]) -> list[str]:
+    """The keys of a group of keys; none of a leaf."""
+    node = _leaf(key, reference)
+    return sorted(map(str, node)) if isinstance(node, dict) else []
+
+
+def is_literal(key: str) -> bool:
+    """Whether nothing in a text means anything else, `${...}` neither."""
+    return (rule_for(key) or Rule()).literal
+
+
 def unknown_key(key: str, reference: dict[str, Any], groups: Iterable[str] = ()) -> UserError:
     """Make the error for a key that does not exist: its siblings, and the nearest of all keys."""
     known = [path for path, _ in leaves(reference)]
@@ -96,9 +124,25 @@ def _check_leaf(path: str, given: Any, default: Any) -> Any:
             # Typed without quotes, the choice named null is Hydra's null.
             return "null"
         raise UserError(f"{path}=null: a value is needed; the default is {default}.")
-    kind = rule.kind or (str if default == MISSING else type(default))
-    value = given if default is None and rule.kind is None else _cast(path, given, kind)
+    kind = _kind(rule, default)
+    value = given if kind is None else _cast(path, given, kind)
+    if rule.items is not None and isinstance(value, list):
+        value = [_cast(f"{path}[{index}]", item, rule.items) for index, item in enumerate(value)]
     return rule.check(path, value)
+
+
+def _kind(rule: Rule, default: Any) -> type | None:
+    """What a leaf has to be; None: anything."""
+    if rule.kind is not None:
+        return rule.kind
+    return None if default is None else str if default == MISSING else type(default)
+
+
+def _leaf(key: str, reference: dict[str, Any]) -> Any:
+    node: Any = reference
+    for part in key.split("."):
+        node = node[part]
+    return node
 
 
 def _cast(path: str, given: Any, kind: type) -> Any:

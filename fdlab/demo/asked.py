@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fdlab.config.overrides import QUOTES, quoted
 from fdlab.data.captions import MARKER, parse
 from fdlab.demo import choices
 from fdlab.diffusion import guiders
@@ -113,18 +113,6 @@ class Asked:
 def _literal(value: Any) -> str:
     """Python for a value, strings in double quotes."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-QUOTES = ("'", '"')
-_PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.-]*")
-
-
-def quoted(text: str) -> str:
-    """A value in Hydra's grammar: as it is where nothing in it can be misread, else in double quotes."""
-    if _PLAIN.fullmatch(text) and text.lower() not in ("true", "false", "null", "nan", "inf"):
-        return text
-    # In that grammar backslashes count only where a quote, or the end, follows.
-    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text) + '"'
 
 
 def ask(

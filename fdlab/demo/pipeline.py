@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from fdlab.config.compose import compose
-from fdlab.demo.asked import quoted
+from fdlab.config.overrides import quoted
 from fdlab.evaluation.rows import load
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.sampling.plan import find_weights
@@ -34,8 +34,8 @@ def load_pipeline(
 ) -> FaceDiffuserPipeline:
     """The models that `fdlab sample` would draw with; on a GPU where there is one. Raises: UserError."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    words = {"tdm": tdm, "sdm": sdm, "backbone": backbone}
-    cfg = compose(["prompt=x", *(f"{k}={quoted(v)}" for k, v in words.items())], config_name="sample")
+    words = [f"tdm={quoted(tdm)}", f"sdm={quoted(sdm)}", f"backbone={backbone}"]
+    cfg = compose(["prompt=x", *words], config_name="sample")
     found = find_weights(cfg, ("tdm", "sdm"))
     models = {kind: load(cfg, model, kind, device) for kind, model in found.items()}
     pipeline = FaceDiffuserPipeline.from_backbones(**models)

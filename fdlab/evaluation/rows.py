@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdlab.assets import resolve
 from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.config.instantiate import class_of
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SHARED
 from fdlab.errors import UserError
@@ -207,7 +208,7 @@ def main_label(sampler: Mapping[str, Any], models: Mapping[str, Weights]) -> str
 
 def trained_kind(cfg: Any) -> str:
     """Which model an experiment trains: "sdm" or "tdm"."""
-    return "sdm" if str(cfg.model.get("_target_", "")).lower().endswith("sdm") else "tdm"
+    return str(class_of(str(cfg.model._target_)).KIND)  # type: ignore[attr-defined]
 
 
 def plain(node: Any) -> dict[str, Any]:

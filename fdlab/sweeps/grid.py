@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdlab.config.compose import compose, parse
+from fdlab.config.compose import compose, variants
 from fdlab.config.naming import run_dir
 from fdlab.errors import UserError
 
@@ -61,23 +61,14 @@ def expand(overrides: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
 
     Returns (overrides of one trial, its varied keys and values). Raises: UserError.
     """
-    from hydra.core.override_parser.types import ValueType
-
     axes: list[list[tuple[str, dict[str, str]]]] = []
-    for override in parse(overrides):
-        line = str(override.input_line)
-        if not override.is_sweep_override():
-            axes.append([(line, {})])
-            continue
-        if override.value_type == ValueType.INTERVAL_SWEEP:
-            raise UserError(
-                f"'{line}': an interval has no grid; give values, as in {override.key_or_group}=1,2."
-            )
-        if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-            raise UserError(f"'{line}': patterns are not expanded; name the options, separated by commas.")
-        key = override.get_key_element()
-        texts = [str(text) for text in override.sweep_string_iterator()]
-        axes.append([(f"{key}={text}", {key.lstrip("+"): text}) for text in texts])
+    for line, values in variants(overrides):
+        if values == [line.value]:
+            axes.append([(line.given, {})])
+        else:
+            start = line.given.partition("=")[0]
+            varies = len(values) > 1
+            axes.append([(f"{start}={value}", {line.key: value} if varies else {}) for value in values])
     combinations = list(itertools.islice(itertools.product(*axes), MAX_TRIALS + 1))
     if len(combinations) > MAX_TRIALS:
         raise UserError(f"this grid has more than {MAX_TRIALS} combinations.")
@@ -93,10 +84,15 @@ def plan(overrides: Sequence[str]) -> list[Trial]:
     for lines, varied in expand(overrides):
         cfg = compose(lines)
         trials.append(Trial(lines, varied, run_dir(cfg), cfg.evaluate))
-    folders = [trial.folder for trial in trials]
+    folders: dict[Path, Trial] = {}
     for trial in trials:
-        if folders.count(trial.folder) > 1:
-            raise UserError(f"several combinations would write to '{trial.folder}'; leave out name=.")
+        other = folders.setdefault(trial.folder, trial)
+        if other is not trial:
+            one, two = (" ".join(f"{k}={v}" for k, v in t.varied.items()) for t in (other, trial))
+            raise UserError(
+                f"several combinations would write to '{trial.folder}', as {one} and {two}; "
+                "give each value once, and leave out name=."
+            )
     return trials
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fdlab.config import directory
-from fdlab.config.instantiate import instantiate
+from fdlab.config.instantiate import class_of, instantiate
 from fdlab.data.batches import BatchSettings
 from fdlab.data.check import check_complete, dataset_card
 from fdlab.data.datamodule import StatelessData
@@ -209,15 +209,11 @@ def loop_settings(cfg: Any) -> LoopSettings:
 
 
 def _module(cfg: Any) -> tuple[Start, DenoisingTraining]:
-    from hydra.utils import get_class
-
-    kind = get_class(str(cfg.model._target_))
+    kind = class_of(str(cfg.model._target_))
     if not issubclass(kind, DenoisingTraining):
         raise UserError(f"model._target_={cfg.model._target_}: not a training of a denoiser.")
     start = load_start(cfg, kind.KIND, kind.REFERENCES)
-    # Networks must not pass through Hydra, which copies what it is given: so it makes a partial.
-    make = instantiate({**_plain(cfg.model), "_partial_": True})
-    return start, make(backbone=start.backbone, seed=int(cfg.seed))
+    return start, instantiate(cfg.model, backbone=start.backbone, seed=int(cfg.seed))
 
 
 def _batch_settings(cfg: Any, backbone: Backbone, references: bool) -> BatchSettings:

@@ -8,15 +8,61 @@ from omegaconf import OmegaConf
 from fdlab.config.compose import compose
 from fdlab.config.instantiate import instantiate
 from fdlab.config.locate import options
+from fdlab.config.rules import Rule
 from fdlab.errors import UserError
 
+SAFE = "fdlab.config.rules.Rule"
 
-@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "fdlabx.y", "subprocess.run"])
-def test_targets_outside_the_list_are_refused_wherever_they_stand(target: str) -> None:
-    with pytest.raises(UserError, match="only fdlab"):
+
+ELSEWHERE = [
+    "os.system", "builtins.eval", "fdlabx.y", "subprocess.run", "fdlab", "fdlab.", "fdlab..os", "",
+    "torch.optim.SGD",
+    "fdlab.config.locate\n.x", 3, None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_targets_outside_fdlab_are_refused_wherever_they_stand_and_import_nothing(
+    target: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail(f"{name} was imported"))
+    for node in (
+        {"_target_": target},
+        {"_target_": SAFE, "message": [{"deep": {"_target_": target}}]},
+        {"_target_": SAFE, "message": {"_target_": target, "_partial_": True}},
+    ):
+        with pytest.raises(UserError, match="only fdlab"):
+            instantiate(node)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "fdlab.config.provenance.subprocess.run", "fdlab.config.provenance.subprocess.Popen",
+        "fdlab.config.locate.Path",
+        "fdlab.config.provenance.os.system", "fdlab.config.locate.conf_dir", "fdlab.config.locate.nothing",
+        "fdlab.nowhere.Nothing", "fdlab.training.fit.SDM",
+    ],
+)  # fmt: skip
+def test_what_a_module_of_fdlab_has_imported_is_not_fdlabs(target: str) -> None:
+    with pytest.raises(UserError, match="fdlab has no such class"):
         instantiate({"_target_": target})
-    with pytest.raises(UserError, match="only fdlab"):
-        instantiate({"_target_": "fdlab.errors.unknown", "choices": [{"deep": {"_target_": target}}]})
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model._target_=os.system", "model._target_=builtins.exec", "model.betas=[{_target_:os.system}]",
+        "+evil={_target_:os.system}", "++model.x={_target_:os.system}", "+model._partial_=true",
+        "+a._target_=os.system", "model.min_snr_gamma={_target_:os.system}",
+        "validation={_target_:os.system}",
+    ],
+)  # fmt: skip
+def test_the_command_line_brings_no_target_in(override: str) -> None:
+    with pytest.raises(UserError, match=r"only fdlab|unknown key|is needed"):
+        compose([override])
 
 
 def test_a_part_without_a_target_is_refused() -> None:
@@ -25,14 +71,9 @@ def test_a_part_without_a_target_is_refused() -> None:
 
 
 def test_lists_and_mappings_arrive_as_plain_python() -> None:
-    node = OmegaConf.create({"_target_": "fdlab.errors.unknown", "kind": "k", "choices": ["a", "b"]})
-    made = instantiate(node, given="aa")
-    assert isinstance(made, UserError) and "allowed: a, b" in str(made)
-
-
-def test_what_the_object_says_about_a_bad_value_reaches_the_user() -> None:
-    with pytest.raises(UserError, match="name=/: allowed are"):
-        instantiate({"_target_": "fdlab.config.naming.check", "name": "/"})
+    values = {"choices": ["a", "b"], "low": {"x": 1}}
+    made = instantiate(OmegaConf.create({"_target_": SAFE, **values}), high=2)
+    assert made == Rule(**values, high=2) and type(made.choices) is list and type(made.low) is dict
 
 
 @pytest.mark.parametrize("experiment", [name for name in options("exp") if not name.endswith("_sd15")])

@@ -11,9 +11,9 @@ from PIL import Image
 
 from fdlab import FaceDiffuserPipeline
 from fdlab.__main__ import main
-from fdlab.config.compose import compose, parse
+from fdlab.config.compose import compose
 from fdlab.demo import choices
-from fdlab.demo.asked import Models, ask, quoted
+from fdlab.demo.asked import Models, ask
 from fdlab.demo.examples import render_examples
 from fdlab.diffusion import guiders
 from fdlab.errors import UserError
@@ -48,18 +48,12 @@ def test_command_script_and_arguments_draw_the_same_picture(
 def test_every_guider_is_offered_and_its_command_has_its_settings(guider: str) -> None:
     sliders = dict.fromkeys(choices.FRACTIONS, 0.25)
     asked = ask(PROMPT, ["a b.jpg"], guider, sliders | {"beta": 0.55}, 12, 3.5, 4, Models("nano", "base"))
-    cfg = compose(_hydra(shlex.split(asked.command)[4:]), config_name="sample")
+    cfg = compose(shlex.split(asked.command)[4:], config_name="sample")
     assert (cfg.prompt, list(cfg.subjects), cfg.seed) == (asked.prompt, list(asked.photos), 4)
     assert (cfg.tdm, cfg.sdm) == ("base", "shipped")
     assert {key: cfg.sampler[key] for key in asked.sampler.as_dict()} == asked.sampler.as_dict()
     assert cfg.sampler.guider == guider
     assert choices.GUIDERS[guider]
-
-
-def _hydra(words: list[str]) -> list[str]:
-    from fdlab.cli.sample import _quoted
-
-    return [_quoted(word) for word in words]
 
 
 def test_a_guider_without_subjects_leaves_them_out() -> None:
@@ -99,12 +93,3 @@ def test_what_does_not_fit_is_said_in_one_line(changed: dict[str, object], said:
         ask(**{**filled, **changed})  # type: ignore[arg-type]
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "text", ["a.jpg", "/x/ä b,[c]=$.png", 'say "x"\\', "null", "1.5", "it's", "\\", "~/a"]
-)
-def test_quoted_survives_hydras_grammar(text: str) -> None:
-    (override,) = parse([f"key=[{quoted(text)}]"])
-    assert [str(value) for value in override.value()] == [text]
-    assert isinstance(override.value()[0], str) or override.value()[0].text == text
