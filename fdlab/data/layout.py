@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from fdlab.data.pictures import read_photo
 from fdlab.data.sample import PersonSample, Subject
 from fdlab.errors import UserError, unknown
 from fdlab.files import flush_all, write_bytes, write_json, write_text
@@ -128,15 +129,11 @@ def parse_annotation(id: str, value: dict[str, Any], path: Path | str) -> Annota
 def read_image(path: Path) -> np.ndarray:
     """Decode a picture to uint8 RGB HW3; CorruptFile with its name when it is none."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise CorruptFile(f"picture '{path}' is missing.") from None
+        return read_photo(path, "picture")
+    except UserError as error:
         raise CorruptFile(
-            f"picture '{path}' is corrupt ({error}); repair or remove it, "
-            "or skip such files with data.skip_corrupt=true."
-        ) from None
+            f"{error} Repair or remove it, or skip such files with data.skip_corrupt=true."
+        ) from error
 
 
 def read_segments(path: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fdlab.benchmarks.benchmark import Benchmark, Subject
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.captions import parse
-from fdlab.data.pictures import read_image
+from fdlab.data.pictures import open_photo, read_image
 from fdlab.data.transforms import Background, cut_out, to_model
 from fdlab.diffusion.guiders import Recorder
 from fdlab.diffusion.settings import SamplerSettings
@@ -152,13 +152,7 @@ class Sampled:
 
 
 def _read_mask(path: Any, shape: tuple[int, ...]) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as opened:
-            mask_HW = np.asarray(opened.convert("L")) > 127
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"mask '{path}' cannot be read: {error}.") from error
+    mask_HW = np.asarray(open_photo(path, "mask").convert("L")) > 127
     if mask_HW.shape != tuple(shape):
         raise UserError(
             f"mask '{path}' is {mask_HW.shape[1]} x {mask_HW.shape[0]}, its picture {shape[1]} x {shape[0]}."

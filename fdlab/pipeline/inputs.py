@@ -11,28 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from fdlab.data.captions import MARKER, encode, parse
+from fdlab.data.pictures import open_photo, plain
 from fdlab.data.transforms import Background, cut_out
 from fdlab.errors import UserError
 from fdlab.randomness import numpy_rng
 
 Picture = Image.Image | np.ndarray | Tensor | str | Path
 """A subject's picture; with alpha, only what is opaque is the subject. A tensor is a reference 3SS, ready."""
-
-
-def open_picture(path: Path | str) -> Image.Image:
-    """Read a photo, turned as its EXIF says. Raises: UserError when it is no picture."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"photo '{path}' does not exist.")
-    try:
-        with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened).copy()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"photo '{path}' cannot be read as a picture.") from error
 
 
 def as_lists(
@@ -114,14 +103,14 @@ def _reference(picture: Picture, place: int, size: int, background: Background) 
             )
         return picture
     if isinstance(picture, str | Path):
-        picture = open_picture(picture)
+        picture = open_photo(picture)
     if isinstance(picture, np.ndarray):
         picture = _from_array(picture)
     if not isinstance(picture, Image.Image):
         raise UserError(
             f"a subject is {type(picture).__name__}; allowed: a PIL image, a path, an array, a tensor."
         )
-    rgba_HW4 = np.asarray(picture.convert("RGBA"))
+    rgba_HW4 = np.asarray(plain(picture, "a subject").convert("RGBA"))
     opaque_HW = rgba_HW4[..., 3] > 127
     if not opaque_HW.any():
         raise UserError("a subject's picture is transparent everywhere.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from fdlab.data.pictures import read_photo
 from fdlab.files import whole
 from fdlab.sampling.canvas import GREY, INK, font, page, shortened, wrapped
 
@@ -77,8 +78,7 @@ def contact_sheet(lines: Sequence[Line], path: Path) -> None:
 
 def _fitted(path: Path) -> Image.Image:
     """The picture as large as a cell allows, in its own proportions."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    image = Image.fromarray(read_photo(path, "picture"))
     scale = CELL / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return image.resize(size, Image.Resampling.LANCZOS)

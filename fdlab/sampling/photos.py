@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fdlab.data.pictures import on_white, read_photo
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector
-from fdlab.pipeline.inputs import open_picture
 
 MARGIN = 1.1
 """How much more than the face the square around it shows, in sides of the face: hair and shoulders."""
@@ -24,8 +24,7 @@ def cut_face(
     is missing, no picture, or without such a face.
     """
     named = "the photo" if isinstance(photo, Image.Image) else f"photo '{photo}'"
-    opened = photo if isinstance(photo, Image.Image) else open_picture(photo)
-    image_HW3 = np.array(opened.convert("RGB"))
+    image_HW3 = on_white(photo) if isinstance(photo, Image.Image) else read_photo(photo)
     found = (detector or FaceDetector())([image_HW3])[0]
     if not found:
         raise UserError(f"no face found in {named}; give one in which a face can be seen well.")

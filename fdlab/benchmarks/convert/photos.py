@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fdlab.errors import UserError
+from fdlab.data.pictures import opened, read_photo, upright, write_png
 from fdlab.files import whole
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-ORIENTATION = 0x0112
-"""EXIF's tag."""
+COPIED = {"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",)}
+"""What is copied, if its name says what it is."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +20,7 @@ class Photo:
 
     path: Path
     as_it_is: bool
-    """Upright and RGB: its bytes are copied. Else it is written anew as PNG, which loses nothing."""
+    """Upright, RGB and named for what it is: its bytes are copied. Else it is written anew as PNG."""
 
     @property
     def suffix(self) -> str:
@@ -35,14 +29,11 @@ class Photo:
 
     def copy(self, target: Path) -> None:
         """Write it to `target`, whole or not at all."""
-        from PIL import ImageOps
-
+        if not self.as_it_is:
+            write_png(target, read_photo(self.path))
+            return
         with whole(target) as temporary:
-            if self.as_it_is:
-                shutil.copyfile(self.path, temporary)
-            else:
-                with _opened(self.path) as image:
-                    ImageOps.exif_transpose(image).convert("RGB").save(temporary, format="PNG")
+            shutil.copyfile(self.path, temporary)
 
 
 def photos_in(folder: Path) -> list[Path]:
@@ -52,22 +43,8 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def look(path: Path) -> Photo:
-    """Decode a photo once. UserError where it is broken, or neither RGB nor grey: what lies behind alpha is
-    not ours to choose."""
-    with _opened(path) as image:
-        if image.mode not in ("RGB", "L"):
-            raise UserError(f"photo '{path}' has mode {image.mode}; allowed: RGB, or L (grey); no alpha.")
-        return Photo(path, image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        opened = Image.open(path)
-        opened.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"photo '{path}' cannot be read: {error}.") from error
-    with opened:
-        yield opened
+    """Decode a photo once. Raises: UserError."""
+    with opened(path, "photo") as image:
+        named = path.suffix.lower() in COPIED.get(image.format or "", ())
+        rgb = image.mode == "RGB" and not image.has_transparency_data
+        return Photo(path, named and rgb and upright(image) is image)

@@ -91,7 +91,7 @@ def test_a_rendered_folder_without_its_card_is_half_written(folder: Path) -> Non
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n cut short"])
 def test_a_corrupt_picture_is_named_and_skipped_on_request_only(folder: Path, content: bytes) -> None:
     (folder / "00000" / "0000002.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"0000002\.png' is corrupt"):
+    with pytest.raises(UserError, match=r"0000002\.png' cannot be read"):
         check(folder, show=False)
     report = check(folder, skip_corrupt=True, show=False)
     assert list(report.skipped) == ["0000002"] and report.num_samples == 5
@@ -100,7 +100,7 @@ def test_a_corrupt_picture_is_named_and_skipped_on_request_only(folder: Path, co
 def test_a_truncated_picture_is_corrupt(folder: Path) -> None:
     path = folder / "00000" / "0000002.png"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r"0000002\.png' is corrupt"):
+    with pytest.raises(UserError, match=r"0000002\.png' cannot be read"):
         check(folder, show=False)
 
 
