@@ -125,12 +125,12 @@ def test_corrupt_pictures_are_named_or_skipped(
 ) -> None:
     (folder / "00000" / "0000002.png").write_bytes(b"broken")
     arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
-    with pytest.raises(UserError, match=r"0000002\.png' is corrupt"):
+    with pytest.raises(UserError, match=r"0000002\.png' cannot be read"):
         prepare(*arguments, show=False)
     source = prepare(*arguments, skip_corrupt=True, show=False)
     seen = {id for step in range(5) for id in batches(source)[step]["ids"]}
     assert seen == set(read_ids(folder)) - {"0000002"}
-    with pytest.raises(UserError, match=r"0000002\.png' is corrupt"):
+    with pytest.raises(UserError, match=r"0000002\.png' cannot be read"):
         prepare(*arguments, show=False)
     live = Live(folder, read_ids(folder), world.tokenizer(), shape)
     assert "0000002" not in {id for step in range(5) for id in batches(live, skip_corrupt=True)[step]["ids"]}
