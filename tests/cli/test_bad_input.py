@@ -73,7 +73,7 @@ def long_caption(folder: Path) -> None:
 
 
 FAULTS: list[tuple[str, Break, str]] = [
-    ("a corrupt picture", cut_picture, f"{NAMED}.png' is corrupt"),
+    ("a corrupt picture", cut_picture, f"{NAMED}.png' cannot be read"),
     ("a picture that is not there", lambda d: file(d, ".png").unlink(), f"picture '{NAMED}' is missing"),
     ("a mask that is not there", lambda d: file(d, ".npy").unlink(), f"{NAMED}.npy' is missing"),
     ("half a json", lambda d: file(d, ".json").write_text('{"caption"'), f"{NAMED}.json' is no JSON"),
@@ -104,7 +104,7 @@ def test_a_corrupt_picture_is_skipped_where_the_user_says_so(
     assert (folder.parent / "runs" / "sdm" / "x" / "model").is_dir()
     # What was prepared with permission does not pass without it.
     assert main(command(tiny, folder, "name=y")) == 2
-    assert f"{NAMED}.png' is corrupt" in capsys.readouterr().err
+    assert f"{NAMED}.png' cannot be read" in capsys.readouterr().err
 
 
 def test_more_subjects_than_allowed(
