@@ -18,7 +18,9 @@ OPTIONAL = {
     "gradio": ("python -m fdlab demo", "pip install 'fdlab[demo]'"),
 }
 """Packages that fdlab runs without: what for, and how to get them."""
-PARTS = ("base", "tdm", "sdm", "vae", "text_encoder", "image_encoder", "unet", "fusion")
+PARTS = (
+    "base", "tdm", "sdm", "own_image_encoder", "vae", "text_encoder", "image_encoder", "unet", "fusion",
+)  # fmt: skip
 DOWNLOADS = {
     "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "models/clip-vit-large-patch14": "openai/clip-vit-large-patch14",

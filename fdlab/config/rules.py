@@ -97,7 +97,7 @@ RULES: dict[str, Rule] = {
     "model.masked_loss_mode": Rule(choices=("released", "sample")),
     "model.localization_weight": NOT_NEGATIVE,
     "model.localization_blocks": NOT_NEGATIVE,
-    "model.prediction_type": Rule(choices=("epsilon", "v_prediction")),
+    "model.prediction_type": Rule(choices=("epsilon", "v_prediction"), nullable=True, kind=str),
     "model.min_snr_gamma": OPTIONAL_POSITIVE,
     "backbone.image_size": COUNT,
     "backbone.reference_size": COUNT,

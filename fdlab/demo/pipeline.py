@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fdlab.config.compose import compose
 from fdlab.config.overrides import quoted
-from fdlab.evaluation.rows import load
+from fdlab.models import finetuned
+from fdlab.models.finetuned import BackboneSettings
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.sampling.plan import find_weights
 
@@ -37,7 +38,10 @@ def load_pipeline(
     words = [f"tdm={quoted(tdm)}", f"sdm={quoted(sdm)}", f"backbone={backbone}"]
     cfg = compose(["prompt=x", *words], config_name="sample")
     found = find_weights(cfg, ("tdm", "sdm"))
-    models = {kind: load(cfg, model, kind, device) for kind, model in found.items()}
+    settings = BackboneSettings.from_mapping(cfg.backbone)
+    models = {
+        kind: finetuned.load(settings, model, finetuned.PARTS[kind], device) for kind, model in found.items()
+    }
     pipeline = FaceDiffuserPipeline.from_backbones(**models)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)

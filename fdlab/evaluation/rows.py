@@ -5,64 +5,24 @@ A row knows how to make its method, and says which weights and how many training
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fdlab.assets import resolve
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.config.instantiate import class_of
 from fdlab.diffusion import guiders
-from fdlab.diffusion.settings import SHARED
+from fdlab.diffusion.settings import SHARED, SamplerSettings
 from fdlab.errors import UserError
 from fdlab.evaluation.generation import Method
 from fdlab.files import sha256
-
-if TYPE_CHECKING:
-    from fdlab.models.backbone import Backbone
-
-TRAINED_PARTS = ("unet", "image_encoder", "fusion")
-LAID_OVER = (*TRAINED_PARTS, "scheduler")
-"""A model's folder may say what its denoiser predicts; its other parts are the backbone's."""
-TRAINING = "training.json"
-"""In a model's folder: {"steps": optimiser steps behind it, ...}."""
+from fdlab.models import finetuned
+from fdlab.models.finetuned import BackboneSettings, Weights
 
 SDM_ALONE = {"guider": "sdm", "base": "null"}
 TEXT_ALONE = {"guider": "tdm"}
 """Baselines: standard guidance from the empty prompt, with the main sampler's scheduler, steps and scale."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a fine-tuned model's own parts lie."""
-
-    name: str
-    """shipped, base, this run, or a path."""
-    folder: Path
-    overrides: dict[str, Path]
-    """Part -> folder, to lay over the backbone's."""
-
-    def describe(self) -> dict[str, Any]:
-        """The record's entry: digest of the parts, their origin, and the steps behind them (None where
-        unknown)."""
-        digest = sha256_of_parts(self.overrides)
-        return {
-            "sha256": digest,
-            "source": self.name,
-            "parts": sorted(self.overrides),
-            "training_steps": self.steps,
-        }
-
-    @property
-    def steps(self) -> int | None:
-        for folder in (self.folder, self.folder.parent):
-            path = folder / TRAINING
-            if path.is_file():
-                found = json.loads(path.read_text()).get("steps")
-                return None if found is None else int(found)
-        return None
 
 
 @dataclass(frozen=True)
@@ -79,59 +39,30 @@ class Row:
     """True pictures: no distance to themselves."""
     shared: bool = False
     """The pictures do not depend on the run: other runs may reuse them."""
+    drawn_with: str = ""
+    """Digest of what else decides the pictures: the backbone's shared parts."""
 
 
-def sha256_of_parts(parts: Mapping[str, Path]) -> str:
-    """Digest over the parts' names and files."""
-    import hashlib
+@dataclass(frozen=True)
+class _Drawn:
+    """A row that models draw, before it has its label."""
 
-    return hashlib.sha256(
-        "".join(f"{part} {sha256(parts[part])}\n" for part in sorted(parts)).encode()
-    ).hexdigest()
+    name: str
+    sampler: Mapping[str, Any]
+    models: Mapping[str, Weights]
+    label: str | None = None
+    """None: made of models and guider."""
+    shared: bool = False
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the sampler, defaults included."""
+        return SamplerSettings.from_mapping(self.sampler).as_dict()
 
-def weights(cfg: Any, kind: str, choice: str) -> Weights | None:
-    """Find the weights that `choice` means for a "tdm", "sdm" or "base"; None where none ship.
-
-    `choice` is shipped, base, or a folder: a model's, or a run's, whose model/ is taken. Raises: UserError.
-    """
-    from fdlab.models.backbone import part_folders
-
-    if choice in ("shipped", "base"):
-        given = cfg.backbone["base" if choice == "base" else kind]
-        if given is None:
-            if choice == "shipped":
-                return None
-            root = resolve(cfg.backbone.path)
-            return Weights("base", root, {"unet": resolve(cfg.backbone.unet or root / "unet")})
-        try:
-            folder = resolve(given)
-        except UserError:
-            return None
-        if not folder.is_dir():
-            return None
-        name = choice
-    else:
-        folder, name = Path(choice).expanduser(), str(choice)
-        if (folder / "model").is_dir():
-            folder = folder / "model"
-    found = part_folders(folder)
-    return Weights(name, folder, {part: path for part, path in found.items() if part in LAID_OVER})
-
-
-def load(cfg: Any, found: Weights, kind: str, device: str) -> Backbone:
-    """The backbone with a model's parts laid over it. Raises: UserError where a part is missing or does not
-    fit."""
-    from fdlab.models.backbone import load_backbone
-
-    own = {part: cfg.backbone[part] for part in ("vae", "text_encoder", *TRAINED_PARTS) if cfg.backbone[part]}
-    parts = ["vae", "text_encoder", "unet", "tokenizer", "scheduler"]
-    parts += ["image_encoder", "fusion"] if kind == "sdm" else []
-    overrides = {part: path for part, path in {**own, **found.overrides}.items() if part in parts}
-    backbone = load_backbone(
-        cfg.backbone.path, overrides, parts, name=cfg.backbone.name, image_size=cfg.backbone.image_size
-    )
-    return backbone.to(device)
+    @property
+    def digests(self) -> dict[str, str]:
+        """Which weights, by their content."""
+        return {kind: finetuned.sha256_of_parts(found.parts) for kind, found in self.models.items()}
 
 
 def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list[Row]:
@@ -139,46 +70,85 @@ def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list
     chosen.
 
     What the run trained is in `run_dir`/model; without it, `cfg.tdm` and `cfg.sdm` are measured as they are.
-    Rows whose weights do not ship are left out; the main sampler's weights must be there. Raises: UserError.
+    Rows whose weights do not ship are left out, and so are rows of the same weights and sampler as a later
+    one; the main sampler's weights must be there. Raises: UserError.
     """
-    sampler = plain(cfg.sampler)
+    sampler, backbone = plain(cfg.sampler), BackboneSettings.from_mapping(cfg.backbone)
     check_group_size(cfg, benchmark.subjects_per_picture)
     trained = trained_kind(cfg) if (run_dir / "model").is_dir() else None
-    chosen = {kind: weights(cfg, kind, cfg[kind]) for kind in ("tdm", "sdm")}
-    if trained:
-        own = weights(cfg, trained, str(run_dir / "model"))
-        assert own is not None
-        chosen[trained] = Weights("this run", own.folder, own.overrides)
-    needed = {kind: _needed(cfg, kind, chosen[kind]) for kind in guiders.needs(sampler["guider"])}
-    main = _sampled(cfg, benchmark, main_name(sampler), main_label(sampler, needed), sampler, needed, device)
-    if not cfg.benchmark.baselines:
-        return [main]
-    rows = ceilings(cfg, benchmark, device) if benchmark.real else []
-    base = weights(cfg, "base", "base")
-    if base is not None:
-        text = baseline(sampler, TEXT_ALONE)
-        rows.append(
-            _sampled(cfg, benchmark, "base", "base, no reference", text, {"tdm": base}, device, shared=True)
-        )
+    needed = {}
+    for kind in guiders.needs(sampler["guider"]):
+        own = kind == trained
+        found = finetuned.need(backbone, kind, str(run_dir / "model") if own else str(cfg[kind]))
+        finetuned.check_parts(backbone, kind, found)
+        needed[kind] = replace(found, name="this run") if own else found
+    found_rows = [_Drawn(main_name(sampler), sampler, needed)]
+    rows: list[Row] = []
+    if cfg.benchmark.baselines:
+        rows = ceilings(cfg, benchmark, device) if benchmark.real else []
+        found_rows = [*_baselines(backbone, sampler, needed), *found_rows]
+    distinct = _distinct(found_rows)
+    labels = _labels(distinct)
+    return rows + [
+        _sampled(cfg, benchmark, row, label, device) for row, label in zip(distinct, labels, strict=True)
+    ]
+
+
+def _baselines(
+    backbone: BackboneSettings, sampler: Mapping[str, Any], needed: Mapping[str, Weights]
+) -> list[_Drawn]:
+    text, alone = baseline(sampler, TEXT_ALONE), baseline(sampler, SDM_ALONE)
+    base = finetuned.need(backbone, "tdm", "base")
+    rows = [_Drawn("base", text, {"tdm": base}, "base, no reference", shared=True)]
     if "sdm" in needed:
-        shipped = weights(cfg, "sdm", "shipped")
-        alone = baseline(sampler, SDM_ALONE)
+        shipped = finetuned.find(backbone, "sdm", "shipped")
         if shipped is not None and needed["sdm"].name != "shipped":
-            models = {"sdm": shipped}
-            rows.append(
-                _sampled(cfg, benchmark, "sdm_shipped", "SDM shipped", alone, models, device, shared=True)
-            )
+            rows.append(_Drawn("sdm_shipped", alone, {"sdm": shipped}, shared=True))
         if sampler["guider"] != "sdm":
-            models = {"sdm": needed["sdm"]}
-            rows.append(_sampled(cfg, benchmark, "sdm", f"SDM {needed['sdm'].name}", alone, models, device))
-    return [*rows, main]
+            rows.append(_Drawn("sdm", alone, {"sdm": needed["sdm"]}))
+    return rows
+
+
+def _distinct(rows: Sequence[_Drawn]) -> list[_Drawn]:
+    """The same weights and sampler are one row, the last; the same weights have one name."""
+    keys = [(row.settings, row.digests) for row in rows]
+    kept = [row for i, row in enumerate(rows) if keys[i] not in keys[i + 1 :]]
+    names = {
+        digest: row.models[kind].name
+        for row in reversed(kept)
+        for kind, digest in row.digests.items()
+        if row.models[kind].name == "shipped"
+    }
+
+    def named(row: _Drawn) -> _Drawn:
+        models = {
+            kind: replace(found, name=names.get(row.digests[kind], found.name))
+            for kind, found in row.models.items()
+        }
+        return replace(row, models=models)
+
+    return [named(row) for row in kept]
+
+
+def _labels(rows: Sequence[_Drawn]) -> list[str]:
+    """A label a row, that says all in which rows of the table differ: guider, weights, the guider's
+    options."""
+    labels = []
+    for row in rows:
+        guider, options = row.settings["guider"], guiders.options(row.settings["guider"])
+        alike = [other.settings for other in rows if other.settings["guider"] == guider]
+        differing = [key for key in options if len({str(settings[key]) for settings in alike}) > 1]
+        said = ", ".join(f"{key}={row.settings[key]}" for key in differing)
+        labels.append((row.label or main_label(row.sampler, row.models)) + (f" ({said})" if said else ""))
+    return labels
 
 
 def check_weights(cfg: Any) -> None:
     """Look for the weights that the sampler needs beside those that the run trains. Raises: UserError."""
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
     for kind in guiders.needs(cfg.sampler.guider):
         if kind != trained_kind(cfg):
-            _needed(cfg, kind, weights(cfg, kind, cfg[kind]))
+            finetuned.check_parts(backbone, kind, finetuned.need(backbone, kind, str(cfg[kind])))
 
 
 def check_group_size(cfg: Any, size: int) -> None:
@@ -201,9 +171,9 @@ def main_name(sampler: Mapping[str, Any]) -> str:
 
 
 def main_label(sampler: Mapping[str, Any], models: Mapping[str, Weights]) -> str:
-    """The main row as a person names it: `SNF: TDM shipped + SDM this run`."""
+    """A row as a person names it: `SDM this run` where it draws alone, else `SNF: TDM base + SDM base`."""
     parts = " + ".join(f"{kind.upper()} {found.name}" for kind, found in models.items())
-    return parts if len(models) == 1 else f"{sampler['guider'].upper()}: {parts}"
+    return parts if sampler["guider"] in models else f"{sampler['guider'].upper()}: {parts}"
 
 
 def trained_kind(cfg: Any) -> str:
@@ -224,14 +194,12 @@ def ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
     """The benchmark's true pictures, and these through the autoencoder."""
     from fdlab.evaluation.methods import AutoencoderOnly, RealPictures
 
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+
     def autoencoder() -> Method:
-        from fdlab.models.backbone import load_backbone
+        return AutoencoderOnly(benchmark, finetuned.load(backbone, None, ("vae",), device), device)
 
-        overrides = {"vae": cfg.backbone.vae} if cfg.backbone.vae else {}
-        backbone = load_backbone(cfg.backbone.path, overrides, ("vae",), name=cfg.backbone.name)
-        return AutoencoderOnly(benchmark, backbone.to(device), device)
-
-    vae = resolve(cfg.backbone.vae or f"{cfg.backbone.path}/vae")
+    vae = backbone.folder("vae")
     common = {"backbone": cfg.backbone.name, "sampler": {}}
     folder = {"sha256": sha256(vae)} if vae.is_dir() else None
     return [
@@ -247,47 +215,34 @@ def ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
     ]
 
 
-def _needed(cfg: Any, kind: str, found: Weights | None) -> Weights:
-    if found is None:
-        raise UserError(
-            f"backbone '{cfg.backbone.name}' ships no {kind.upper()}; "
-            f"give {kind}=FOLDER (a run of +exp={kind}), "
-            f"or {kind}=base."
-        )
-    return found
+def _sampled(cfg: Any, benchmark: Benchmark, row: _Drawn, label: str, device: str) -> Row:
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
 
-
-def _sampled(
-    cfg: Any,
-    benchmark: Benchmark,
-    name: str,
-    label: str,
-    sampler: Mapping[str, Any],
-    models: Mapping[str, Weights],
-    device: str,
-    shared: bool = False,
-) -> Row:
     def make() -> Method:
         from fdlab.evaluation.methods import Sampled
 
-        loaded = {kind: load(cfg, found, kind, device) for kind, found in models.items()}
+        loaded = {
+            kind: finetuned.load(backbone, found, finetuned.PARTS[kind], device)
+            for kind, found in row.models.items()
+        }
         return Sampled(
             benchmark,
-            sampler,
+            row.sampler,
             loaded.get("tdm"),
             loaded.get("sdm"),
             background=cfg.data.background,
             device=device,
         )
 
-    described = {kind: found.describe() for kind, found in models.items()}
+    described = {kind: found.describe() for kind, found in row.models.items()}
     counts = [(kind, entry["training_steps"]) for kind, entry in described.items()]
     steps = " + ".join(f"{'?' if count is None else format(count, ',')}" for _, count in counts)
     method = {
         "backbone": cfg.backbone.name,
-        "sampler": dict(sampler),
+        "sampler": dict(row.sampler),
         "training_steps": steps,
         "background": cfg.data.background,
         **described,
     }
-    return Row(name, label, make, method, shared=shared)
+    drawn_with = finetuned.sha256_of_parts(backbone.shared_parts())
+    return Row(row.name, label, make, method, shared=row.shared, drawn_with=drawn_with)

@@ -188,6 +188,7 @@ def _draw(
         "benchmark": benchmark.sha256,
         "method": dict(row.method),
         "row": row.name,
+        "drawn_with": row.drawn_with,
         "device": device,
         "code": code_sha256(),
     }

@@ -13,8 +13,9 @@ from torch import nn
 from fdlab.assets import resolve
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
+from fdlab.models.formats import read_json
 from fdlab.models.latents import spatial_factor
-from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, read_json, save_part
+from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, save_part
 from fdlab.models.weights import PICKLED, refuse_pickle
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ class Backbone:
         for network in self.networks().values():
             network.to(**target)
         return self
+
+    def tell_unet_its_size(self) -> None:
+        """Write the latents' size into the UNet's config, where whoever draws or saves it looks."""
+        side = self.latent_shape_CHW[1]
+        if self.unet is not None and side and self.unet.config.sample_size not in (side, [side, side]):
+            self.unet.register_to_config(sample_size=side)
 
     @property
     def max_tokens(self) -> int:
@@ -143,6 +150,7 @@ def load_backbone(
         setattr(backbone, "scheduler_config" if part == "scheduler" else part, value)
         backbone.folders[part] = folders[part]
     backbone.image_size, backbone.latent_shape_CHW = _sizes(folders, image_size)
+    backbone.tell_unet_its_size()
     check_fit(backbone)
     return backbone
 

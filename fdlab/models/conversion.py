@@ -21,8 +21,9 @@ from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.files import whole
 from fdlab.models.backbone import INDEX, OPTIONAL, Backbone, check_fit, missing_part
+from fdlab.models.formats import read_json
 from fdlab.models.fusion import SubjectFusion
-from fdlab.models.parts import NETWORKS, load_network, load_part, read_json
+from fdlab.models.parts import NETWORKS, load_network, load_part
 from fdlab.models.tensor_names import TEXT_LEVEL, old_attention
 from fdlab.models.weights import (
     DIFFUSERS,

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
+from fdlab.models.formats import read_json
 from fdlab.models.tensor_names import TEXT_LEVEL
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, fill, read_part, write_weights
@@ -48,19 +49,6 @@ class _SkipInit(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return (kwargs or {}).get("tensor", args[0] if args else None)
         return func(*args, **(kwargs or {}))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises: UserError when missing or not JSON."""
-    try:
-        value = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise UserError(f"'{file}' is missing.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"'{file}' is no JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"'{file}' is no JSON object.")
-    return value
 
 
 def class_of(part: str, folder: Path, index: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fdlab.errors import UserError, unknown
 from fdlab.models.backbone import INDEX
-from fdlab.models.parts import CLASSES, read_json
+from fdlab.models.formats import read_json
+from fdlab.models.parts import CLASSES
 from fdlab.models.weights import PICKLED, refuse_pickle
 
 ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}

@@ -16,9 +16,10 @@ from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.data.pictures import write_png
 from fdlab.diffusion.guiders import Trace
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.evaluation.rows import Weights, load, plain
+from fdlab.evaluation.rows import plain
 from fdlab.files import write_json
-from fdlab.models.backbone import load_backbone
+from fdlab.models import finetuned
+from fdlab.models.finetuned import BackboneSettings, Weights
 from fdlab.progress import bar
 from fdlab.sampling import filmstrip, requests
 from fdlab.sampling.grid import Line, contact_sheet
@@ -50,7 +51,8 @@ def draw(cfg: Any) -> Drawn:
     where that can be known."""
     asked = requests.read(cfg)
     sampler = requests.check_sampler(cfg)
-    tokenizer = load_backbone(cfg.backbone.path, parts=["tokenizer"]).tokenizer
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+    tokenizer = finetuned.load(backbone, None, ["tokenizer"]).tokenizer
     requests.check(asked, "sdm" in sampler.needs, cfg.data.max_subjects, tokenizer)
     found = find_weights(cfg, sampler.needs)
     folder = Folder(Path(cfg.out))
@@ -90,7 +92,10 @@ def _draw(
     from fdlab.evaluation.methods import Sampled
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = {kind: load(cfg, model, kind, device) for kind, model in found.items()}
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+    models = {
+        kind: finetuned.load(backbone, model, finetuned.PARTS[kind], device) for kind, model in found.items()
+    }
     subjects = {cut.sha256: cut.subject for picture in missing for cut in picture.cuts}
     scene = Benchmark(
         folder=folder.root,

@@ -13,19 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import __version__
-from fdlab.assets import resolve
 from fdlab.benchmarks.benchmark import Prompt
 from fdlab.benchmarks.jobs import Job
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.errors import UserError
 from fdlab.evaluation.generation import fingerprint
-from fdlab.evaluation.rows import Weights, sha256_of_parts, weights
+from fdlab.models import finetuned
+from fdlab.models.finetuned import BackboneSettings, Weights, sha256_of_parts
 from fdlab.randomness import derive
 from fdlab.sampling.references import Cut
 from fdlab.sampling.requests import Request
 
-SHARED_PARTS = ("vae", "text_encoder", "image_encoder", "tokenizer")
-"""Parts of the backbone that decide pictures beside the TDM's and the SDM's own."""
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
@@ -137,21 +134,17 @@ class Folder:
 
 
 def find_weights(cfg: Any, needed: Sequence[str]) -> dict[str, Weights]:
-    """The weights of the models that the sampler calls. Raises: UserError where there are none."""
-    found = {kind: weights(cfg, kind, cfg[kind]) for kind in needed}
+    """The weights of the models that the sampler calls, with all their parts. Raises: UserError."""
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+    found = {kind: finetuned.need(backbone, kind, str(cfg[kind])) for kind in needed}
     for kind, model in found.items():
-        if model is None:
-            raise UserError(
-                f"no {kind.upper()} ships for backbone '{cfg.backbone.name}'; give one as {kind}=FOLDER."
-            )
-    return {kind: model for kind, model in found.items() if model is not None}
+        finetuned.check_parts(backbone, kind, model)
+    return found
 
 
 def settings(cfg: Any, sampler: SamplerSettings, found: Mapping[str, Weights]) -> dict[str, Any]:
     """What decides all pictures of a call, the digests of all weights included."""
-    root = resolve(cfg.backbone.path)
-    folders = {part: resolve(cfg.backbone.get(part) or root / part) for part in SHARED_PARTS}
-    parts = {part: folder for part, folder in folders.items() if folder.is_dir()}
+    parts = BackboneSettings.from_mapping(cfg.backbone).shared_parts()
     return {
         "sampler": sampler.as_dict(),
         "backbone": {"name": cfg.backbone.name, "sha256": sha256_of_parts(parts), "parts": sorted(parts)},

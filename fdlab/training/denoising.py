@@ -37,12 +37,13 @@ class DenoisingTraining(Training):
         optimization: Optimization,
         *,
         condition_dropout: float,
-        prediction_type: str,
+        prediction_type: str | None,
         min_snr_gamma: float | None,
         gradient_checkpointing: bool,
     ) -> None:
         super().__init__(optimization, seed)
-        backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
+        if prediction_type is not None:
+            backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
         self.backbone = backbone
         self.networks = nn.ModuleDict(backbone.networks())
         # Convolutions are faster in this memory format on every device measured.
@@ -50,7 +51,7 @@ class DenoisingTraining(Training):
         if gradient_checkpointing:
             backbone.unet.enable_gradient_checkpointing()
         self.noise = NoiseSettings(
-            schedule=NoiseSchedule.from_config(backbone.scheduler_config),
+            schedule=NoiseSchedule.from_config(backbone.need("scheduler")),
             null_ids_L=torch.from_numpy(null_ids(backbone.need("tokenizer"))),
             condition_dropout=condition_dropout,
             min_snr_gamma=min_snr_gamma,

@@ -23,11 +23,12 @@ from fdlab.data.prepare import prepare
 from fdlab.errors import UserError
 from fdlab.files import whole_folder, write_json
 from fdlab.models.backbone import Backbone
+from fdlab.models.finetuned import FACTS
 from fdlab.training import checkpoints, samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.initial import TRAINING, Start, load_start
+from fdlab.training.initial import Start, load_start
 from fdlab.training.loggers import make_loggers
 from fdlab.training.loop import LoopSettings, find_checkpoint, run
 from fdlab.training.precision import choose_device
@@ -140,7 +141,7 @@ def export(module: DenoisingTraining, folder: Path, facts: dict[str, Any]) -> No
         for path in (temporary / "parts").iterdir():
             path.rename(temporary / path.name)
         (temporary / "parts").rmdir()
-        write_json(temporary / TRAINING, facts)
+        write_json(temporary / FACTS, facts)
 
 
 def make_source(cfg: Any, backbone: Backbone, references: bool) -> tuple[Path, Source]:

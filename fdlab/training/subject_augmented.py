@@ -39,7 +39,7 @@ class SDM(DenoisingTraining):
         localization_weight: float = 1e-3,
         localization_blocks: int = 5,
         localization_normalize: bool = False,
-        prediction_type: str = "epsilon",
+        prediction_type: str | None = None,
         min_snr_gamma: float | None = None,
         gradient_checkpointing: bool = False,
         **optimization: Any,

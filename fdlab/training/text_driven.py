@@ -29,7 +29,7 @@ class TDM(DenoisingTraining):
         backbone: Backbone,
         seed: int,
         condition_dropout: float = 0.1,
-        prediction_type: str = "epsilon",
+        prediction_type: str | None = None,
         min_snr_gamma: float | None = None,
         gradient_checkpointing: bool = False,
         **optimization: Any,

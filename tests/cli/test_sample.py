@@ -25,7 +25,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def loads(*_: object) -> None:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("fdlab.sampling.drawing.load", loads)
+    monkeypatch.setattr("fdlab.models.parts.load_network", loads)
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -200,7 +200,7 @@ def test_a_second_call_draws_what_is_missing(
     assert sample(tiny, tmp_path, *asked) == images
     # Another prompt takes nothing away, and with all there no weights are read.
     other = sample(tiny, tmp_path, "prompt=a man <|image|>", f"subjects=[{ADA}]")
-    monkeypatch.setattr("fdlab.sampling.drawing.load", None)
+    monkeypatch.setattr("fdlab.models.parts.load_network", None)
     assert sample(tiny, tmp_path, *asked) == images
     assert all(path.is_file() for path in (*paths, tmp_path / other[0]["file"]))
 

@@ -16,10 +16,12 @@ from fdlab.benchmarks import jobs
 from fdlab.config.compose import compose
 from fdlab.data import pictures
 from fdlab.errors import UserError
-from fdlab.evaluation import rows, run
+from fdlab.evaluation import run
 from fdlab.evaluation.methods import AutoencoderOnly, Sampled
 from fdlab.measure.networks import Extractors
+from fdlab.models import finetuned
 from fdlab.models.backbone import save_backbone
+from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import save_part
 from fdlab.models.tiny import tiny_backbone
 from fdlab.records import record
@@ -106,8 +108,9 @@ def test_all_rows_of_a_run(disk: Path, world: ModuleType) -> None:
 def snf(disk: Path) -> Sampled:
     bench = benchmarks.load(disk / "bench")
     cfg = config(disk)
-    found = {kind: rows.weights(cfg, kind, "shipped") for kind in ("tdm", "sdm")}
-    loaded = {kind: rows.load(cfg, weights, kind, "cpu") for kind, weights in found.items() if weights}
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+    found = {kind: finetuned.need(backbone, kind, "shipped") for kind in ("tdm", "sdm")}
+    loaded = {kind: finetuned.load(backbone, found[kind], finetuned.PARTS[kind]) for kind in found}
     return Sampled(bench, SAMPLER, **loaded)
 
 
@@ -147,8 +150,9 @@ def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, c
 
     bench = benchmarks.load(pairs)
     cfg = config(disk)
-    found = {kind: rows.weights(cfg, kind, "shipped") for kind in ("tdm", "sdm")}
-    loaded = {kind: rows.load(cfg, weights, kind, "cpu") for kind, weights in found.items() if weights}
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+    found = {kind: finetuned.need(backbone, kind, "shipped") for kind in ("tdm", "sdm")}
+    loaded = {kind: finetuned.load(backbone, found[kind], finetuned.PARTS[kind]) for kind in found}
     snf = Sampled(bench, SAMPLER, **loaded)
     todo = jobs.jobs(bench)
     together = snf(todo)

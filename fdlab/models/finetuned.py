@@ -1,0 +1,182 @@
+"""Fine-tuned weights: found, described, counted and loaded alike for training, evaluation, sampling, demo.
+
+Where a part is read from, everywhere: the folder that the user names (backbone.unet=FOLDER and its like),
+else the model's own, else the backbone's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fdlab.assets import resolve
+from fdlab.errors import UserError
+from fdlab.files import sha256
+from fdlab.models import formats
+from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
+from fdlab.models.parts import NETWORKS
+
+FACTS = "training.json"
+"""Beside a model's parts: {"steps": optimiser steps behind it, "kind": tdm or sdm, ...}."""
+COMMON = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
+PARTS = {"tdm": COMMON, "sdm": (*COMMON, "image_encoder", "fusion")}
+"""What a model of a kind is made of."""
+SHARED = ("vae", "text_encoder", "image_encoder", "tokenizer")
+"""Parts that are the backbone's, unless a model brings its own."""
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """conf/backbone, as far as weights are concerned."""
+
+    name: str
+    path: str
+    shipped: Mapping[str, str] = field(default_factory=dict)
+    """`tdm`, `sdm` and `base`: the folders of those that ship."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """Part -> folder that the user names, which wins over every model's own."""
+    own_image_encoder: str | None = None
+    """The backbone's image encoder, where it does not lie in `path`."""
+    image_size: int | None = None
+
+    @classmethod
+    def from_mapping(cls, node: Mapping[str, Any]) -> BackboneSettings:
+        """Read `cfg.backbone`."""
+        return cls(
+            name=str(node["name"]),
+            path=str(node["path"]),
+            shipped={kind: str(node[kind]) for kind in ("tdm", "sdm", "base") if node.get(kind)},
+            named={part: str(node[part]) for part in NETWORKS if node.get(part)},
+            own_image_encoder=node.get("own_image_encoder"),
+            image_size=node.get("image_size"),
+        )
+
+    def overrides(self, own: Mapping[str, Path] | None = None) -> dict[str, Path | str]:
+        """Part -> folder to take in place of that in `path`, for a model with `own` parts: the one
+        precedence."""
+        backbones = {"image_encoder": self.own_image_encoder} if self.own_image_encoder else {}
+        return {**backbones, **(own or {}), **self.named}
+
+    def folder(self, part: str, own: Mapping[str, Path] | None = None) -> Path:
+        """Where a part is read from."""
+        return resolve(self.overrides(own).get(part) or f"{self.path}/{part}")
+
+    def shared_parts(self) -> dict[str, Path]:
+        """Parts that decide pictures beside a model's own, as far as they are there."""
+        folders = {part: self.folder(part) for part in SHARED}
+        return {part: folder for part, folder in folders.items() if folder.is_dir()}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model of a kind, found but not loaded."""
+
+    name: str
+    """shipped, base, this run, or a path."""
+    folder: Path
+    parts: dict[str, Path]
+    """Part -> folder: the model's own, and those named in their place."""
+
+    def describe(self) -> dict[str, Any]:
+        """A record's entry: digest of the parts, their origin, and the steps behind them (None where
+        unknown)."""
+        return {
+            "sha256": sha256_of_parts(self.parts),
+            "source": self.name,
+            "parts": sorted(self.parts),
+            "training_steps": self.steps,
+        }
+
+    @property
+    def steps(self) -> int | None:
+        """Optimiser steps behind the weights; None where nothing says so."""
+        return facts(self.folder).get("steps")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What training.json says of a model's folder; empty where there is none. Raises: UserError."""
+    file = folder / FACTS
+    return formats.read(file, formats.TRAINING) if file.exists() else {}
+
+
+def sha256_of_parts(parts: Mapping[str, Path]) -> str:
+    """Digest over the parts' names and files."""
+    lines = "".join(f"{part} {sha256(parts[part])}\n" for part in sorted(parts))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def find(backbone: BackboneSettings, kind: str, choice: str, option: str | None = None) -> Weights | None:
+    """The weights that `choice` means for a `kind` "tdm" or "sdm"; None where it is shipped, and none ship.
+
+    `choice` is shipped, base, or a folder: a model's, or a run's, whose model/ is taken. `option` is how the
+    user said it (`tdm=`, `init=`), for errors. Raises: UserError for a folder that is missing or of the wrong
+    kind.
+    """
+    if choice in ("shipped", "base"):
+        given = backbone.shipped.get("base" if choice == "base" else kind)
+        if given is not None:
+            return _with_named(backbone, kind, choice, resolve(given), part_folders(given))
+        if choice == "shipped":
+            return None
+        own = {"unet": backbone.folder("unet")}
+        return _with_named(backbone, kind, choice, resolve(backbone.path), own)
+    folder = resolve(choice)
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    elif (folder / "checkpoints").is_dir():
+        raise UserError(f"'{folder}' is a run whose training has not ended: it has no model/ yet.")
+    own = part_folders(folder)
+    said = facts(folder).get("kind")
+    # A base is trained as a TDM is: an SDM may well begin there.
+    if said is not None and said != kind and not (option == "init" and said == "tdm"):
+        raise UserError(
+            f"{option or kind}={choice}: these are the weights of a {said.upper()}, says '{folder / FACTS}';"
+            f" a {kind.upper()}'s are needed here."
+        )
+    return _with_named(backbone, kind, str(choice), folder, own)
+
+
+def need(backbone: BackboneSettings, kind: str, choice: str, option: str | None = None) -> Weights:
+    """The same, which must be there with all its parts. Raises: UserError that says how to get them."""
+    found = find(backbone, kind, choice, option)
+    if found is None:
+        option = option or kind
+        raise UserError(
+            f"backbone '{backbone.name}' ships no {kind.upper()};"
+            f" give {option}=FOLDER (a run of +exp={kind}), or {option}=base."
+        )
+    return found
+
+
+def check_parts(backbone: BackboneSettings, kind: str, found: Weights, parts: Iterable[str] = ()) -> None:
+    """That every part of a model has a folder. Raises: UserError that says how to get the first missing."""
+    for part in parts or PARTS[kind]:
+        if not backbone.folder(part, found.parts).is_dir():
+            raise missing_part(part, found.folder)
+
+
+def load(
+    backbone: BackboneSettings, found: Weights | None, parts: Iterable[str], device: str = "cpu"
+) -> Backbone:
+    """Those `parts` of a model (None: of the plain backbone), each from where it counts. Raises: UserError
+    where one is missing or does not fit."""
+    wanted = tuple(parts)
+    overrides = backbone.overrides(found.parts if found else None)
+    loaded = load_backbone(
+        backbone.path,
+        {part: folder for part, folder in overrides.items() if part in wanted},
+        wanted,
+        name=backbone.name,
+        image_size=backbone.image_size,
+    )
+    return loaded.to(device)
+
+
+def _with_named(
+    backbone: BackboneSettings, kind: str, name: str, folder: Path, own: Mapping[str, Path]
+) -> Weights:
+    named = {part: resolve(path) for part, path in backbone.named.items() if part in PARTS[kind]}
+    return Weights(name, folder, {**own, **named})
