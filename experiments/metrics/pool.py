@@ -44,7 +44,7 @@ class Pool:
         assert judged[0][0] is not None
         return Measured(
             faces=listed("faces"),
-            chosen=listed("chosen"),
+            counted=listed("counted"),
             embedding_NMD=np.stack(listed("embedding_NMD")),
             clip_ND=np.stack(listed("clip_ND")),
             features_ND=np.stack(listed("features_ND")),

@@ -21,6 +21,7 @@ from fdlab.benchmarks import jobs
 from fdlab.data import pictures
 from fdlab.evaluation import measuring, rows, run
 from fdlab.measure import choose as loading
+from fdlab.measure.faces import by_size
 from fdlab.measure.networks import Extractors
 
 SETS = ("drawn", "real", "portraits")
@@ -51,7 +52,7 @@ def parts(paths: Sequence[Path], extractors: Extractors) -> None:
     images = pictures.read_images(paths)
     faces = extractors.faces
     assert faces and extractors.clip and extractors.features and extractors.judge
-    chosen = [measuring.prominent(found) for found in faces.detect(images)]
+    chosen = [by_size(found)[:1] for found in faces.detect(images)]
     shown = [n for n, some in enumerate(chosen) if some]
     parted = [images[k : k + 32] for k in range(0, len(images), 32)]
     works: dict[str, Callable[[], Any]] = {

@@ -1,4 +1,4 @@
-"""The networks that measure, as protocols, and the one pass of pictures through them.
+"""The one pass of pictures through the networks that measure.
 
 B batch, N images, S subjects, D features, H W pixels, 3 RGB uint8.
 """
@@ -16,7 +16,8 @@ from fdlab.benchmarks import profiles
 from fdlab.benchmarks.benchmark import Benchmark, group_id
 from fdlab.data.pictures import read_image, read_images
 from fdlab.errors import UserError
-from fdlab.measure.networks import Extractors, Face, FaceExtractor, finite
+from fdlab.measure.faces.face import by_size
+from fdlab.measure.networks import Extractors, FaceExtractor, finite
 from fdlab.progress import bar
 
 
@@ -25,7 +26,7 @@ class Measured:
     """Everything measured on a list of pictures; absent extractors leave None."""
 
     faces: list[list[Any]] | None = None
-    chosen: list[list[Any]] | None = None
+    counted: list[list[Any]] | None = None
     """The faces that count in each picture, largest first: at most as many as it should show."""
     embedding_NMD: np.ndarray | None = None
     """Of the faces that count, zeros where there are fewer."""
@@ -36,7 +37,7 @@ class Measured:
     @property
     def detected_N(self) -> np.ndarray:
         """Whether a picture shows a face."""
-        return np.array([bool(faces) for faces in self.chosen or []], bool)
+        return np.array([bool(faces) for faces in self.counted or []], bool)
 
     @property
     def embedding_ND(self) -> np.ndarray | None:
@@ -55,13 +56,6 @@ class References:
     """The benchmark's true pictures, measured by `features` and `clip`."""
 
 
-def prominent(faces: Sequence[Face], num: int = 1) -> list[Face]:
-    """The faces that count in a picture of `num` people: the largest. They are chosen without looking at any
-    reference, so that own and other subjects are compared alike, and drawing a crowd does not help."""
-    areas = [(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]) for f in faces]
-    return [faces[i] for i in sorted(range(len(faces)), key=lambda i: -areas[i])[:num]]
-
-
 def measure(
     paths: Sequence[Path],
     extractors: Extractors,
@@ -77,7 +71,7 @@ def measure(
     it comes out of JPEG."""
     out = Measured()
     faces: list[list[Any]] = []
-    chosen: list[list[Any]] = []
+    counted: list[list[Any]] = []
     embeddings: list[np.ndarray] = []
     clip: list[np.ndarray] = []
     features: list[np.ndarray] = []
@@ -90,8 +84,10 @@ def measure(
             if extractors.faces:
                 found = extractors.faces.detect(images)
                 faces += found
-                chosen += [prominent(entry, num_subjects) for entry in found]
-                embeddings.append(_embed(extractors.faces, images, chosen[start:], num_subjects))
+                # Taken without looking at any reference, so that own and other subjects are compared alike,
+                # and drawing a crowd does not help.
+                counted += [by_size(entry)[:num_subjects] for entry in found]
+                embeddings.append(_embed(extractors.faces, images, counted[start:], num_subjects))
             if extractors.clip:
                 clip.append(finite(extractors.clip(images), extractors.clip.name))
             if extractors.features:
@@ -101,7 +97,7 @@ def measure(
                     judged.setdefault(key, []).extend(answers)
             progress.advance(len(images))
     if extractors.faces:
-        out.faces, out.chosen = faces, chosen
+        out.faces, out.counted = faces, counted
         width = max((part.shape[2] for part in embeddings), default=0)
         out.embedding_NMD = np.concatenate(
             [p if p.shape[2] else np.zeros((*p.shape[:2], width)) for p in embeddings]
@@ -132,7 +128,7 @@ def join(parts: Sequence[Measured]) -> Measured:
     judged = [part.judged for part in parts]
     return Measured(
         faces=lists("faces"),
-        chosen=lists("chosen"),
+        counted=lists("counted"),
         embedding_NMD=arrays("embedding_NMD"),
         clip_ND=arrays("clip_ND"),
         features_ND=arrays("features_ND"),
@@ -143,14 +139,14 @@ def join(parts: Sequence[Measured]) -> Measured:
 
 
 def _embed(
-    extractor: FaceExtractor, images_BHW3: np.ndarray, chosen: Sequence[Sequence[Any]], num_subjects: int
+    extractor: FaceExtractor, images_BHW3: np.ndarray, counted: Sequence[Sequence[Any]], num_subjects: int
 ) -> np.ndarray:
-    places = [(i, k) for i, faces in enumerate(chosen) for k in range(len(faces))]
+    places = [(i, k) for i, faces in enumerate(counted) for k in range(len(faces))]
     shape = (len(images_BHW3), num_subjects)
     if not places:
         return np.zeros((*shape, 0))
     rows, columns = (list(numbers) for numbers in zip(*places, strict=True))
-    embedded = finite(extractor.embed(images_BHW3[rows], [chosen[i][k] for i, k in places]), extractor.name)
+    embedded = finite(extractor.embed(images_BHW3[rows], [counted[i][k] for i, k in places]), extractor.name)
     out = np.zeros((*shape, embedded.shape[1]))
     out[rows, columns] = embedded
     return out
@@ -172,11 +168,11 @@ def references(
         measured = measure(
             paths, only_faces, batch_size=batch_size if same else 1, description="references", show=show
         )
-        assert measured.chosen is not None and measured.embedding_ND is not None
+        assert measured.counted is not None and measured.embedding_ND is not None
         by_name = dict(
             zip(
                 (name for name, _ in owners),
-                zip(measured.chosen, measured.embedding_ND, strict=True),
+                zip(measured.counted, measured.embedding_ND, strict=True),
                 strict=True,
             )
         )

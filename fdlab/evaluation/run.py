@@ -262,7 +262,7 @@ def finish(
         path = folder / "intervals.png"
         figures.intervals(records, names, [table.label(r) for r in records], path)
         shown.append(("Every method with its 95 % interval", path))
-    pictures = record.read_rows(run_dir / MAIN)
+    pictures = samples.read(run_dir / MAIN)
     if any(figures.matched(picture) for picture in pictures):
         path = folder / "similarity.png"
         figures.similarity_histogram(

@@ -1,11 +1,11 @@
-"""From features to numbers: every metric of one method with its interval, and one row a picture.
+"""From what was measured to numbers: every metric of the registry with its interval, and one row a picture.
 
-N images, M subjects an image, K clusters an image (see `clusters`), D features.
+N pictures, M subjects a picture, F faces of a picture, S subjects, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,13 @@ from fdlab.benchmarks import profiles
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.captions import unmarked
-from fdlab.evaluation import identity_scoring
+from fdlab.evaluation import face_rows
 from fdlab.evaluation.measuring import Measured, References
-from fdlab.measure.networks import Extractors, finite, info
-from fdlab.metrics import clusters, diversity
+from fdlab.measure.networks import Extractors, finite
+from fdlab.metrics import clusters, identity, matching, registry
 from fdlab.metrics.bootstrap import Estimate
-from fdlab.metrics.clip_score import clip_score
-from fdlab.metrics.frechet import frechet_distance
-from fdlab.metrics.kernel import cmmd, kernel_distance
-from fdlab.metrics.prompt_accuracy import correct, prompt_accuracy
-from fdlab.records.record import metric
+from fdlab.metrics.metric import Measurements
+from fdlab.records.record import metric as entry_of
 
 
 def score(
@@ -34,99 +31,135 @@ def score(
     extractors: Extractors,
     compare_with_real: bool = True,
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """All metrics of one method and one row a picture. `compare_with_real` False leaves out distances to the
-    true set."""
+    """Every metric of one method that can be had, and one row a picture. `compare_with_real` False leaves out
+    distances to the true set."""
+    profile = profiles.profile_of(benchmark.profile)
+    similarities = _similarities(measured, known)
+    seen = measurements(benchmark, todo, measured, known, extractors, similarities, compare_with_real)
+    networks = extractors.summary()
+    wanted = [
+        metric
+        for metric in registry.scored()
+        if (profile.metrics is None or metric.name in profile.metrics) and metric.possible(seen)
+    ]
+    scores = {metric.name: metric.score(seen) for metric in wanted}
+    entries: dict[str, dict[str, Any]] = {}
+    for metric in wanted:
+        estimate = scores[metric.name]
+        if isinstance(estimate, np.ndarray):
+            estimate = clusters.mean(estimate, seen.clusters_NK, seen.seed)
+        if estimate is None or metric.recorded is None:
+            continue
+        more = metric.more(seen) if metric.more else {}
+        entry = entry_of(metric.name, estimate, networks[metric.by], **more)
+        entries[metric.name] = {**entry, "version": profile.version(metric.version)}
+    return entries, _rows(todo, measured, similarities, seen, scores)
+
+
+def measurements(
+    benchmark: Benchmark,
+    todo: Sequence[Job],
+    measured: Measured,
+    known: References,
+    extractors: Extractors,
+    similarities: Sequence[np.ndarray] | None,
+    compare_with_real: bool = True,
+) -> Measurements:
+    """What metrics are computed from. `similarities` are those of each picture's faces that count."""
     profile = profiles.profile_of(benchmark.profile)
     place = {subject.id: i for i, subject in enumerate(benchmark.subjects)}
     group_NM = np.array([[place[subject.id] for subject in job.subjects] for job in todo])
-    clusters_NK = clusters.clusters(group_NM)
-    rows: list[dict[str, Any]] = [_row(job) for job in todo]
-    metrics: dict[str, dict[str, Any]] = {}
+    matches = None
+    if similarities is not None:
+        assign = matching.assign_greedily if profile.least_of_group else matching.assign
+        matches = matching.match(similarities, group_NM, len(place), assign)
+    prompts = _prompts(todo, measured, extractors)
+    true = known.real if compare_with_real else None
+    real = {}
+    if true is not None:
+        real = {"clip": true.clip_ND, "features": true.features_ND}
+    networks = {key: info["name"] for key, info in extractors.summary().items() if info}
+    return Measurements(
+        group_NM=group_NM,
+        clusters_NK=clusters.clusters(group_NM),
+        seed=benchmark.seed,
+        measured_by=networks,
+        cell_N=np.array([f"{job.group} {job.prompt.id}" for job in todo]),
+        images_per_prompt=benchmark.images_per_prompt,
+        matches=matches,
+        num_faces_N=None if measured.faces is None else np.array([len(faces) for faces in measured.faces]),
+        embedding_NMD=measured.embedding_NMD,
+        reference_SD=known.embedding_SD,
+        heldout=known.heldout,
+        least_of_group=profile.least_of_group,
+        clip_ND=None if prompts is None else measured.clip_ND,
+        text_ND=None if prompts is None else prompts[0],
+        truncated_P=None if prompts is None else prompts[1],
+        features_ND=measured.features_ND,
+        judged=measured.judged if extractors.judge else None,
+        truth=[job.prompt.truth for job in todo],
+        real={key: true_RD for key, true_RD in real.items() if true_RD is not None and key in networks},
+    )
 
-    def add(name: str, values_N: np.ndarray, extractor: Any) -> None:
-        _add(metrics, name, clusters.mean(values_N, clusters_NK, benchmark.seed), info(extractor))
 
-    if extractors.faces:
-        if profile.least_of_group:
-            scores = identity_scoring.score_least(measured, known, group_NM)
-        else:
-            scores = identity_scoring.score(measured, known, group_NM, clusters_NK, benchmark.seed)
-        for name, values in scores.values.items():
-            add(name, values, extractors.faces)
-        _add(metrics, "identity_auc", scores.auc, info(extractors.faces))
+def _similarities(measured: Measured, known: References) -> list[np.ndarray] | None:
+    """Cosines (F, S) of each picture's faces that count with every reference; None where nobody looked."""
+    if measured.embedding_NMD is None or measured.counted is None:
+        return None
+    assert known.embedding_SD is not None
+    num, size, width = measured.embedding_NMD.shape
+    if not width:
+        return [np.zeros((0, len(known.embedding_SD)))] * num
+    similarity_NMS = identity.cosine(measured.embedding_NMD.reshape(-1, width), known.embedding_SD)
+    similarity_NMS = similarity_NMS.reshape(num, size, -1)
+    return [similarity_NMS[n, : len(faces)] for n, faces in enumerate(measured.counted)]
+
+
+def _prompts(
+    todo: Sequence[Job], measured: Measured, extractors: Extractors
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Features of each picture's prompt, and whether each different prompt was cut."""
+    if extractors.clip is None or measured.clip_ND is None:
+        return None
+    prompts = [unmarked(job.text) for job in todo]
+    different = sorted(set(prompts))
+    text = extractors.clip.text(different)
+    place = {prompt: i for i, prompt in enumerate(different)}
+    index_N = [place[prompt] for prompt in prompts]
+    cut = np.array([bool(cut) for cut in text.truncated_B], bool)
+    return finite(text.feature_BD, extractors.clip.name)[index_N], cut
+
+
+def _rows(
+    todo: Sequence[Job],
+    measured: Measured,
+    similarities: Sequence[np.ndarray] | None,
+    seen: Measurements,
+    scores: dict[str, np.ndarray | Estimate | None],
+) -> list[dict[str, Any]]:
+    """One row a picture: what was asked for, what its faces are, and its scores."""
+    rows = [_row(job) for job in todo]
+    if similarities is not None and seen.matches is not None:
+        assert measured.faces is not None and measured.counted is not None
         for n, row in enumerate(rows):
-            row |= identity_scoring.row(scores, measured, n, row["subjects"])
-        if "face_count_accuracy" in scores.values:
-            _fill(rows, "face_count_accuracy", scores.values["face_count_accuracy"])
-        for name in identity_scoring.ROWS:
-            if name in scores.values:
-                _fill(rows, name, np.where(measured.detected_N, scores.values[name], np.nan))
-    if extractors.clip and measured.clip_ND is not None:
-        prompts = [unmarked(job.text) for job in todo]
-        different = sorted(set(prompts))
-        text = extractors.clip.text(different)
-        text_row = {prompt: i for i, prompt in enumerate(different)}
-        text_ND = finite(text.feature_BD, extractors.clip.name)[[text_row[prompt] for prompt in prompts]]
-        values = clip_score(measured.clip_ND, text_ND)
-        _fill(rows, "clip_score", values)
-        add("clip_score", values, extractors.clip)
-        metrics["clip_score"]["num_truncated_prompts"] = int(sum(bool(cut) for cut in text.truncated_B))
-    if extractors.judge and measured.judged is not None:
-        truth = [job.prompt.truth for job in todo]
-        right = correct(measured.judged, truth)
-        for i, row in enumerate(rows):
-            row["judged"] = {key: answers[i] for key, answers in measured.judged.items()}
-            row["prompt_correct"] = right[i]
-        shares = prompt_accuracy(right)
-        _fill(rows, "prompt_accuracy", shares)
-        add("prompt_accuracy", shares, extractors.judge)
-    if measured.features_ND is not None and benchmark.images_per_prompt > 1:
-        group_N = np.array([f"{job.group} {job.prompt.id}" for job in todo])
-        _fill(rows, diversity.NAME, diversity.diversity(measured.features_ND, group_N))
-    if compare_with_real and known.real is not None:
-        metrics |= _distances(measured, known.real, clusters_NK, extractors)
-    for entry in metrics.values():
-        entry["version"] = profile.version(entry["version"])
-    kept = metrics if profile.metrics is None else {n: e for n, e in metrics.items() if n in profile.metrics}
-    return kept, rows
-
-
-def _distances(
-    measured: Measured, real: Measured, clusters_NK: np.ndarray, extractors: Extractors
-) -> dict[str, dict[str, Any]]:
-    metrics: dict[str, dict[str, Any]] = {}
-    if extractors.features and measured.features_ND is not None and real.features_ND is not None:
-        ours, true, name = measured.features_ND, real.features_ND, info(extractors.features)
-        if min(len(ours), len(true)) >= 3:
-            _add(
-                metrics,
-                # Only the 2015 Inception makes an FID.
-                "fid" if name["name"] == "inception-2015" else "frechet_distance",
-                clusters.jackknife(lambda k: frechet_distance(ours[k], true), clusters_NK),
-                name,
+            row |= face_rows.of_picture(
+                len(measured.faces[n]),
+                measured.counted[n],
+                similarities[n],
+                row["subjects"],
+                seen.matches.face_NM[n],
+                seen.matches.group_NM[n],
             )
-            _add(
-                metrics,
-                "kernel_distance",
-                clusters.jackknife(lambda k: kernel_distance(ours[k], true), clusters_NK),
-                name,
-            )
-    if extractors.clip and measured.clip_ND is not None and real.clip_ND is not None:
-        clip_ours, clip_true = measured.clip_ND, real.clip_ND
-        if min(len(clip_ours), len(clip_true)) >= 3:
-            estimate = clusters.jackknife(lambda k: cmmd(clip_ours[k], clip_true), clusters_NK)
-            _add(metrics, "cmmd", estimate, info(extractors.clip))
-    return metrics
-
-
-def _add(
-    metrics: dict[str, dict[str, Any]],
-    name: str,
-    estimate: Estimate | None,
-    extractor: Mapping[str, str | None],
-) -> None:
-    if estimate is not None:
-        metrics[name] = metric(name, estimate, extractor)
+    for metric in registry.in_rows():
+        values_N = scores.get(metric.name)
+        if not isinstance(values_N, np.ndarray):
+            continue
+        if metric.empty_without_face:
+            values_N = np.where(measured.detected_N, values_N, np.nan)
+        details = metric.details(seen) if metric.details else [{}] * len(rows)
+        for row, beside, value in zip(rows, details, values_N, strict=True):
+            row |= {**beside, metric.name: round(float(value), 6) if np.isfinite(value) else None}
+    return rows
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -141,8 +174,3 @@ def _row(job: Job) -> dict[str, Any]:
         "text": job.text,
         "file": f"images/{job.file}",
     }
-
-
-def _fill(rows: list[dict[str, Any]], name: str, values_N: np.ndarray) -> None:
-    for row, value in zip(rows, values_N, strict=True):
-        row[name] = round(float(value), 6) if np.isfinite(value) else None

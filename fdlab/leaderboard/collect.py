@@ -10,18 +10,9 @@ from typing import Any
 
 from fdlab.benchmarks.profiles import STRICT
 from fdlab.errors import UserError, unknown
+from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
 from fdlab.records.record import RECORD, read
-
-RANKED_BY = (
-    "identity_auc",
-    "identity_similarity",
-    "prompt_accuracy",
-    "clip_score",
-    "frechet_distance",
-    "cmmd",
-)
-"""What a group is ordered by: the first of these that any of its records has."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ class Group:
         `by` counts where a record of the group has it.
         """
         names = {name for entry in self.entries for name in entry.record["metrics"]}
-        wanted = (by, *RANKED_BY) if by else RANKED_BY
+        wanted = [by, *registry.ranked()] if by else registry.ranked()
         by = next((name for name in wanted if name in names), min(names, default=""))
         self.ordered_by = by
         if not by:

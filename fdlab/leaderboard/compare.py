@@ -15,7 +15,6 @@ from fdlab.errors import UserError
 from fdlab.leaderboard.collect import Entry, measured_by, profile_of, relative
 from fdlab.metrics import identity, paired
 from fdlab.metrics.bootstrap import Estimate
-from fdlab.metrics.matching import Matches
 from fdlab.metrics.registry import METRICS
 from fdlab.records.per_sample import Samples, load
 from fdlab.records.record import RECORD, read
@@ -128,9 +127,8 @@ def _in_order(samples: Samples, like: Samples, a: Entry, b: Entry) -> Samples:
     order = np.array([place[name] for name in like.ids])
     matches = samples.matches
     if matches is not None:
-        parts = (matches.group_NM, matches.face_NM, matches.similarity_NMS, matches.blending_N)
         # Columns are subjects; they agree only where both records name these in one order.
-        matches = Matches(*(part[order] for part in parts)) if samples.subjects == like.subjects else None
+        matches = matches.take(order) if samples.subjects == like.subjects else None
     rows = [samples.rows[i] for i in order]
     values = {name: values_N[order] for name, values_N in samples.values.items()}
     return replace(samples, rows=rows, values=values, matches=matches)

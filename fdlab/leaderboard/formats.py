@@ -11,11 +11,9 @@ from typing import Any
 
 from fdlab.leaderboard.collect import Entry, Group
 from fdlab.leaderboard.published import Quoted
+from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
 from fdlab.records import table
-
-ALL = (*table.COLUMNS, *(name for name in METRICS if name not in table.COLUMNS))
-"""Every metric, those of the short table first."""
 
 
 def named(entry: Entry) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def named(entry: Entry) -> dict[str, Any]:
 def shown(group: Group) -> list[str]:
     """A group's columns where room is scarce: those of the short table and the one that orders, or all."""
     records = [entry.record for entry in group.entries]
-    names = table.columns(records) or table.columns(records, ALL)
+    names = table.columns(records) or table.columns(records, registry.whole())
     return names if group.ordered_by in ("", *names) else [*names, group.ordered_by]
 
 
@@ -52,7 +50,7 @@ def markdown(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
     for group, others in beside(groups, quoted):
         if group is not None:
             parts.append(f"## {heading(group)}\n")
-            parts.append(table.markdown([named(entry) for entry in group.entries], ALL))
+            parts.append(table.markdown([named(entry) for entry in group.entries], registry.whole()))
             parts.append(table.note([entry.record for entry in group.entries]) + "\n")
         parts += [_quoted_markdown(entry) for entry in others]
     return "\n".join(parts)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError, unknown
+from fdlab.metrics.metric import UNITS
 
 DEFAULT = Path(__file__).resolve().parents[2] / "experiments" / "published.yaml"
 
-LIMITS = {"cosine": (-1.0, 1.0), "share": (0.0, 1.0), "percent": (0.0, 100.0), "distance": (0.0, math.inf)}
+LIMITS = {unit: UNITS[unit] for unit in ("cosine", "share", "percent", "distance")}
 """What a unit allows."""
 
 ENTRY_KEYS = (

@@ -23,6 +23,8 @@ from fdlab.metrics.bootstrap import REPLICATES, Estimate
 
 _FEWEST = 2
 """Pictures of which a distance can be computed."""
+_FEWEST_IN_ALL = 3
+"""Pictures, on both sides, of which one is reported."""
 
 
 def clusters(group_NM: np.ndarray) -> np.ndarray:
@@ -76,6 +78,18 @@ def jackknife(compute: Callable[[np.ndarray], float], clusters_NK: np.ndarray) -
         return Estimate(float(value), None, None, num) if np.isfinite(value) else None
     estimate = bootstrap.jackknife(lambda rows: compute(kept(names[rows])), np.arange(len(names)))
     return None if estimate is None else replace(estimate, num=num)
+
+
+def distance(
+    between: Callable[[np.ndarray, np.ndarray], float],
+    ours_ND: np.ndarray | None,
+    true_RD: np.ndarray,
+    clusters_NK: np.ndarray,
+) -> Estimate | None:
+    """A distance to the true pictures with its jackknife interval; None of too few pictures."""
+    if ours_ND is None or min(len(ours_ND), len(true_RD)) < _FEWEST_IN_ALL:
+        return None
+    return jackknife(lambda kept: between(ours_ND[kept], true_RD), clusters_NK)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fdlab.metrics.identity import cosine
-from fdlab.metrics.registry import Spec
-
-NAME = "diversity"
-SPEC = Spec("diversity", "cosine distance", True)
-"""Kept in rows only: the record's names are a contract, and this is none of them."""
+from fdlab.metrics.metric import Measurements, Metric
 
 
 def diversity(features_ND: np.ndarray, group_N: np.ndarray) -> np.ndarray:
@@ -32,3 +28,17 @@ def diversity(features_ND: np.ndarray, group_N: np.ndarray) -> np.ndarray:
             np.fill_diagonal(similarity, 0.0)
             values[members] = 1.0 - similarity.sum(axis=1) / (len(members) - 1)
     return values
+
+
+def _score(seen: Measurements) -> np.ndarray:
+    assert seen.features_ND is not None and seen.cell_N is not None
+    return diversity(seen.features_ND, seen.cell_N)
+
+
+METRICS = (
+    # In rows only: the record's names are a contract, and this is none of them.
+    Metric(
+        "diversity", "diversity", "cosine distance", True, _score, ("features", "several images"),
+        "how far the pictures of one subject and prompt differ", place=18, recorded=None,
+    ),
+)  # fmt: skip

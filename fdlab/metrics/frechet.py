@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fdlab.metrics import clusters
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.metric import Measurements, Metric
+
+INCEPTION = "inception-2015"
+"""The only network whose Frechet distance is called FID."""
 NUM_FOR_TRUST = 2048
 """Below as many images the covariance is poor and the distance biased upwards."""
 
@@ -56,3 +62,36 @@ def _checked(features: np.ndarray) -> np.ndarray:
     if not np.isfinite(features).all():
         raise ValueError("features are not finite")
     return features
+
+
+def _score(seen: Measurements) -> Estimate | None:
+    return clusters.distance(frechet_distance, seen.features_ND, seen.real["features"], seen.clusters_NK)
+
+
+def _is_fid(seen: Measurements) -> bool:
+    return seen.measured_by["features"] == INCEPTION
+
+
+def _caution(num: int) -> str:
+    if num >= NUM_FOR_TRUST:
+        return ""
+    return (
+        f"The Frechet distance of {num:,} pictures is biased upwards, the more the fewer they are "
+        f"(trust it from {NUM_FOR_TRUST:,}): compare equal numbers only, and read the unbiased kernel "
+        "distance and CMMD beside it."
+    )
+
+
+METRICS = (
+    Metric(
+        "fid", "FID", "distance", False, lambda seen: _score(seen) if _is_fid(seen) else None,
+        ("features", "true pictures"), "Frechet distance by the 2015 Inception, and by no other network",
+        decimals=2, only_by=INCEPTION, place=13, recorded=14, caution=_caution,
+    ),
+    Metric(
+        "frechet_distance", "Frechet", "distance", False,
+        lambda seen: None if _is_fid(seen) else _score(seen), ("features", "true pictures"),
+        "distance to the true pictures as Gaussians, by any other network",
+        decimals=2, place=14, recorded=14, column=10, rank=5, caution=_caution,
+    ),
+)  # fmt: skip

@@ -12,6 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fdlab.metrics import clusters
+from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.metric import LARGEST, Measurements, Metric
+
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
 
@@ -54,3 +58,26 @@ def _within(gram: np.ndarray) -> float:
 def _unit(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, np.float64)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _kernel(seen: Measurements) -> Estimate | None:
+    return clusters.distance(kernel_distance, seen.features_ND, seen.real["features"], seen.clusters_NK)
+
+
+def _cmmd(seen: Measurements) -> Estimate | None:
+    return clusters.distance(cmmd, seen.clip_ND, seen.real["clip"], seen.clusters_NK)
+
+
+METRICS = (
+    Metric(
+        "kernel_distance", "kernel distance", "distance", False, _kernel, ("features", "true pictures"),
+        "distance to the true pictures by a cubic kernel, unbiased",
+        range=(-LARGEST, LARGEST), place=15, recorded=15,
+    ),
+    Metric(
+        # Of vectors of length 1 the kernel lies in [exp(-4 / 200), 1]: the sum is within 39.7 of 0.
+        "cmmd", "CMMD", "distance", False, _cmmd, ("clip", "true pictures"),
+        "distance to the true pictures by a Gaussian kernel on CLIP's features, unbiased",
+        range=(-40.0, 40.0), place=16, recorded=16, rank=6,
+    ),
+)  # fmt: skip

@@ -1,33 +1,18 @@
-"""Every identity score that follows from matched faces. N pictures, M subjects a picture, S subjects."""
+"""Every identity metric of matched faces. N pictures, M subjects a picture, S subjects.
+
+Where a picture shows several subjects, its value is the mean over them; one without a face counts as a miss.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from fdlab.metrics import identity
 from fdlab.metrics.matching import Matches
-
-
-def values_of(found: Matches, num_found_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Every score that follows from matched faces and the number of faces found: values_N by name."""
-    (size, num_subjects), group_NM = found.similarity_NMS.shape[1:], found.group_NM
-    detected_NM, (similarity, own, detected, rivals) = found.detected_NM, found.flat()
-    own_NM = identity.own_similarity(similarity, own, detected).reshape(group_NM.shape)
-    values = {
-        "identity_similarity": own_NM.mean(axis=1),
-        "identity_similarity_detected": mean_of_subjects(np.where(detected_NM, own_NM, np.nan)),
-        "face_detection_rate": detected_NM.mean(axis=1),
-        "face_count_accuracy": (num_found_N == size).astype(np.float64),
-    }
-    if size > 1:
-        values["identity_similarity_min"] = own_NM.min(axis=1)
-        values["identity_blending"] = found.blending_N
-    if num_subjects > size:
-        margin = identity.margin(similarity, own, detected, rivals)
-        rank1 = identity.rank1(similarity, own, detected, rivals)
-        values["identity_margin"] = mean_of_subjects(margin.reshape(group_NM.shape))
-        values["identity_rank1"] = mean_of_subjects(rank1.reshape(group_NM.shape))
-    return values
+from fdlab.metrics.metric import Measurements, Metric
 
 
 def mean_of_subjects(values_NM: np.ndarray) -> np.ndarray:
@@ -35,3 +20,103 @@ def mean_of_subjects(values_NM: np.ndarray) -> np.ndarray:
     here = np.isfinite(values_NM)
     total, num = np.where(here, values_NM, 0.0).sum(axis=1), here.sum(axis=1)
     return np.where(num > 0, total / np.maximum(num, 1), np.nan)
+
+
+def _found(seen: Measurements) -> Matches:
+    assert seen.matches is not None
+    return seen.matches
+
+
+def _similarity(seen: Measurements) -> np.ndarray:
+    if seen.least_of_group:
+        return np.maximum(seen.own_NM.min(axis=1), 0.0)
+    return np.asarray(seen.own_NM.mean(axis=1))
+
+
+def _detected(seen: Measurements) -> np.ndarray:
+    return mean_of_subjects(np.where(_found(seen).detected_NM, seen.own_NM, np.nan))
+
+
+def _detected_in(row: Mapping[str, Any]) -> float:
+    if "matches" not in row:
+        value = row.get("identity_similarity")
+        return float("nan") if value is None else float(value)
+    found = [m["identity_similarity"] for m in row["matches"] if m["identity_similarity"] is not None]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _rate(seen: Measurements) -> np.ndarray:
+    return np.asarray(_found(seen).detected_NM.mean(axis=1))
+
+
+def _rate_in(row: Mapping[str, Any]) -> float:
+    if "matches" in row:
+        return float(np.mean([match["face"] is not None for match in row["matches"]]))
+    if "face" not in row and "faces" not in row:
+        return float("nan")
+    return float(bool(row.get("faces") or row.get("face")))
+
+
+def _count(seen: Measurements) -> np.ndarray:
+    assert seen.num_faces_N is not None
+    return (seen.num_faces_N == seen.group_NM.shape[1]).astype(np.float64)
+
+
+def _least(seen: Measurements) -> np.ndarray:
+    return np.asarray(seen.own_NM.min(axis=1))
+
+
+def _blending(seen: Measurements) -> np.ndarray:
+    return _found(seen).blending_N
+
+
+def _margin(seen: Measurements) -> np.ndarray:
+    return mean_of_subjects(identity.margin(*_found(seen).flat()).reshape(seen.group_NM.shape))
+
+
+def _rank1(seen: Measurements) -> np.ndarray:
+    return mean_of_subjects(identity.rank1(*_found(seen).flat()).reshape(seen.group_NM.shape))
+
+
+METRICS = (
+    Metric(
+        "identity_similarity", "identity", "cosine", True, _similarity, ("faces",),
+        "likeness to the own reference; a subject without a face counts 0",
+        place=1, recorded=1, column=1, tile=2, rank=2, empty_without_face=True,
+    ),
+    Metric(
+        "identity_similarity_detected", "identity, detected", "cosine", True, _detected, ("faces",),
+        "the same over the subjects that got a face",
+        place=2, recorded=2, in_rows=False, from_row=_detected_in,
+    ),
+    Metric(
+        "face_detection_rate", "faces found", "share", True, _rate, ("faces",),
+        "share of subjects that got a face",
+        place=3, recorded=3, column=6, tile=4, in_rows=False, from_row=_rate_in,
+    ),
+    Metric(
+        "identity_margin", "identity margin", "cosine", True, _margin, ("faces", "other subjects"),
+        "likeness to the own reference minus the mean likeness to the other subjects'",
+        range=(-2.0, 2.0), place=4, recorded=7, empty_without_face=True,
+    ),
+    Metric(
+        "identity_rank1", "rank-1", "share", True, _rank1, ("faces", "other subjects"),
+        "share of faces that are nearest to their own reference",
+        place=5, recorded=8, column=5, tile=3, empty_without_face=True,
+    ),
+    Metric(
+        "identity_similarity_min", "identity, worst subject", "cosine", True, _least,
+        ("faces", "several subjects"), "likeness of the picture's least like subject",
+        place=7, recorded=5, column=2, empty_without_face=True,
+    ),
+    Metric(
+        "identity_blending", "blending", "cosine", False, _blending, ("faces", "several subjects"),
+        "likeness of faces to the other subjects of their picture",
+        place=8, recorded=6, column=3, empty_without_face=True,
+    ),
+    Metric(
+        "face_count_accuracy", "face count", "share", True, _count, ("faces",),
+        "share of pictures with as many faces as subjects",
+        place=9, recorded=4, column=7,
+    ),
+)  # fmt: skip

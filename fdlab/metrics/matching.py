@@ -65,6 +65,15 @@ class Matches:
         np.put_along_axis(rivals_NS, self.group_NM, False, axis=1)
         return np.repeat(rivals_NS[:, None], self.group_NM.shape[1], axis=1)
 
+    def take(self, pictures_N: np.ndarray) -> Matches:
+        """The same of some pictures, by mask or by index."""
+        return Matches(
+            self.group_NM[pictures_N],
+            self.face_NM[pictures_N],
+            self.similarity_NMS[pictures_N],
+            self.blending_N[pictures_N],
+        )
+
     def flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One line a subject asked for, as `identity` takes it: similarities, own, detected, rivals."""
         num_subjects = self.similarity_NMS.shape[2]

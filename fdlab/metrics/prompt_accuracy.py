@@ -4,8 +4,11 @@ judge."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from fdlab.metrics.metric import Measurements, Metric
 
 
 def correct(
@@ -28,3 +31,26 @@ def correct(
 def prompt_accuracy(correct_by_picture: Sequence[Mapping[str, bool]]) -> np.ndarray:
     """Share of the asked attributes that each picture shows, (N); NaN where nothing was asked."""
     return np.array([np.mean(list(entry.values())) if entry else np.nan for entry in correct_by_picture])
+
+
+def _correct(seen: Measurements) -> list[dict[str, bool]]:
+    assert seen.judged is not None
+    return correct(seen.judged, seen.truth)
+
+
+def _details(seen: Measurements) -> list[dict[str, Any]]:
+    """What the judge answered, and whether it is what was asked for."""
+    judged = seen.judged or {}
+    return [
+        {"judged": {key: answers[n] for key, answers in judged.items()}, "prompt_correct": right}
+        for n, right in enumerate(_correct(seen))
+    ]
+
+
+METRICS = (
+    Metric(
+        "prompt_accuracy", "prompt", "share", True, lambda seen: prompt_accuracy(_correct(seen)), ("judge",),
+        "share of what the prompt asks for that the judge sees",
+        place=17, recorded=13, column=8, tile=5, rank=3, details=_details,
+    ),
+)  # fmt: skip

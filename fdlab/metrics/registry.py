@@ -1,37 +1,73 @@
-"""Every metric by name: what it is called, its unit, which way is better."""
+"""Every metric by name, found in the modules of this package: a new metric is a new module with `METRICS`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+import pkgutil
+
+import fdlab.metrics
+from fdlab.metrics.metric import NETWORKS, Metric
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What a metric's name means."""
+def discover() -> dict[str, Metric]:
+    """Every metric of the package's modules, in the order of whole tables. ValueError for a name given twice.
 
-    label: str
-    unit: str
-    higher_is_better: bool
-    version: str = "1"
-    decimals: int = 3
+    Packages within are not looked into: they hold other things, and some are slow to import.
+    """
+    found: dict[str, Metric] = {}
+    for module in pkgutil.iter_modules(fdlab.metrics.__path__):
+        name = f"{fdlab.metrics.__name__}.{module.name}"
+        if module.ispkg or name == __name__:
+            continue
+        for metric in getattr(importlib.import_module(name), "METRICS", ()):
+            if metric.name in found:
+                raise ValueError(f"metric '{metric.name}' is defined twice")
+            found[metric.name] = metric
+    return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 
-METRICS: dict[str, Spec] = {
-    "identity_similarity": Spec("identity", "cosine", True),
-    "identity_similarity_detected": Spec("identity, detected", "cosine", True),
-    "face_detection_rate": Spec("faces found", "share", True),
-    "identity_margin": Spec("identity margin", "cosine", True),
-    "identity_rank1": Spec("rank-1", "share", True),
-    "identity_auc": Spec("identity AUC", "probability", True),
-    "identity_similarity_min": Spec("identity, worst subject", "cosine", True),
-    "identity_blending": Spec("blending", "cosine", False),
-    "face_count_accuracy": Spec("face count", "share", True),
-    "identity_heldout": Spec("identity, held-out", "cosine", True),
-    "copy_paste": Spec("copy-paste", "relative angle", False),
-    "clip_score": Spec("CLIP score", "cosine", True),
-    "fid": Spec("FID", "distance", False, decimals=2),
-    "frechet_distance": Spec("Frechet", "distance", False, decimals=2),
-    "kernel_distance": Spec("kernel distance", "distance", False),
-    "cmmd": Spec("CMMD", "distance", False),
-    "prompt_accuracy": Spec("prompt", "share", True),
-}
+SCORES = discover()
+"""Every metric, those too that rows alone have."""
+METRICS = {name: metric for name, metric in SCORES.items() if metric.recorded is not None}
+"""Every metric of records."""
+
+
+def scored() -> list[Metric]:
+    """Every metric in a record's order; those that rows alone have last."""
+    last = float("inf")
+    return sorted(
+        SCORES.values(), key=lambda m: (m.recorded is None, last if m.recorded is None else m.recorded)
+    )
+
+
+def in_rows() -> list[Metric]:
+    """What rows keep a value of, in their order: by what measures it, what every picture has first."""
+    kept = (metric for metric in scored() if metric.in_rows)
+    return sorted(kept, key=lambda m: (NETWORKS.index(m.by), m.empty_without_face))
+
+
+def short() -> list[str]:
+    """The short table's metrics."""
+    return _ordered("column")
+
+
+def whole() -> list[str]:
+    """Every metric of records, those of the short table first."""
+    return [*short(), *(name for name in METRICS if METRICS[name].column is None)]
+
+
+def tiles() -> list[str]:
+    """The metrics on a report's tiles."""
+    return _ordered("tile")
+
+
+def ranked() -> list[str]:
+    """What a table may be ordered by, the first that is measured."""
+    return _ordered("rank")
+
+
+def _ordered(key: str) -> list[str]:
+    places = {name: getattr(metric, key) for name, metric in METRICS.items()}
+    return sorted(
+        (name for name, place in places.items() if place is not None), key=lambda name: places[name]
+    )

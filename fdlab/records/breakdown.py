@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from fdlab.files import write_json
-from fdlab.metrics import bootstrap, clusters, identity
+from fdlab.metrics import clusters, identity_auc
 from fdlab.metrics.bootstrap import Estimate
-from fdlab.records.per_sample import SPECS, Samples
+from fdlab.metrics.registry import SCORES
+from fdlab.records.per_sample import Samples
 
 BREAKDOWN = "breakdown.json"
 SCHEMA_VERSION = 1
@@ -68,7 +69,7 @@ def write(folder: Path, record: Mapping[str, Any], samples: Samples, seed: int =
 def _means(samples: Samples, here_N: np.ndarray, clusters_NK: np.ndarray, seed: int) -> dict[str, Estimate]:
     found = {
         name: clusters.mean(samples.values[name][here_N], clusters_NK[here_N], seed)
-        for name in SPECS
+        for name in SCORES
         if name in samples.values
     }
     return {name: estimate for name, estimate in found.items() if estimate is not None}
@@ -77,20 +78,9 @@ def _means(samples: Samples, here_N: np.ndarray, clusters_NK: np.ndarray, seed: 
 def _auc(samples: Samples, here_N: np.ndarray, seed: int) -> Estimate | None:
     if samples.matches is None:
         return None
-    group_NM, clusters_NK = samples.group_NM[here_N], samples.clusters_NK[here_N]
-    if len(np.unique(group_NM)) < len(samples.subjects):
+    if len(np.unique(samples.group_NM[here_N])) < len(samples.subjects):
         return None  # a gallery without everybody is another one
-    weights = clusters.auc_weights(group_NM, clusters_NK, seed)
-    faces = np.repeat(here_N, group_NM.shape[1])
-    similarity, own, detected, rivals = (part[faces] for part in samples.matches.flat())
-    won, played = identity.auc_table(
-        similarity, own, detected, rivals, np.repeat(weights.group_N, group_NM.shape[1])
-    )
-    if not played.sum():
-        return None
-    drawn = identity.auc_replicates(won, played, weights.subjects_RS, weights.groups_RG)
-    value = float(won.sum() / played.sum())
-    return bootstrap.statistic(value, drawn, weights.num_clusters, int(here_N.sum()))
+    return identity_auc.estimate(samples.matches.take(here_N), samples.clusters_NK[here_N], seed)
 
 
 def _plain(table: Table) -> dict[str, dict[str, dict[str, Any]]]:

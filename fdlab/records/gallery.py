@@ -20,8 +20,9 @@ import numpy as np
 from fdlab.data.captions import unmarked
 from fdlab.files import write_text
 from fdlab.metrics.matching import Matches
+from fdlab.metrics.registry import SCORES
 from fdlab.records import table
-from fdlab.records.per_sample import SPECS, Samples, faces
+from fdlab.records.per_sample import Samples, faces
 from fdlab.records.per_sample import drawn as drawn_in
 
 PAGE = "samples.html"
@@ -74,7 +75,7 @@ def content(
     """What the page shows, as plain JSON. `drawn`: picture's id -> data URI, (width, height)."""
     state, mistakes = states(samples)
     doubled = ["face_detection_rate", *(["identity_similarity"] if IDENTITY in samples.values else [])]
-    names = [n for n in SPECS if n in samples.values and n not in doubled]
+    names = [n for n in SCORES if n in samples.values and n not in doubled]
     pictures = []
     for i, row in enumerate(samples.rows):
         uri, size = drawn[row["id"]]
@@ -112,9 +113,9 @@ def content(
         "scores": [
             {
                 "key": n,
-                "label": SPECS[n].label,
-                "higher": SPECS[n].higher_is_better,
-                "decimals": SPECS[n].decimals,
+                "label": SCORES[n].label,
+                "higher": SCORES[n].higher_is_better,
+                "decimals": SCORES[n].decimals,
             }
             for n in names
         ],
@@ -163,7 +164,7 @@ def sections(pictures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if keys:
             ranked = [p for p in pictures if keys[0] in p["scores"]]
             ranked.sort(key=lambda p: [-p["scores"].get(k, -np.inf) for k in keys])
-            by = f"By {SPECS[keys[0]].label}" + (f", ties by {SPECS[keys[1]].label}" if keys[1:] else "")
+            by = f"By {SCORES[keys[0]].label}" + (f", ties by {SCORES[keys[1]].label}" if keys[1:] else "")
             faces = "; pictures without a face are below" if what == "identity" else ""
             num = min(TOP, len(ranked))
             made.append(

@@ -5,24 +5,23 @@ N pictures, M subjects a picture, F faces of a picture, K clusters a picture, S 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fdlab import foreign
 from fdlab.errors import UserError
-from fdlab.metrics import clusters, diversity, identity, matching
+from fdlab.foreign import is_count, is_number, is_texts, shown
+from fdlab.metrics import clusters, identity, matching
 from fdlab.metrics.matching import Matches
-from fdlab.metrics.registry import METRICS, Spec
+from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.records.record import PER_SAMPLE
 
-SPECS: dict[str, Spec] = {**METRICS, diversity.NAME: diversity.SPEC}
-"""Scores of pictures: the record's metrics, and what only rows have."""
-
 NEEDED = ("id", "prompt", "index")
+_COSINE, _PIXELS = (-1.000001, 1.000001), (-1e6, 1e6)
 _ROUNDED, _ROUNDED_AUC = 2e-6, 1e-3
 """Rows keep six decimals, so a mean over them is as near to the record's value; ties may move an AUC more."""
 
@@ -78,30 +77,79 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """The rows of a folder's per_sample.jsonl. UserError for a missing file or the first line that is
     broken."""
     path = folder / PER_SAMPLE
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"no {PER_SAMPLE} in '{folder}': single pictures were not kept.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' cannot be read: {error}.") from error
-    rows, seen = [], set()
+    if not path.exists():
+        raise UserError(f"no {PER_SAMPLE} in '{folder}': single pictures were not kept.")
+    lines = foreign.text(path, "file").removesuffix("\n").split("\n")
+    if lines == [""]:
+        raise UserError(f"'{path}' is empty.")
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"'{path}', line {number} is not valid JSON: {error}.") from error
-        lacking = [key for key in NEEDED if not isinstance(row, dict) or key not in row]
-        if not lacking and not (row.get("subject") or row.get("subjects")):
-            lacking = ["subject"]
-        if lacking:
-            raise UserError(f"'{path}', line {number} lacks '{lacking[0]}'.")
-        if row["id"] in seen:
-            raise UserError(f"'{path}', line {number}: picture '{row['id']}' stands there twice.")
+        row = foreign.parse_json(line, f"'{path}', line {number}")
+        problem = next(problems(row), None)
+        if problem is None and len(drawn(row)) != len(drawn(rows[0] if rows else row)):
+            problem = "shows another number of subjects than the first"
+        if problem is None and row["id"] in seen:
+            problem = f"is of picture {shown(row['id'])}, which stands there twice"
+        if problem is not None:
+            raise UserError(f"'{path}', line {number} {problem}.")
         seen.add(row["id"])
         rows.append(row)
-    if not rows:
-        raise UserError(f"'{path}' is empty.")
     return rows
+
+
+def problems(row: Any) -> Iterator[str]:
+    """In what a row departs from what `evaluation.scoring` writes, one line each."""
+    lacking = [key for key in NEEDED if not isinstance(row, dict) or key not in row]
+    if not lacking and not (row.get("subject") or row.get("subjects")):
+        lacking = ["subject"]
+    if lacking:
+        yield f"lacks '{lacking[0]}'"
+        return
+    for key in ("id", "prompt", "subject", "category", "text", "file"):
+        if key in row and not isinstance(row[key], str):
+            yield f"has {key} {shown(row[key])}, no text"
+    if not is_count(row["index"], 0):
+        yield f"has index {shown(row['index'])}, no whole number from 0"
+    if not is_texts(row.get("subjects", [])):
+        yield f"has subjects {shown(row['subjects'])}, no list of texts"
+        return
+    yield from _face_problems(row)
+    for name, metric in SCORES.items():
+        value = row.get(name)
+        if value is not None and not is_number(value, *metric.limits):
+            low, high = metric.limits
+            yield f"has {name} {shown(value)}; allowed: null, or a number from {low:g} to {high:g}"
+
+
+def _face_problems(row: Mapping[str, Any]) -> Iterator[str]:
+    """What is broken in a row's faces, and in who is who."""
+    found = row.get("faces", [] if row.get("face") is None else [row["face"]])
+    if not isinstance(found, list) or not all(isinstance(face, dict) for face in found):
+        yield "has faces that are no objects"
+        return
+    for face in found:
+        box = face.get("box")
+        if not isinstance(box, list) or len(box) != 4 or not all(is_number(x, *_PIXELS) for x in box):
+            yield f"has a face with box {shown(box)}, not four numbers"
+        if not is_number(face.get("score"), 0.0, 1.0):
+            yield f"has a face with score {shown(face.get('score'))}, no number from 0 to 1"
+    for likes in [row.get("similarity_to"), *(face.get("similarity_to") for face in found)]:
+        if likes is not None and not (isinstance(likes, list) and all(is_number(x, *_COSINE) for x in likes)):
+            yield f"has similarity_to {shown(likes)}, no list of cosines"
+    matches = row.get("matches", [])
+    if not isinstance(matches, list) or len(matches) not in (0, len(drawn(row))):
+        yield "has matches that are not one for each subject"
+        return
+    for match in matches:
+        if not isinstance(match, dict) or not {"subject", "face", "identity_similarity"} <= match.keys():
+            yield "has a match without subject, face or identity_similarity"
+            return
+        face, value = match["face"], match["identity_similarity"]
+        if face is not None and not is_count(face, 0, len(found) - 1):
+            yield f"has a match with face {shown(face)}, which it does not have"
+        if value is not None and not is_number(value, *_COSINE):
+            yield f"has a match with identity_similarity {shown(value)}, no cosine"
 
 
 def arrays(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]]) -> Samples:
@@ -117,8 +165,8 @@ def arrays(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str,
         else:
             values[name] = values_N
     # What is no metric of the record's, such as diversity, counts as it stands.
-    for name in SPECS.keys() - METRICS.keys():
-        if any(isinstance(row.get(name), int | float) for row in rows):
+    for name in SCORES:
+        if name not in METRICS and any(isinstance(row.get(name), int | float) for row in rows):
             values[name] = _column(rows, name)
     subjects, matches = tuple(named), None
     auc = metrics.get("identity_auc", {}).get("value")
@@ -152,40 +200,20 @@ def _groups(rows: Sequence[Mapping[str, Any]], subjects: Sequence[str]) -> np.nd
 
 def _values(rows: Sequence[Mapping[str, Any]], name: str, num: int) -> np.ndarray | None:
     """A metric's value for each picture, None where rows do not hold it. `num` is the record's count."""
-    if name == "face_detection_rate":
-        looked = any("face" in row or "faces" in row for row in rows)
-        return np.array([_share_found(row) for row in rows]) if looked else None
-    if name == "identity_similarity_detected":
-        values = np.array([_detected(row) for row in rows])
-    else:
-        values = _column(rows, name)
+    from_row = SCORES[name].from_row
+    values = np.array([from_row(row) for row in rows]) if from_row else _column(rows, name)
     present = np.isfinite(values)
     if not present.any():
         return None
     if num == present.sum():
         return values
-    # Rows leave a miss empty; where the record counts it, it counts 0.
+    # Rows leave a miss empty; where the record counts it, it counts 0: of those of whom any picture counts.
     missed = ~present & np.array([not faces(row) for row in rows])
-    if name == "identity_heldout" and num < len(values):
+    if num < len(values):
         known = {subject for row, there in zip(rows, present, strict=True) if there for subject in drawn(row)}
         missed &= np.array([not known.isdisjoint(drawn(row)) for row in rows])
     values = np.where(missed, 0.0, values)
     return values if np.isfinite(values).sum() == num else None
-
-
-def _share_found(row: Mapping[str, Any]) -> float:
-    if "matches" in row:
-        return float(np.mean([match["face"] is not None for match in row["matches"]]))
-    return float(bool(faces(row)))
-
-
-def _detected(row: Mapping[str, Any]) -> float:
-    """Mean similarity of the subjects that got a face."""
-    if "matches" not in row:
-        value = row.get("identity_similarity")
-        return float("nan") if value is None else float(value)
-    found = [m["identity_similarity"] for m in row["matches"] if m["identity_similarity"] is not None]
-    return float(np.mean(found)) if found else float("nan")
 
 
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:

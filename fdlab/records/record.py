@@ -13,9 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fdlab import foreign
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json, write_text
+from fdlab.foreign import is_count, is_number, is_texts, shown
 from fdlab.metrics.bootstrap import Estimate
+from fdlab.metrics.metric import Metric
 from fdlab.metrics.registry import METRICS
 
 SCHEMA_VERSION = 1
@@ -79,22 +82,10 @@ def write(folder: Path, record: Mapping[str, Any], rows: Iterable[Mapping[str, A
     return folder / RECORD
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder's per_sample.jsonl."""
-    return [json.loads(line) for line in (folder / PER_SAMPLE).read_text().splitlines()]
-
-
 def read(path: Path | str) -> dict[str, Any]:
     """Read a record and check it. UserError that names the file and the first thing wrong."""
     path = Path(path)
-    try:
-        record = json.loads(path.read_text(), parse_constant=_refuse)
-    except FileNotFoundError as error:
-        raise UserError(f"no record '{path}'.") from error
-    except OSError as error:
-        raise UserError(f"record '{path}' cannot be read: {error.strerror}.") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"record '{path}' is not valid JSON: {error}.") from error
+    record = foreign.read_json(path, "record")
     problem = next(problems(record), None)
     if problem:
         raise UserError(f"record '{path}': {problem}.")
@@ -106,8 +97,9 @@ def problems(record: Any) -> Iterator[str]:
     if not isinstance(record, dict):
         yield f"it is a {type(record).__name__}, not an object"
         return
-    if record.get("schema_version") != SCHEMA_VERSION:
-        yield f"schema_version is {record.get('schema_version')!r}; this fdlab reads {SCHEMA_VERSION}"
+    version = record.get("schema_version")
+    if not is_count(version) or version != SCHEMA_VERSION:
+        yield f"schema_version is {shown(version)}; this fdlab reads {SCHEMA_VERSION}"
         return
     for part in ("benchmark", "method", "metrics", "provenance"):
         if not isinstance(record.get(part), dict):
@@ -116,33 +108,54 @@ def problems(record: Any) -> Iterator[str]:
     yield from _missing(record["benchmark"], BENCHMARK_KEYS, "benchmark")
     yield from _missing(record["method"], METHOD_KEYS, "method")
     yield from _benchmark_problems(record["benchmark"])
-    if not isinstance(record["method"].get("name"), str):
-        yield "method.name is no text"
-    kind = record["provenance"].get("kind")
-    if kind not in ("measured", "quoted"):
-        yield f"provenance.kind is {kind!r}; allowed: measured, quoted"
-    elif kind == "quoted" and not record["provenance"].get("source"):
-        yield "provenance.source is missing; a quoted record must say where from"
-    elif kind == "measured":
-        yield from _missing(record["provenance"], PROVENANCE_KEYS, "provenance")
+    yield from _method_problems(record["method"])
+    yield from _provenance_problems(record["provenance"])
+    most = num_pictures(record["benchmark"])
     for name, entry in record["metrics"].items():
-        yield from _metric_problems(name, entry)
+        yield from _metric_problems(name, entry, most)
+
+
+def num_pictures(benchmark: Mapping[str, Any]) -> int | None:
+    """How many pictures a record's benchmark asks for; None where its counts are broken."""
+    groups = benchmark.get("num_groups", benchmark.get("num_subjects"))
+    counts = (groups, benchmark.get("num_prompts"), benchmark.get("images_per_prompt"))
+    return math.prod(counts) if all(is_count(count) for count in counts) else None  # type: ignore[arg-type]
 
 
 def _benchmark_problems(benchmark: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("name", "sha256"):
-        if key in benchmark and not isinstance(benchmark[key], str):
-            yield f"benchmark.{key} is {benchmark[key]!r}, no text"
-    for key in ("num_subjects", "num_prompts", "images_per_prompt"):
-        value = benchmark.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            yield f"benchmark.{key} is {value!r}; it counts from 1"
+    for key in ("name", "version", "sha256", "profile"):
+        if not isinstance(benchmark.get(key, ""), str):
+            yield f"benchmark.{key} is {shown(benchmark[key])}, no text"
+    for key in ("num_subjects", "num_prompts", "images_per_prompt", "num_groups"):
+        if not is_count(benchmark.get(key, 1)):
+            yield f"benchmark.{key} is {shown(benchmark[key])}; it counts from 1"
+    if not is_texts(benchmark.get("departures", [])):
+        yield f"benchmark.departures is {shown(benchmark['departures'])}, no list of texts"
 
 
-def _metric_problems(name: str, entry: Any) -> Iterator[str]:
+def _method_problems(method: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(method.get("name"), str):
+        yield "method.name is no text"
+    if not isinstance(method.get("label"), str | None):
+        yield f"method.label is {shown(method['label'])}, no text"
+    if not isinstance(method.get("training_steps"), str | int | None):
+        yield f"method.training_steps is {shown(method['training_steps'])}, neither text nor a whole number"
+
+
+def _provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
+    kind = provenance.get("kind")
+    if kind not in ("measured", "quoted"):
+        yield f"provenance.kind is {shown(kind)}; allowed: measured, quoted"
+    elif kind == "quoted" and not (isinstance(provenance.get("source"), str) and provenance["source"]):
+        yield "provenance.source is missing; a quoted record must say where from"
+    elif kind == "measured":
+        yield from _missing(provenance, PROVENANCE_KEYS, "provenance")
+
+
+def _metric_problems(name: str, entry: Any, most: int | None) -> Iterator[str]:
     where = f"metrics.{name}"
     if name not in METRICS:
-        yield str(unknown("metric", name, METRICS)).rstrip(".")
+        yield str(unknown("metric", name[:60], METRICS)).rstrip(".")
         return
     if not isinstance(entry, dict):
         yield f"{where} is no object"
@@ -151,35 +164,51 @@ def _metric_problems(name: str, entry: Any) -> Iterator[str]:
     yield from lacking
     if lacking:
         return
-    if not _number(entry["value"]):
-        yield f"{where}.value is {entry['value']!r}, not a finite number"
-    for key in ("ci_low", "ci_high"):
-        if entry[key] is not None and not _number(entry[key]):
-            yield f"{where}.{key} is {entry[key]!r}, neither null nor a finite number"
-    if _number(entry["ci_low"]) and _number(entry["ci_high"]) and entry["ci_low"] > entry["ci_high"]:
-        yield f"{where}: ci_low {entry['ci_low']} is above ci_high {entry['ci_high']}"
-    if not isinstance(entry["n"], int) or isinstance(entry["n"], bool) or entry["n"] < 1:
-        yield f"{where}.n is {entry['n']!r}; it counts images, from 1"
-    if entry["higher_is_better"] != METRICS[name].higher_is_better:
-        right = METRICS[name].higher_is_better
-        yield f"{where}.higher_is_better is {entry['higher_is_better']!r}; it is {right} by its name"
+    metric = METRICS[name]
+    yield from _value_problems(metric, entry, where)
+    if not is_count(entry["n"]):
+        yield f"{where}.n is {shown(entry['n'])}; it counts images, from 1"
+    elif most is not None and entry["n"] > most:
+        yield f"{where}.n is {entry['n']}, but the benchmark has {most} pictures"
+    for key, right in (("unit", metric.unit), ("higher_is_better", metric.higher_is_better)):
+        if entry[key] != right or type(entry[key]) is not type(right):
+            yield f"{where}.{key} is {shown(entry[key])}; it is {right!r} by its name"
+    if not isinstance(entry["version"], str):
+        yield f"{where}.version is {shown(entry['version'])}, no text"
     extractor = entry["extractor"]
     if not isinstance(extractor, dict) or not {"name", "sha256"} <= set(extractor):
         yield f"{where}.extractor must hold name and sha256"
     elif not isinstance(extractor["name"], str) or not isinstance(extractor["sha256"], str | None):
         yield f"{where}.extractor's name and sha256 must be text"
-    elif name == "fid" and "inception-2015" not in str(extractor["name"]):
-        by = extractor["name"]
-        yield f"{where} is by '{by}'; only inception-2015 makes an FID, others are frechet_distance"
+    elif metric.only_by not in extractor["name"]:
+        yield f"{where} is by {shown(extractor['name'])}; it is measured by {metric.only_by} only"
+
+
+def _value_problems(metric: Metric, entry: Mapping[str, Any], where: str) -> Iterator[str]:
+    """A value or an end of its interval that is no number, or none that the metric can have."""
+    value, low, high = entry["value"], entry["ci_low"], entry["ci_high"]
+    if not is_number(value):
+        yield f"{where}.value is {shown(value)}, not a finite number"
+    elif not is_number(value, *_widened(metric.limits)):
+        yield f"{where}.value is {shown(value)}; allowed: {_between(metric.limits)} ({metric.unit})"
+    for key in ("ci_low", "ci_high"):
+        end = entry[key]
+        if end is not None and not is_number(end):
+            yield f"{where}.{key} is {shown(end)}, neither null nor a finite number"
+        elif end is not None and not is_number(end, *_widened(metric.interval_limits)):
+            yield f"{where}.{key} is {shown(end)}; allowed: {_between(metric.interval_limits)}"
+    if is_number(low) and is_number(high) and low > high:
+        yield f"{where}: ci_low {low} is above ci_high {high}"
+
+
+def _widened(limits: tuple[float, float]) -> tuple[float, float]:
+    """Sums round: a mean of ones may be a little more."""
+    return limits[0] - 1e-9, limits[1] + 1e-9
+
+
+def _between(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:g} to {limits[1]:g}"
 
 
 def _missing(entry: Mapping[str, Any], keys: Iterable[str], where: str) -> Iterator[str]:
     yield from (f"{where}.{key} is missing" for key in keys if key not in entry)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON number")

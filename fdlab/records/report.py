@@ -11,9 +11,9 @@ from typing import Any
 
 from fdlab.benchmarks.profiles import STRICT
 from fdlab.files import write_text
-from fdlab.metrics.registry import METRICS
+from fdlab.metrics import registry
+from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.records import table
-from fdlab.records.per_sample import SPECS
 
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#16181d;--dim:#626975;--line:#e3e6ea;--card:#f6f7f9}
@@ -42,15 +42,6 @@ a{color:inherit;text-decoration-color:var(--dim);text-underline-offset:.2em}
 summary{cursor:pointer;font-weight:600}
 pre{overflow-x:auto;background:var(--card);padding:.8rem;border-radius:.5rem;font-size:.82rem;line-height:1.45}
 """
-
-TILES = (
-    "identity_auc",
-    "identity_similarity",
-    "identity_rank1",
-    "face_detection_rate",
-    "prompt_accuracy",
-    "clip_score",
-)
 
 
 def write(
@@ -117,7 +108,7 @@ def _profile(benchmark: Mapping[str, Any]) -> str:
 
 def _tiles(record: Mapping[str, Any]) -> str:
     tiles = []
-    for name in TILES:
+    for name in registry.tiles():
         entry = record["metrics"].get(name)
         if entry is not None:
             tiles.append(
@@ -129,9 +120,7 @@ def _tiles(record: Mapping[str, Any]) -> str:
 
 
 def _table(records: Sequence[Mapping[str, Any]], main_name: str, links: Mapping[str, str]) -> str:
-    names = table.columns(records, list(METRICS))
-    first = [name for name in table.COLUMNS if name in names]
-    names = first + [name for name in names if name not in first]
+    names = table.columns(records, registry.whole())
     head = "".join(f"<th>{escape(table.heading(name))}</th>" for name in names)
     rows = []
     for record in records:
@@ -155,8 +144,8 @@ def _breakdown(parts: Mapping[str, Any]) -> list[str]:
     for key, opened in (("by_category", " open"), ("by_subject", "")):
         resampled = escape(parts["resampled"][key])
         groups = parts[key]
-        names = [n for n in SPECS if any(n in entries for entries in groups.values())]
-        head = "".join(f"<th>{escape(SPECS[n].label)}</th>" for n in names)
+        names = [n for n in SCORES if any(n in entries for entries in groups.values())]
+        head = "".join(f"<th>{escape(SCORES[n].label)}</th>" for n in names)
         lines = []
         for group, entries in groups.items():
             cells = "".join(f"<td>{_cell(entries.get(n), n)}</td>" for n in names)
@@ -173,7 +162,7 @@ def _breakdown(parts: Mapping[str, Any]) -> list[str]:
 def _cell(entry: Mapping[str, Any] | None, name: str) -> str:
     if entry is None:
         return table.ABSENT
-    value = f"{entry['value']:.{SPECS[name].decimals}f}"
+    value = f"{entry['value']:.{SCORES[name].decimals}f}"
     if entry["ci_low"] is None:
         return value
     return f"{value}<small>[{entry['ci_low']:.2f}, {entry['ci_high']:.2f}]</small>"

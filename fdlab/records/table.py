@@ -3,25 +3,11 @@ pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fdlab.metrics.frechet import NUM_FOR_TRUST
+from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
-
-COLUMNS = (
-    "identity_similarity",
-    "identity_similarity_min",
-    "identity_blending",
-    "identity_auc",
-    "identity_rank1",
-    "face_detection_rate",
-    "face_count_accuracy",
-    "prompt_accuracy",
-    "clip_score",
-    "frechet_distance",
-)
-"""What the short table shows, where measured."""
 
 ABSENT = "-"
 
@@ -32,16 +18,14 @@ NOTE = (
 
 
 def note(records: Sequence[Mapping[str, Any]]) -> str:
-    """What a reader has to know of the numbers; a warning where there are too few for a Frechet distance."""
-    found = [record["metrics"].get(name) for record in records for name in ("fid", "frechet_distance")]
-    least = min((entry["n"] for entry in found if entry), default=NUM_FOR_TRUST)
-    if least >= NUM_FOR_TRUST:
-        return NOTE
-    return (
-        f"{NOTE} The Frechet distance of {least:,} pictures is biased upwards, the more the fewer they are "
-        f"(trust it from {NUM_FOR_TRUST:,}): compare equal numbers only, and read the unbiased kernel "
-        "distance and CMMD beside it."
-    )
+    """What a reader has to know of the numbers; a warning where there are too few pictures for a metric."""
+    least: dict[Callable[[int], str], int] = {}
+    for record in records:
+        for name, entry in record["metrics"].items():
+            caution = METRICS[name].caution
+            if caution is not None:
+                least[caution] = min(entry["n"], least.get(caution, entry["n"]))
+    return " ".join(text for text in (NOTE, *(caution(num) for caution, num in least.items())) if text)
 
 
 def label(row: Mapping[str, Any]) -> str:
@@ -54,8 +38,10 @@ def steps(row: Mapping[str, Any]) -> str:
     return str(row["method"].get("training_steps") or ABSENT)
 
 
-def columns(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] = COLUMNS) -> list[str]:
-    """The wanted metrics that at least one record has, in the order wanted."""
+def columns(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> list[str]:
+    """The wanted metrics (None: those of the short table) that at least one record has, in the order
+    wanted."""
+    wanted = registry.short() if wanted is None else wanted
     return [name for name in wanted if any(name in record["metrics"] for record in records)]
 
 
@@ -77,7 +63,7 @@ def heading(name: str) -> str:
     return f"{METRICS[name].label} {'↑' if METRICS[name].higher_is_better else '↓'}"
 
 
-def markdown(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] = COLUMNS) -> str:
+def markdown(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> str:
     """The table in Markdown."""
     names = columns(records, wanted)
     lines = [
@@ -92,7 +78,9 @@ def markdown(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] = COLUM
     return "\n".join(lines) + "\n"
 
 
-def terminal(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence[str] = COLUMNS) -> Any:
+def terminal(
+    records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence[str] | None = None
+) -> Any:
     """The table as a rich renderable; intervals stand below the numbers."""
     from rich import box
     from rich.markup import escape
@@ -114,7 +102,7 @@ def terminal(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequ
     return table
 
 
-def show(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence[str] = COLUMNS) -> None:
+def show(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence[str] | None = None) -> None:
     """Print the table; as Markdown where the output is no terminal."""
     import sys
 

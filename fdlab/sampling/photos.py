@@ -9,7 +9,7 @@ from PIL import Image
 
 from fdlab.data.pictures import on_white, read_photo
 from fdlab.errors import UserError
-from fdlab.measure.faces import FaceDetector
+from fdlab.measure.faces import FaceDetector, by_size
 
 MARGIN = 1.1
 """How much more than the face the square around it shows, in sides of the face: hair and shoulders."""
@@ -28,17 +28,17 @@ def cut_face(
     found = (detector or FaceDetector())([image_HW3])[0]
     if not found:
         raise UserError(f"no face found in {named}; give one in which a face can be seen well.")
-    boxes = sorted((face.box for face in found), key=lambda box: box[0] + box[2])
+    faces = sorted(found, key=lambda face: face.box[0] + face.box[2])
     if index is None:
-        box = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-    elif 0 <= index < len(boxes):
-        box = boxes[index]
+        face = by_size(faces)[0]
+    elif 0 <= index < len(faces):
+        face = faces[index]
     else:
         raise UserError(
-            f"face {index} of {named} was asked for, but {len(boxes)} "
-            f"{'was' if len(boxes) == 1 else 'were'} found; allowed: 0 to {len(boxes) - 1}, from the left."
+            f"face {index} of {named} was asked for, but {len(faces)} "
+            f"{'was' if len(faces) == 1 else 'were'} found; allowed: 0 to {len(faces) - 1}, from the left."
         )
-    return Image.fromarray(around(image_HW3, box))
+    return Image.fromarray(around(image_HW3, face.box))
 
 
 def around(image_HW3: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:

@@ -24,7 +24,7 @@ from fdlab.models.backbone import save_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import save_part
 from fdlab.models.tiny import tiny_backbone
-from fdlab.records import record
+from fdlab.records import per_sample, record
 from tests.worlds import crowd as crowd_world
 from tests.worlds import squares
 
@@ -189,7 +189,7 @@ def test_pairs_are_evaluated_with_models(disk: Path, pairs: Path, crowd: ModuleT
     assert not list(tmp_path.rglob("*.png"))
     (only,) = run.evaluate(config(disk, *overrides), tmp_path, extractors=crowd.extractors())
     assert only["benchmark"]["num_groups"] == 1 and "face_count_accuracy" in only["metrics"]
-    (row,) = record.read_rows(tmp_path / "evaluation")
+    (row,) = per_sample.read(tmp_path / "evaluation")
     assert row["subjects"] == ["s00", "s01"] and (tmp_path / "evaluation" / row["file"]).is_file()
 
 

@@ -9,7 +9,7 @@ identity_similarity = vector_ND[0] @ vector_ND[1]
 from __future__ import annotations
 
 from fdlab.measure.faces.detector import FaceDetector
-from fdlab.measure.faces.face import LANDMARKS, Face, largest
+from fdlab.measure.faces.face import LANDMARKS, Face, by_size, largest
 from fdlab.measure.faces.recogniser import FaceRecogniser, FaceresRecogniser, Recogniser
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "FaceRecogniser",
     "FaceresRecogniser",
     "Recogniser",
+    "by_size",
     "largest",
 ]

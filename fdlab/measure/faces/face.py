@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -25,13 +26,28 @@ class Face:
     landmarks_52: np.ndarray
     """float32 (x, y) of five points, in the order of `LANDMARKS`."""
 
+
+class Boxed(Protocol):
+    """Anything with a box."""
+
     @property
-    def area(self) -> float:
-        """Area of the box in square pixels."""
-        x1, y1, x2, y2 = self.box
-        return max(0.0, x2 - x1) * max(0.0, y2 - y1)
+    def box(self) -> tuple[float, float, float, float]: ...
 
 
-def largest(faces: Sequence[Face]) -> Face | None:
+B = TypeVar("B", bound=Boxed)
+
+
+def area(face: Boxed) -> float:
+    """Area of a face's box in square pixels."""
+    x1, y1, x2, y2 = face.box
+    return max(0.0, x2 - x1) * max(0.0, y2 - y1)
+
+
+def by_size(faces: Sequence[B]) -> list[B]:
+    """Faces, the largest box first; of equals the earlier first."""
+    return sorted(faces, key=area, reverse=True)
+
+
+def largest(faces: Sequence[B]) -> B | None:
     """The face with the largest box, or None where there is none."""
-    return max(faces, key=lambda face: face.area, default=None)
+    return next(iter(by_size(faces)), None)

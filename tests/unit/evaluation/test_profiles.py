@@ -17,15 +17,16 @@ from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs, profiles
 from fdlab.config.compose import compose
 from fdlab.errors import UserError
-from fdlab.evaluation import departures, identity_scoring, measuring, run
+from fdlab.evaluation import departures, measuring, run
 from fdlab.evaluation.rows import Row
 from fdlab.evaluation.second_recogniser import Second
 from fdlab.leaderboard import collect, compare, formats, published
 from fdlab.measure import choose as loading
 from fdlab.measure.networks import Extractors
 from fdlab.metrics import matching
-from fdlab.records import per_sample as samples_of
-from fdlab.records import record
+from fdlab.metrics.metric import Measurements
+from fdlab.metrics.registry import METRICS
+from fdlab.records import per_sample, record
 
 DELAYED = {"guider": "delayed", "num_steps": 50, "guidance_scale": 5.0, "subject_fraction": 0.5}
 
@@ -100,7 +101,7 @@ def test_published_numbers_are_those_of_pictures_saved_as_jpeg(
     made = record.read(base / "published/evaluation/record.json")
     bench = benchmarks.load(base / "bench")
     faces, values, found = world.Faces(), [], []
-    rows = record.read_rows(base / "published/evaluation")
+    rows = per_sample.read(base / "published/evaluation")
     for job, row in zip(jobs.jobs(bench), rows, strict=True):
         image_1HW3 = as_jpeg(base / "published/evaluation" / row["file"], tmp_path)[None]
         reference_1HW3 = np.asarray(Image.open(bench.folder / job.subject.references[0]))[None]
@@ -142,7 +143,7 @@ def test_records_say_how_they_were_scored(base: Path) -> None:
 
 def test_rows_give_the_published_record_again(base: Path) -> None:
     made = record.read(base / "published/evaluation/record.json")
-    found = samples_of.load(base / "published/evaluation/record.json", made)
+    found = per_sample.load(base / "published/evaluation/record.json", made)
     assert set(found.values) >= set(made["metrics"]) and not found.left_out
 
 
@@ -237,7 +238,7 @@ def test_the_least_like_of_two_counts_and_a_missing_one_counts_nothing(
     bench, faces = benchmarks.load(tmp_path / "bench"), crowd.Faces()
     made = record.read(tmp_path / "mixed/evaluation/record.json")
     values = []
-    for row in record.read_rows(tmp_path / "mixed/evaluation"):
+    for row in per_sample.read(tmp_path / "mixed/evaluation"):
         image_1HW3 = as_jpeg(tmp_path / "mixed/evaluation" / row["file"], tmp_path)[None]
         seen = faces.detect(image_1HW3)[0]
         drawn_FD = faces.embed(np.repeat(image_1HW3, len(seen), 0), seen)
@@ -263,18 +264,19 @@ def test_the_least_like_of_two_counts_and_a_missing_one_counts_nothing(
 
 def test_published_matching_is_greedy() -> None:
     """Cosines [[.7, .65], [.6, .05]]: greedily .7 and .05, at best .65 and .6."""
-    faces_1FD = np.array([[[0.7, 0.65, np.sqrt(1 - 0.49 - 0.4225)], [0.6, 0.05, np.sqrt(1 - 0.36 - 0.0025)]]])
-    measured = measuring.Measured([["a", "b"]], [["a", "b"]], faces_1FD)
-    known = measuring.References(np.eye(3)[:2], (np.zeros((0, 3)), np.zeros((0, 3))))
-    group_NM = np.array([[0, 1]])
-    least = identity_scoring.score_least(measured, known, group_NM)
-    assert least.values["identity_similarity"].tolist() == pytest.approx([0.05])
-    strict = identity_scoring.score(measured, known, group_NM, np.zeros((1, 1), int), 0)
-    assert strict.values["identity_similarity"].tolist() == pytest.approx([0.625])
+
+    def similarity(similarity_FS: np.ndarray, least: bool) -> float:
+        group_NM = np.array([[0, 1]])
+        assign = matching.assign_greedily if least else matching.assign
+        found = matching.match([similarity_FS], group_NM, 2, assign)
+        seen = Measurements(group_NM, group_NM, matches=found, least_of_group=least)
+        return float(np.asarray(METRICS["identity_similarity"].score(seen))[0])
+
+    similarity_FS = np.array([[0.7, 0.65], [0.6, 0.05]])
+    assert similarity(similarity_FS, True) == pytest.approx(0.05)
+    assert similarity(similarity_FS, False) == pytest.approx(0.625)
     # A negative one counts 0, as a missing one does.
-    for faces_FD, chosen in ((-faces_1FD, ["a", "b"]), (faces_1FD, ["a"])):
-        some = measuring.Measured([chosen], [chosen], faces_FD)
-        assert identity_scoring.score_least(some, known, group_NM).values["identity_similarity"] == [0.0]
+    assert similarity(-similarity_FS, True) == similarity(similarity_FS[:1], True) == 0.0
 
 
 def test_a_second_recogniser_scores_strictly(base: Path, tmp_path: Path, world: ModuleType) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from fdlab.errors import UserError
 from fdlab.evaluation import run
 from fdlab.evaluation.rows import Row
-from fdlab.records import record
+from fdlab.records import per_sample, record
 
 
 def settings(folder: Path, cache: Path, **benchmark: Any) -> Any:
@@ -69,8 +69,8 @@ def test_files_are_the_contracts(done: tuple[Path, list[dict[str, Any]]]) -> Non
     for name in ("real", "wrong"):
         folder = run_dir / "evaluation/rows" / name
         assert record.read(folder / "record.json")["method"]["name"] == name
-        assert len(list((folder / "images").glob("*.png"))) == len(record.read_rows(folder)) == 32
-    sample = record.read_rows(run_dir / "evaluation")[0]
+        assert len(list((folder / "images").glob("*.png"))) == len(per_sample.read(folder)) == 32
+    sample = per_sample.read(run_dir / "evaluation")[0]
     assert (run_dir / "evaluation" / sample["file"]).is_file()
     assert "frechet_distance" not in records[0]["metrics"] and "frechet_distance" in main["metrics"]
     assert records[0]["metrics"]["identity_auc"]["value"] > records[1]["metrics"]["identity_auc"]["value"]

@@ -16,7 +16,7 @@ from fdlab.evaluation import second_recogniser as second
 from fdlab.evaluation.rows import Row
 from fdlab.leaderboard import collect
 from fdlab.measure.networks import Extractors
-from fdlab.records import record
+from fdlab.records import per_sample, record
 
 
 def test_the_second_record_stands_beside_the_first(folder: Path, tmp_path: Path, world: ModuleType) -> None:
@@ -60,7 +60,7 @@ def test_the_second_record_stands_beside_the_first(folder: Path, tmp_path: Path,
     # The same colours, turned about: the same people are nearest.
     rank = "identity_rank1"
     assert written["metrics"][rank]["value"] == first["metrics"][rank]["value"]
-    row = record.read_rows(where / "second")[0]
+    row = per_sample.read(where / "second")[0]
     assert (where / "second" / row["file"]).is_file()
     entries = [
         collect.Entry(path, record.read(path)) for path in sorted((tmp_path / "run").rglob("record.json"))

@@ -20,7 +20,7 @@ from fdlab.evaluation import generation, measuring, run, scoring
 from fdlab.evaluation.rows import Row, check_group_size
 from fdlab.leaderboard import collect
 from fdlab.measure.networks import Extractors
-from fdlab.records import figures, record
+from fdlab.records import figures, per_sample, record
 
 BEFORE = {
     "clip_score": (0.9216588904722245, 0.92087446008691, 0.9225444914532014, 32),
@@ -286,7 +286,7 @@ def test_a_whole_evaluation_and_its_leaderboard(
     table = (run_dir / "evaluation/table.md").read_text()
     assert "identity, worst subject" in table and "blending" in table and "face count" in table
     assert "mixed up" in (run_dir / "report.html").read_text()
-    assert len(record.read_rows(run_dir / "evaluation")) == 30
+    assert len(per_sample.read(run_dir / "evaluation")) == 30
 
     other = tmp_path / "runs/evaluate/one"
     cfg = settings(folder, tmp_path / "cache")

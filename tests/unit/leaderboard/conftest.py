@@ -24,7 +24,7 @@ def build(
     own_N = np.repeat(np.arange(SUBJECTS), PROMPTS)
     similarity_NS = rng.normal(0, 0.2, (len(own_N), SUBJECTS)).round(6)
     similarity_NS[np.arange(len(own_N)), own_N] += strength
-    similarity_NS = similarity_NS.round(6)
+    similarity_NS = similarity_NS.clip(-1, 1).round(6)
     detected_N = ~np.isin(np.arange(len(own_N)), missed)
     own = identity.own_similarity(similarity_NS, own_N, detected_N)
     clip = rng.normal(0.2, 0.05, len(own_N)).round(6)

@@ -31,7 +31,7 @@ def made(
     }  # fmt: skip
     metrics = {
         "identity_auc": record.metric(
-            "identity_auc", Estimate(auc, auc - 0.1, auc + 0.1, 8), extractor or EXTRACTOR
+            "identity_auc", Estimate(auc, auc - 0.1, min(auc + 0.1, 1.0), 8), extractor or EXTRACTOR
         )
     }
     if clip is not None:

@@ -13,7 +13,7 @@ import pytest
 from fdlab.errors import UserError
 from fdlab.leaderboard import compare, compare_formats
 from fdlab.leaderboard.compare import Comparison
-from fdlab.records import record
+from fdlab.records import per_sample, record
 
 Make = Callable[..., Path]
 
@@ -41,7 +41,7 @@ def test_values_are_the_records_and_differences_theirs(make: Make) -> None:
     assert found["identity_similarity"].better == found["identity_auc"].better == "B"
     assert found["clip_score"].better == ""
     assert found["identity_auc"].superiority is None and set(made.left_out) == {"frechet_distance"}
-    rows = [[r["identity_similarity"] or 0.0 for r in record.read_rows(x / "evaluation")] for x in (a, b)]
+    rows = [[r["identity_similarity"] or 0.0 for r in per_sample.read(x / "evaluation")] for x in (a, b)]
     won = found["identity_similarity"].superiority
     assert won and won.value == pytest.approx(
         np.mean([(y > x) + (x == y) / 2 for x, y in zip(*rows, strict=True)])
@@ -77,7 +77,7 @@ def test_a_lower_distance_is_better(make: Make) -> None:
         value = float(np.mean([row["copy_paste"] for row in rows]))
         made["metrics"]["copy_paste"] = {
             **made["metrics"]["identity_similarity"], "value": value, "ci_low": None, "ci_high": None,
-            "higher_is_better": False,
+            "higher_is_better": False, "unit": "relative angle",
         }  # fmt: skip
 
     a = make("a", edit=lambda made, rows: pasted(made, rows, 0.5))

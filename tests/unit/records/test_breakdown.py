@@ -8,22 +8,21 @@ import numpy as np
 import pytest
 
 from fdlab.metrics import diversity, identity
-from fdlab.records import breakdown, record
-from fdlab.records import per_sample as samples
+from fdlab.records import breakdown, per_sample, record
 from fdlab.records.per_sample import Samples
 
 
 @pytest.fixture
 def found(squares: Path) -> Samples:
     path = squares / "evaluation/record.json"
-    return samples.load(path, record.read(path))
+    return per_sample.load(path, record.read(path))
 
 
 def test_means_by_category_and_subject_are_those_of_the_rows(squares: Path, found: Samples) -> None:
     held = json.loads((squares / "evaluation/breakdown.json").read_text())
     for key, column in (("by_category", "category"), ("by_subject", "subject")):
         by_hand = defaultdict(list)
-        for row in record.read_rows(squares / "evaluation"):
+        for row in per_sample.read(squares / "evaluation"):
             by_hand[row[column]].append(row["clip_score"])
         assert list(held[key]) == list(by_hand)
         for group, values in by_hand.items():
@@ -49,13 +48,13 @@ def test_auc_of_a_category_is_that_of_its_pictures(found: Samples) -> None:
 
 
 def test_what_only_rows_have_is_broken_down_too(squares: Path) -> None:
-    rows = record.read_rows(squares / "evaluation")
+    rows = per_sample.read(squares / "evaluation")
     rng = np.random.default_rng(0)
     values = diversity.diversity(
         rng.normal(size=(len(rows), 4)), np.array([f"{r['subject']} {r['prompt']}" for r in rows])
     )
     for row, value in zip(rows, values, strict=True):
         row["diversity"] = float(value)
-    made = samples.arrays(rows, record.read(squares / "evaluation/record.json")["metrics"])
+    made = per_sample.arrays(rows, record.read(squares / "evaluation/record.json")["metrics"])
     parts = breakdown.by_category(made)
     assert np.mean([p["diversity"].value for p in parts.values()]) == pytest.approx(values.mean())

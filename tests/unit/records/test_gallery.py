@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from fdlab.errors import UserError
-from fdlab.records import gallery, record
-from fdlab.records import per_sample as samples
+from fdlab.records import gallery, per_sample, record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -32,7 +31,7 @@ def data(squares: Path) -> dict[str, Any]:
 
 
 def test_every_picture_is_there_with_what_its_row_says(squares: Path, data: dict[str, Any]) -> None:
-    rows = record.read_rows(squares / "evaluation")
+    rows = per_sample.read(squares / "evaluation")
     assert [p["id"] for p in data["pictures"]] == [row["id"] for row in rows]
     for picture, row in zip(data["pictures"], rows, strict=True):
         assert picture["seed"] == str(row["seed"]) and picture["category"] == row["category"]
@@ -92,17 +91,17 @@ def test_the_page_is_one_file_and_takes_no_text_for_html(squares: Path) -> None:
 
 
 def test_a_prompt_cannot_end_the_data(squares: Path, tmp_path: Path) -> None:
-    rows = record.read_rows(squares / "evaluation")
+    rows = per_sample.read(squares / "evaluation")
     rows[0]["text"] = 'a woman <|image|> </script><script>document.title="taken"</script>'
     written = record.read(squares / "evaluation/record.json")
     (tmp_path / "images").symlink_to(squares / "evaluation/images")
     references = {f"s0{i}": squares.parent / f"bench/references/s0{i}.png" for i in range(4)}
-    page = gallery.write(tmp_path, written, samples.arrays(rows, written["metrics"]), references)
+    page = gallery.write(tmp_path, written, per_sample.arrays(rows, written["metrics"]), references)
     assert page.read_text().count("</script>") == 2
     assert "</script>" in data_of(page)["pictures"][0]["text"]
     (tmp_path / "images").unlink()
     with pytest.raises(UserError, match="is missing"):
-        gallery.write(tmp_path, written, samples.arrays(rows, written["metrics"]), references)
+        gallery.write(tmp_path, written, per_sample.arrays(rows, written["metrics"]), references)
 
 
 def test_boxes_are_cut_at_the_border_and_big_pictures_made_small(tmp_path: Path) -> None:
@@ -128,7 +127,7 @@ def test_a_picture_of_two_names_who_is_nearer_to_a_stranger() -> None:
     # In the place of either, c would get the second face, 0.5; in the place of a, b would get the other
     # picture's, 0.1. Own similarities 0.9, 0.3, 0.9 and none win 3, 1, 3 and half of these three.
     metrics = {"identity_auc": {"value": (3 + 1 + 3 + 1.5) / 12, "n": 2}}
-    made = samples.arrays([row, one], metrics)
+    made = per_sample.arrays([row, one], metrics)
     assert made.matches is not None
     state, mistakes = gallery.states(made)
     assert state == ["wrong", "few"]

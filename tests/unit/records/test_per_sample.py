@@ -15,9 +15,8 @@ from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.errors import UserError
 from fdlab.evaluation import generation, measuring, scoring
-from fdlab.metrics import diversity, identity, paired
-from fdlab.records import breakdown, gallery, record
-from fdlab.records import per_sample as samples
+from fdlab.metrics import identity, paired
+from fdlab.records import breakdown, gallery, per_sample, record
 
 
 @pytest.fixture
@@ -26,11 +25,11 @@ def written(squares: Path) -> dict[str, Any]:
 
 
 def test_every_metric_of_pictures_comes_out_as_recorded(squares: Path, written: dict[str, Any]) -> None:
-    found = samples.load(squares / "evaluation/record.json", written)
+    found = per_sample.load(squares / "evaluation/record.json", written)
     metrics = written["metrics"]
     sets = {"frechet_distance", "kernel_distance", "cmmd", "identity_auc"}
     # Diversity is no metric of a record: rows alone carry it.
-    recorded = {name: values for name, values in found.values.items() if name != diversity.NAME}
+    recorded = {name: values for name, values in found.values.items() if name != "diversity"}
     assert set(recorded) == set(metrics) - sets and len(recorded) >= 9
     for name, values in recorded.items():
         assert np.nanmean(values) == pytest.approx(metrics[name]["value"], abs=2e-6), name
@@ -48,17 +47,17 @@ def test_every_metric_of_pictures_comes_out_as_recorded(squares: Path, written: 
 
 
 def test_rows_of_another_record_are_seen(squares: Path, written: dict[str, Any]) -> None:
-    rows = samples.read(squares / "evaluation")
+    rows = per_sample.read(squares / "evaluation")
     changed = copy.deepcopy(written["metrics"])
     changed["clip_score"]["value"] += 0.01
-    found = samples.arrays(rows, changed)
+    found = per_sample.arrays(rows, changed)
     assert "clip_score" not in found.values and "rows give" in found.left_out["clip_score"]
     assert "prompt_accuracy" in found.values
     # Subjects in another order than similarities: the AUC would be another, so there is none.
     swapped = [{**row, "subjects": ["x" + row["subject"][1:]]} for row in rows]
     for row in swapped:
         row["similarity_to"] = row["similarity_to"] and row["similarity_to"][1:] + row["similarity_to"][:1]
-    assert samples.arrays(swapped, written["metrics"]).matches is None
+    assert per_sample.arrays(swapped, written["metrics"]).matches is None
 
 
 @pytest.mark.parametrize("groups", ["pairs", [["s03", "s00"], ["s01", "s02"], ["s04", "s01"]]])
@@ -72,7 +71,7 @@ def test_pictures_of_several_come_out_as_recorded(tmp_path: Path, crowd: ModuleT
         paths = generation.generate(todo, crowd.Painter(**faults), tmp_path / name / "images", show=False)
         measured = measuring.measure(paths, parts, bench.size, num_subjects=2, show=False)
         metrics, rows = scoring.score(bench, todo, measured, known, parts)
-        found = samples.arrays(json.loads(json.dumps(rows)), metrics)
+        found = per_sample.arrays(json.loads(json.dumps(rows)), metrics)
         assert set(found.left_out) == {"identity_auc"} and found.matches is not None
         assert found.subjects == tuple(subject.id for subject in bench.subjects)
         assert {"identity_similarity_min", "identity_similarity_detected"} <= set(found.values)
@@ -124,7 +123,7 @@ def test_several_subjects_are_matched_again() -> None:
         "identity_similarity_min": {"value": 0.6 / 3, "n": 3},
         "face_detection_rate": {"value": 0.5, "n": 3},
     }
-    found = samples.arrays(rows, metrics)
+    found = per_sample.arrays(rows, metrics)
     assert not found.left_out and found.subjects == tuple(ids)
     assert found.values["face_detection_rate"].tolist() == [1.0, 0.5, 0.0]
     assert found.group_NM.tolist() == [[0, 1], [1, 2], [0, 2]]
@@ -138,7 +137,7 @@ def test_several_subjects_are_matched_again() -> None:
         ("", "is empty"),
         ('{"id": "a", "prompt": "p", "index": 0}', "line 1 lacks 'subject'"),
         ('{"id": "a", "subject": "s", "prompt": "p"}', "line 1 lacks 'index'"),
-        ('{"id": "a", "subject": "s", "prompt": "p", "index": 0}\n' * 2, "line 2: picture 'a' stands there"),
+        ('{"id": "a", "subject": "s", "prompt": "p", "index": 0}\n' * 2, "line 2 is of picture 'a'"),
         ("[]", "line 1 lacks 'id'"),
         ('{"id": ', "line 1 is not valid JSON"),
         (None, r"no per_sample\.jsonl"),
@@ -148,7 +147,7 @@ def test_broken_rows_are_named(tmp_path: Path, text: str | None, message: str) -
     if text is not None:
         (tmp_path / record.PER_SAMPLE).write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        samples.read(tmp_path)
+        per_sample.read(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -156,4 +155,4 @@ def test_a_record_with_fewer_rows_is_refused(squares: Path, written: dict[str, A
     lines = (squares / "evaluation/per_sample.jsonl").read_text().splitlines()
     path = record.write(tmp_path, written, [json.loads(line) for line in lines[:-1]])
     with pytest.raises(UserError, match=f"counts {len(lines)} pictures, its .* {len(lines) - 1}"):
-        samples.load(path, written)
+        per_sample.load(path, written)

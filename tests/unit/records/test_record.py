@@ -10,7 +10,7 @@ import pytest
 from fdlab.errors import UserError
 from fdlab.metrics import registry
 from fdlab.metrics.bootstrap import Estimate
-from fdlab.records import record, table
+from fdlab.records import per_sample, record, table
 
 EXTRACTOR = {"name": "squares", "sha256": "0" * 64}
 
@@ -69,9 +69,10 @@ def test_names_of_metrics_are_the_contracts() -> None:
 
 def test_write_and_read(tmp_path: Path) -> None:
     made = example()
-    path = record.write(tmp_path / "evaluation", made, [{"id": "a", "clip_score": None}, {"id": "b"}])
+    rows = [{"id": name, "prompt": "p", "index": 0, "subject": "s", "clip_score": None} for name in "ab"]
+    path = record.write(tmp_path / "evaluation", made, rows)
     assert record.read(path) == made
-    assert record.read_rows(tmp_path / "evaluation") == [{"id": "a", "clip_score": None}, {"id": "b"}]
+    assert per_sample.read(tmp_path / "evaluation") == rows
 
 
 def broken(path: str, value: Any) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def test_only_the_2015_inception_makes_an_fid(tmp_path: Path) -> None:
     entry = record.metric("fid", Estimate(3.0, None, None, 8), {"name": "efficientnet_lite0", "sha256": "c"})
     path = tmp_path / "record.json"
     path.write_text(json.dumps(broken("metrics/fid", entry)))
-    with pytest.raises(UserError, match="only inception-2015 makes an FID"):
+    with pytest.raises(UserError, match="measured by inception-2015 only"):
         record.read(path)
 
 

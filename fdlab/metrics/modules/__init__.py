@@ -21,6 +21,7 @@ from fdlab.metrics import identity, matched, matching
 from fdlab.metrics.clip_score import clip_score
 from fdlab.metrics.frechet import frechet_distance
 from fdlab.metrics.kernel import cmmd, kernel_distance
+from fdlab.metrics.metric import Measurements
 
 
 class _Lists(Metric):
@@ -104,17 +105,12 @@ class GroupIdentity(_Lists):
             similarity_FS[:num] for similarity_FS, num in zip(similarity_NFS, faces_N, strict=True)
         ]
         found = matching.match(similarities, group_NM, similarity_NFS.shape[2])
-        values = matched.values_of(found, self.rows("found").astype(int))
-        means = {name: np.nanmean(some) for name, some in values.items() if np.isfinite(some).any()}
-        rivals_NMS = found.rivals_NMS
-        if rivals_NMS.any():
-            num_subjects = rivals_NMS.shape[2]
-            means["identity_auc"] = identity.auc(
-                found.similarity_NMS.reshape(-1, num_subjects),
-                group_NM.reshape(-1),
-                found.detected_NM.reshape(-1),
-                rivals_NMS.reshape(-1, num_subjects),
-            )
+        num_found_N = self.rows("found").astype(int)
+        seen = Measurements(group_NM, group_NM, matches=found, num_faces_N=num_found_N)
+        scored = {m.name: np.asarray(m.score(seen)) for m in matched.METRICS if m.possible(seen)}
+        means = {name: np.nanmean(some) for name, some in scored.items() if np.isfinite(some).any()}
+        if found.rivals_NMS.any():
+            means["identity_auc"] = identity.auc(*found.flat())
         return {name: self.result(float(value)) for name, value in means.items()}
 
 

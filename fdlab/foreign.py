@@ -1,0 +1,116 @@
+"""Files that others wrote, read so that any damage costs one line: no traceback, no hang, no flood of memory.
+
+`text`, `parse_json` and `read_json` give values that are safe to print and to write again; the reader of a
+format then says what of them it allows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from fdlab.errors import UserError
+
+MOST_BYTES = 1 << 28
+"""The largest file that is read whole."""
+DEEPEST = 40
+"""Lists and objects within each other."""
+LARGEST = 1 << 64
+"""The largest whole number: seeds and counts have at most 63 bits."""
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxother, _short.maxlong = 3, 60, 60, 40
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: short, on one line."""
+    return _short.repr(value)
+
+
+def text(path: Path, kind: str) -> str:
+    """The text of a file; `kind` is what messages call it. UserError where it is missing, no file, too large,
+    unreadable or not UTF-8."""
+    name = f"{kind} {shown(str(path))}" if not str(path).isprintable() else f"{kind} '{path}'"
+    try:
+        if not path.exists():
+            raise UserError(f"no {name}.")
+        # A pipe or a device never ends.
+        if not path.is_file():
+            raise UserError(f"{name} cannot be read: it is no file.")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{name} has more than {MOST_BYTES:,} bytes.")
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not text in UTF-8 (byte {error.start}).") from error
+
+
+def read_json(path: Path, kind: str) -> Any:
+    """The value of a JSON file. UserError as `text`, and as `parse_json`."""
+    return parse_json(text(path, kind), f"{kind} '{path}'")
+
+
+def parse_json(source: str, where: str) -> Any:
+    """The value of a JSON text. UserError for what is no JSON, NaN, and what `problem` finds."""
+    try:
+        value = json.loads(source, parse_constant=_refuse)
+    except RecursionError as error:
+        raise UserError(f"{where} is nested too deeply.") from error
+    except ValueError as error:
+        raise UserError(f"{where} is not valid JSON: {error}.") from error
+    found = problem(value)
+    if found:
+        raise UserError(f"{where} {found}.")
+    return value
+
+
+def problem(value: Any) -> str:
+    """Why a value read from a file is refused; empty: it is not.
+
+    Too deep, a number that no computer can hold, or a text that cannot be written as UTF-8.
+    """
+    todo, seen = [(value, 0)], set()
+    while todo:
+        node, depth = todo.pop()
+        if isinstance(node, dict | list):
+            if depth > DEEPEST:
+                return f"is nested more than {DEEPEST} deep"
+            # YAML lets one list stand in many places, and in itself.
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            inside = [*node.keys(), *node.values()] if isinstance(node, dict) else node
+            todo += [(child, depth + 1) for child in inside]
+        elif isinstance(node, str):
+            if not node.isascii() and any("\ud800" <= c <= "\udfff" for c in node):
+                return f"holds text that is no Unicode: {shown(node)}"
+        elif isinstance(node, int) and abs(node) > LARGEST:
+            return f"holds a number of {len(str(abs(node)))} digits"
+        elif isinstance(node, float) and not math.isfinite(node):
+            return "holds a number that is not finite"
+    return ""
+
+
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether a value is a finite number from `low` to `high`, and no truth value."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < math.inf and low <= value <= high
+
+
+def is_count(value: Any, low: int = 1, high: int = LARGEST) -> bool:
+    """Whether a value is a whole number from `low` to `high`."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_texts(value: Any) -> bool:
+    """Whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
