@@ -10,6 +10,7 @@ from pathlib import Path
 from fdlab.benchmarks.benchmark import Benchmark, Prompt, Subject, group_id
 from fdlab.errors import UserError
 from fdlab.files import write_text
+from fdlab.pipeline.batches import whole_batches
 from fdlab.randomness import derive
 
 
@@ -57,17 +58,18 @@ def jobs(benchmark: Benchmark) -> list[Job]:
     ]
 
 
-def share(todo: Sequence[Job], shard: str | None) -> list[Job]:
-    """The jobs of shard "I/N", 0 <= I < N: every N-th, from the I-th; all of them for None.
+def share(todo: Sequence[Job], shard: str | None, batch_size: int = 1) -> list[Job]:
+    """The jobs of shard "I/N", 0 <= I < N: every N-th batch, from the I-th; all of them for None.
 
-    Shards together hold every job once. Raises: UserError.
+    Shards together hold every job once, in the batches in which all would be drawn. Raises: UserError.
     """
     if shard is None:
         return list(todo)
     index, slash, count = shard.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise UserError(f"shard={shard}: allowed are 0/N to (N-1)/N, such as 0/4.")
-    return list(todo[int(index) :: int(count)])
+    batches = whole_batches(todo, batch_size)[int(index) :: int(count)]
+    return [job for batch in batches for job in batch]
 
 
 def write_jobs(benchmark: Benchmark, path: Path) -> int:

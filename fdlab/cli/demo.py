@@ -74,10 +74,10 @@ def _serve(arguments: Namespace, port: int) -> None:
     from fdlab.demo.drawing import Painter
     from fdlab.demo.examples import render_examples
     from fdlab.demo.page import Page, launch
-    from fdlab.demo.pipeline import load_pipeline
+    from fdlab.demo.pipeline import load_artist
 
     models = Models(arguments.backbone, arguments.tdm, arguments.sdm)
-    painter = Painter(load_pipeline(models.tdm, models.sdm, models.backbone))
+    painter = Painter(load_artist(models.tdm, models.sdm, models.backbone))
     folder = Path(compose().paths.cache).absolute() / "demo"
     blocks = Page(painter, models, render_examples(folder)).build()
     _without_proxy(arguments.host)

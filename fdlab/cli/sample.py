@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fdlab.cli.options import configurable, print_config
 
 if TYPE_CHECKING:
-    from fdlab.sampling.drawing import Drawn
+    from fdlab.sampling.drawing import SampleFiles
 
 EXAMPLE = """python -m fdlab sample 'prompt=a woman <|image|> reading a book' 'subjects=[a.jpg]'
          python -m fdlab sample 'prompt=a man in a snowy forest' sampler=tdm num_images=4
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _print_paths(drawn: Drawn) -> None:
+def _print_paths(drawn: SampleFiles) -> None:
     """Say where everything is."""
     kept = len(set(drawn.pictures)) - drawn.num_new
     if kept:

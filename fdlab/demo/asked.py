@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from fdlab.demo import choices
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
-from fdlab.pipeline.inputs import check_markers
+from fdlab.pipeline.artist import call_arguments
+from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
+from fdlab.pipeline.inputs import Reference, Scene, check_markers
 from fdlab.randomness import derive
 
 
@@ -45,20 +48,40 @@ class Asked:
     models: Models = Models()
 
     @property
+    def num(self) -> int:
+        """Of the picture's noise: as `fdlab sample` derives it for the first picture of a seed."""
+        return derive(self.seed, "sample", 0)
+
+    def scene(self, faces: Sequence[Reference]) -> Scene:
+        """As an artist takes it, with the faces that were cut out of the photos."""
+        return Scene(self.prompt, self.num, tuple(faces))
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `FaceDiffuserPipeline.__call__`, but for prompt and subjects."""
-        usual = guiders.options(self.sampler.guider)
-        chosen = {key: value for key, value in self.sampler.options.items() if value != usual[key]}
-        # What the page shows as sliders is written out, even where it is the guider's own value.
-        chosen |= {key: self.sampler.options[key] for key in choices.fractions(self.sampler.guider)}
-        stages: dict[str, Any] = {key: chosen.pop(key) for key in ("alpha", "beta") if key in chosen}
+        return {**call_arguments(self.sampler), "seeds": [self.num]}
+
+    @property
+    def _written(self) -> dict[str, Any]:
+        """The arguments that a script needs: what is not as usual, and what the page has a field for."""
+        arguments, guider = self.arguments, self.sampler.guider
+        own = guiders.options(guider)
+        given = {
+            key: value
+            for key, value in arguments.pop("guider_options").items()
+            if value != own[key] or key in choices.fractions(guider)
+        }
+        stages = {key: given.pop(key) for key in ("alpha", "beta") if key in given}
+        usual = inspect.signature(FaceDiffuserPipeline.__call__).parameters
         return {
-            "guider": self.sampler.guider,
+            "guider": guider,
             **stages,
-            **({"guider_options": chosen} if chosen else {}),
-            "num_inference_steps": self.sampler.num_steps,
-            "guidance_scale": self.sampler.guidance_scale,
-            "seeds": [derive(self.seed, "sample", 0)],
+            **({"guider_options": given} if given else {}),
+            **{
+                key: value
+                for key, value in arguments.items()
+                if key in ("num_inference_steps", "guidance_scale", "seeds") or value != usual[key].default
+            },
         }
 
     @property
@@ -93,9 +116,14 @@ class Asked:
             if self.photos
             else []
         )
-        options = [f"    {key}={_literal(value)}," for key, value in self.arguments.items()]
+        options = [f"    {key}={_literal(value)}," for key, value in self._written.items()]
         call = ["picture = pipe(", f"    {_literal(self.prompt)},", *faces, *options, ").images[0]"]
-        return "\n".join([*lines, "", f"pipe = {pipe}", *call, 'picture.save("picture.png")'])
+        made_with = []
+        if (self.sampler.scheduler, self.sampler.spacing) != ("ddim", None):
+            lines.append("from fdlab.diffusion.schedulers import make_scheduler")
+            name, spacing = _literal(self.sampler.scheduler), _literal(self.sampler.spacing)
+            made_with = [f"pipe.scheduler = make_scheduler({name}, pipe.scheduler.config, {spacing})"]
+        return "\n".join([*lines, "", f"pipe = {pipe}", *made_with, *call, 'picture.save("picture.png")'])
 
     @property
     def as_json(self) -> str:

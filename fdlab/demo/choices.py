@@ -8,7 +8,6 @@ from functools import cache
 from fdlab.config.compose import compose
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.evaluation.rows import plain
 
 MAX_PHOTOS = 4
 GUIDERS = {
@@ -55,7 +54,7 @@ def defaults(guider: str) -> SamplerSettings:
     """What `fdlab sample` takes for a guider unless told otherwise. Raises: UserError for an unknown one."""
     guiders.options(guider)
     cfg = compose(["prompt=x", f"sampler={sampler_name(guider)}"], config_name="sample")
-    return SamplerSettings.from_mapping(plain(cfg.sampler))
+    return SamplerSettings.from_mapping(cfg.sampler)
 
 
 def fractions(guider: str) -> dict[str, float]:

@@ -12,14 +12,11 @@ from threading import Event
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from fdlab.demo.asked import Asked
-from fdlab.demo.pipeline import WatchedDDIM
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector
-from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
-from fdlab.pipeline.pictures import as_output
+from fdlab.pipeline.artist import Artist, Progress
 from fdlab.sampling.photos import cut_face
 from fdlab.sampling.trace import StepPicture, decoder, spread, step_pictures
 
@@ -51,16 +48,15 @@ class Drawn:
 
 
 class Painter:
-    """Draws with one pipeline, one picture at a time."""
+    """Has an artist draw, one picture at a time."""
 
-    def __init__(self, pipeline: FaceDiffuserPipeline) -> None:
-        self.pipeline, self.detector = pipeline, FaceDetector()
-        self.pipeline.scheduler = WatchedDDIM.from_config(pipeline.scheduler.config)
+    def __init__(self, artist: Artist) -> None:
+        self.artist, self.detector = artist, FaceDetector()
 
     @property
     def size(self) -> int:
         """Pixels a side of its pictures."""
-        return int(self.pipeline.sdm_unet.config.sample_size) * self.pipeline.vae_scale_factor
+        return self.artist.size
 
     def faces(self, photos: Sequence[str]) -> list[Image.Image]:
         """Cut the largest face out of each photo. Raises: UserError that names the file, not its folder."""
@@ -103,30 +99,25 @@ class Painter:
         began = shown = time.monotonic()
         cost, last = 0.0, Step(0, 1, None)
 
-        def after(pipeline: Any, index: int, t: Tensor, known: dict[str, Tensor]) -> None:
+        def after(step: Progress) -> None:
             nonlocal shown, cost, last
             preview, now = None, time.monotonic()
             if stop.is_set() or cost < PREVIEW_SHARE * (now - shown):
-                preview = as_output(pipeline.scheduler.clean_BCHW, "pil", pipeline._decode)[0]
+                preview = Image.fromarray(step.preview()[0])
                 shown = time.monotonic()
                 cost = shown - now
-            last = Step(index + 1, pipeline.num_timesteps, preview)
+            last = Step(step.done, step.total, preview)
             news.put(last)
             if stop.is_set():
-                pipeline._interrupt = True
+                step.stop()
 
-        picture = self.pipeline(
-            asked.prompt,
-            faces or None,
-            **asked.arguments,
-            callback_on_step_end=after,
-            recorder=traces.append,
-        ).images[0]
+        self.artist.use(asked.sampler)
+        picture_HW3 = self.artist([asked.scene(faces)], traces.append, after)[0]
         chosen = [traces[place] for place in spread(traces, num_shown)] if traces else []
-        steps = step_pictures(chosen, 0, decoder(self.pipeline), min(self.size, FIGURE_SIZE))
+        steps = step_pictures(chosen, 0, decoder(self.artist.pipeline), min(self.size, FIGURE_SIZE))
         stopped = last if last.done < last.total else None
         return Drawn(
-            picture if stopped is None or last.preview is None else last.preview,
+            Image.fromarray(picture_HW3) if stopped is None or last.preview is None else last.preview,
             steps,
             stopped,
             time.monotonic() - began,

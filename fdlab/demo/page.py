@@ -231,7 +231,7 @@ class Page:
         return {self.status: markup.progress(step), **preview}
 
     def _ended(self, asked: Asked, drawn: Drawn) -> dict[Any, Any]:
-        recipes = (asked.command, asked.script(self.painter.pipeline.device.type), asked.as_json)
+        recipes = (asked.command, asked.script(self.painter.artist.pipeline.device.type), asked.as_json)
         if drawn.stopped_at is not None:
             # They would give the whole picture.
             recipes = ("", "", "")

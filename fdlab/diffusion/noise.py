@@ -93,6 +93,22 @@ class NoiseSchedule:
             return ((z_BCHW - s_B111 * output_BCHW) / a_B111).to(z_BCHW.dtype)
         return (a_B111 * z_BCHW - s_B111 * output_BCHW).to(z_BCHW.dtype)
 
+    def clean_at(self, z_BCHW: Tensor, output_BCHW: Tensor, t: float) -> Tensor:
+        """`clean` of a whole batch at one `t`, which may lie between two timesteps.
+
+        What models see is a_t z_0 + s_t eps with every scheduler: Euler, which keeps z_0 + sigma eps, scales
+        to that before each call. Between two timesteps sigma = s_t / a_t is linear, as Euler has it.
+        """
+        below = int(t)
+        signal = self.alphas_cumprod_T[below]
+        if t != below:
+            pair = self.alphas_cumprod_T[below : below + 2].double()
+            low, high = ((1 - pair) / pair).sqrt()
+            signal = (1 / (1 + torch.lerp(low, high, t - below) ** 2)).float()
+        now = NoiseSchedule(signal.reshape(1).to(z_BCHW.device), self.prediction_type)
+        t_1 = torch.zeros(1, dtype=torch.long, device=z_BCHW.device)
+        return now.clean(z_BCHW, output_BCHW.to(z_BCHW.dtype), t_1)
+
     def noise(
         self, z_BCHW: Tensor, output_BCHW: Tensor, t_B: Tensor, prediction_type: str | None = None
     ) -> Tensor:

@@ -7,22 +7,35 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fdlab.diffusion.timesteps import sampler_timesteps
+from fdlab.diffusion.timesteps import sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 Guider = Callable[[Tensor, Tensor, int], Tensor]
 """(z_BCHW scaled for the model, t scalar, step) -> the model's output, eps or v; (B, C, H, W)."""
 
 Callback = Callable[[int, Tensor, Tensor], "Tensor | None"]
-"""(step, t, z_BCHW after the step) -> latents to go on with, or None to keep them."""
+"""(call, t, z_BCHW after it) -> latents to go on with, or None to keep them."""
 
 Noise = torch.Generator | list[torch.Generator] | None
 """Where a sampler with eta takes its noise from: one generator, or one an image."""
+
+
+class Step(NamedTuple):
+    """What one call of the guider led to."""
+
+    call: int
+    """Counted from 0; schedulers of second order and PNDM make more calls than steps."""
+    t: Tensor
+    z_BCHW: Tensor
+    """Latents after it."""
+    seen_BCHW: Tensor
+    """Latents as the guider saw them, scaled for the model."""
+    output_BCHW: Tensor
 
 
 def trajectory(
@@ -32,22 +45,24 @@ def trajectory(
     num_steps: int,
     generator: Noise = None,
     eta: float = 0.0,
-) -> Generator[tuple[int, Tensor, Tensor], Tensor | None, None]:
-    """Denoise standard normal latents step by step: yields (step, t, z_BCHW after the step).
+) -> Generator[Step, Tensor | None, None]:
+    """Denoise standard normal latents, yielding after each call of the guider.
 
-    What is sent back replaces the latents. `step` counts the guider's calls from 0; PNDM makes num_steps + 1.
-    `eta` in [0, 1] is DDIM's (Song et al. 2021, eq. 16) and needs `generator`. Raises UserError for a
-    scheduler without eta, or no generator.
+    What is sent back replaces the latents. The guider is told the step that a timestep belongs to, see
+    `steps_of`: the number of the call where a scheduler makes one call a step. `eta` in [0, 1] is DDIM's
+    (Song et al. 2021, eq. 16) and needs `generator`. Raises UserError for a scheduler without eta, or no
+    generator.
     """
     options = _step_options(scheduler, generator, eta)
     timesteps_S = sampler_timesteps(scheduler, num_steps, z_BCHW.device)
     z_BCHW = z_BCHW * scheduler.init_noise_sigma
-    for step, t in enumerate(timesteps_S):
+    for call, (t, step) in enumerate(zip(timesteps_S, steps_of(timesteps_S, num_steps), strict=True)):
         # Not around the yield: the caller's gradients are its own business.
         with torch.no_grad():
-            output_BCHW = guider(scheduler.scale_model_input(z_BCHW, t), t, step).to(z_BCHW.dtype)
+            seen_BCHW = scheduler.scale_model_input(z_BCHW, t)
+            output_BCHW = guider(seen_BCHW, t, step).to(z_BCHW.dtype)
             z_BCHW = scheduler.step(output_BCHW, t, z_BCHW, return_dict=False, **options)[0]
-        replaced = yield step, t, z_BCHW
+        replaced = yield Step(call, t, z_BCHW, seen_BCHW, output_BCHW)
         z_BCHW = z_BCHW if replaced is None else replaced
 
 
@@ -65,11 +80,11 @@ def sample(
     replaced = None
     while True:
         try:
-            step, t, z_BCHW = steps.send(replaced)
+            step = steps.send(replaced)
         except StopIteration:
             return z_BCHW
-        replaced = callback(step, t, z_BCHW) if callback is not None else None
-        z_BCHW = z_BCHW if replaced is None else replaced
+        replaced = callback(step.call, step.t, step.z_BCHW) if callback is not None else None
+        z_BCHW = step.z_BCHW if replaced is None else replaced
 
 
 def _step_options(scheduler: Any, generator: Noise, eta: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from fdlab.diffusion import guiders
@@ -44,6 +44,10 @@ class SamplerSettings:
             options={key: mapping[key] for key in mapping if key not in SHARED},
         )
 
+    def with_guider(self, guider: str, **options: Any) -> SamplerSettings:
+        """What all samplers share, under another guider with options of its own."""
+        return replace(self, guider=guider, options=options)
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Which of the models "tdm" and "sdm" have to be loaded."""
@@ -59,6 +63,10 @@ class SamplerSettings:
             self.guidance_end,
             self.num_steps,
         )
+
+    def check(self) -> None:
+        """Raise what building the guider would, without models. Raises: UserError."""
+        guiders.check(self.guider, num_steps=self.num_steps, guidance=self.guidance, **self.options)
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, with every option's value, for a record; `from_mapping` reads it back."""

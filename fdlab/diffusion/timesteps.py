@@ -5,6 +5,7 @@ Axes: B batch, S sampling steps.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -45,3 +46,21 @@ def sampler_timesteps(scheduler: Any, num_steps: int, device: torch.device | str
         )
     scheduler.set_timesteps(num_steps, device=device)
     return scheduler.timesteps
+
+
+def steps_of(timesteps_S: Tensor, num_steps: int) -> list[int]:
+    """Which of `num_steps`, counted from 0, each timestep belongs to: what stages and intervals go by.
+
+    One call a step: its number. PNDM and Heun come back to a timestep, which is one step. KDPM2 visits one
+    between each two, which belongs to the step before it. For others (PNDM's
+    Runge-Kutta) steps are even in t.
+    """
+    if len(timesteps_S) == num_steps:
+        return list(range(num_steps))
+    times = [round(float(t), 3) for t in timesteps_S]
+    falling = sorted(set(times), reverse=True)
+    for between in (1, 2):
+        if len(falling) == between * (num_steps - 1) + 1:
+            return [falling.index(t) // between for t in times]
+    span = max(falling[0] - falling[-1], 1e-9)
+    return [math.floor(round((falling[0] - t) / span * (num_steps - 1), 6)) for t in times]

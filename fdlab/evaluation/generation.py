@@ -1,12 +1,13 @@
 """Drawing what a benchmark asks for: one job per (subjects, prompt, index), each with its seed and its PNG.
 
-A picture depends on its job alone, so batches, order and interruptions change nothing. Pictures are written
-whole; a second call draws only what is missing. B batch, H W pixels, 3 RGB.
+A picture depends on its job alone, but for rounding: how sums are ordered depends on what is drawn together.
+So batches have a fixed composition, counted from the first job, and one in which anything is missing is drawn
+again whole: an interruption changes no bit. Another batch size or device may change a pixel by 1/255.
+Pictures are written whole, and only those that are missing. B batch, H W pixels, 3 RGB.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.pictures import write_png
 from fdlab.data.store import exclusive
-from fdlab.files import write_json
+from fdlab.files import fingerprint, write_json
+from fdlab.pipeline.batches import unfinished
 from fdlab.progress import bar
 
 STAMP = "generation.json"
@@ -25,12 +27,6 @@ STAMP = "generation.json"
 
 Method = Callable[[Sequence[Job]], np.ndarray]
 """Draws a batch of jobs: images_BHW3 uint8. A picture must not depend on its batch."""
-
-
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Digest of what decides the pictures (weights, sampler, benchmark), to tell an earlier run's from stale
-    ones."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def generate(
@@ -47,10 +43,9 @@ def generate(
     Pictures of an earlier call with the same `settings` are kept; those of other settings are drawn again.
     """
     _stamp(folder, dict(settings or {}))
-    missing = [job for job in todo if not (folder / job.file).is_file()]
+    missing = {job.file for job in todo if not (folder / job.file).is_file()}
     with bar(description, len(todo), done=len(todo) - len(missing), show=show) as progress:
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
+        for batch in unfinished(todo, batch_size, lambda job: job.file in missing):
             images = np.asarray(method(batch))
             if (
                 images.dtype != np.uint8
@@ -61,13 +56,14 @@ def generate(
                 raise TypeError(
                     f"a method must return uint8 ({len(batch)}, H, W, 3), not {images.dtype} {images.shape}"
                 )
-            for job, image in zip(batch, images, strict=True):
+            new = [(job, image) for job, image in zip(batch, images, strict=True) if job.file in missing]
+            for job, image in new:
                 write_png(
                     folder / job.file,
                     image,
                     {"Software": "fdlab (generated image)", "prompt": job.text, "seed": str(job.seed)},
                 )
-            progress.advance(len(batch))
+            progress.advance(len(new))
     return [folder / job.file for job in todo]
 
 

@@ -6,7 +6,7 @@ B batch, C latent channels, H W grid or pixels, 3 RGB, L tokens, N subjects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,13 @@ from torch import Tensor
 
 from fdlab.benchmarks.benchmark import Benchmark, Subject
 from fdlab.benchmarks.jobs import Job
-from fdlab.data.captions import parse
 from fdlab.data.pictures import open_photo, read_image
-from fdlab.data.transforms import Background, cut_out, to_model
-from fdlab.diffusion.guiders import Recorder
-from fdlab.diffusion.settings import SamplerSettings
+from fdlab.data.transforms import cut_out, to_model
 from fdlab.errors import UserError
 from fdlab.models.latents import decode_latents, encode_images
-from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
-from fdlab.pipeline.pictures import to_pixels, to_uint8
+from fdlab.pipeline.artist import Artist
+from fdlab.pipeline.inputs import Scene
+from fdlab.pipeline.pictures import to_pixels
 from fdlab.randomness import numpy_rng
 
 if TYPE_CHECKING:
@@ -60,84 +58,27 @@ class AutoencoderOnly:
 
 
 class Sampled:
-    """One or two models and a sampler. A picture depends on its job alone, but for rounding.
+    """An artist who draws a benchmark's jobs, each subject by its first reference.
 
-    `tdm` and `sdm` are backbones with a denoiser of their own; which of them is called is the guider's
-    business. `sampler` has the keys of conf/sampler. `half` False leaves the UNets as they are on a GPU: they
-    may be in training. `background` lies behind a reference that is cut out by
-    its mask.
+    Raises: UserError for an artist whose pictures are of another size than the benchmark's.
     """
 
-    def __init__(
-        self,
-        benchmark: Benchmark,
-        sampler: Mapping[str, Any],
-        tdm: Backbone | None = None,
-        sdm: Backbone | None = None,
-        background: Background = "noise",
-        device: str = "cpu",
-        half: bool = True,
-    ) -> None:
-        self.benchmark, self.background = benchmark, background
-        self.settings = SamplerSettings.from_mapping(sampler)
-        models = {"tdm": tdm, "sdm": sdm}
-        for name in self.settings.needs:
-            if models[name] is None:
-                raise UserError(
-                    f"sampler '{self.settings.guider}' needs the {name.upper()}, but has none ({name}=PATH)."
-                )
-        used = {name: model for name, model in models.items() if name in self.settings.needs}
-        main = next(model for model in used.values() if model is not None)
-        if main.image_size and main.image_size != benchmark.size:
+    def __init__(self, benchmark: Benchmark, artist: Artist) -> None:
+        self.benchmark, self.artist = benchmark, artist
+        if artist.size and artist.size != benchmark.size:
             raise UserError(
                 f"benchmark '{benchmark.name}' has pictures of {benchmark.size} pixels, the backbone draws "
-                f"{main.image_size}; choose another benchmark or backbone."
+                f"{artist.size}; choose another benchmark or backbone."
             )
-        self.size = sdm.reference_size if sdm is not None and "sdm" in used else 0
-        scheduler = self.settings.make_scheduler(main.need("scheduler"))
-        self.pipeline = FaceDiffuserPipeline.from_backbones(**used, scheduler=scheduler)
-        self.pipeline.set_progress_bar_config(disable=True)
-        self.pipeline.to(device)
-        if device.startswith("cuda") and half:
-            # On a GPU bf16 is several times faster; on a CPU fp32 keeps pictures equal up to rounding.
-            for name in self.settings.needs:
-                getattr(self.pipeline, f"{name}_unet").to(torch.bfloat16)
         self._references: dict[str, Tensor] = {}
 
-    def __call__(
-        self,
-        batch: Sequence[Job],
-        recorder: Recorder | None = None,
-        on_step: Callable[[int], object] | None = None,
-    ) -> np.ndarray:
-        """images_BHW3 uint8; `recorder` receives what happened at each step, `on_step` each step's number."""
-        settings, with_subjects = self.settings, "sdm" in self.settings.needs
+    def __call__(self, batch: Sequence[Job]) -> np.ndarray:
+        """images_BHW3 uint8."""
+        return self.artist([Scene(job.text, job.seed, self._references_of(job)) for job in batch])
 
-        def stepped(_: Any, step: int, *rest: Any) -> dict[str, Any]:
-            if on_step is not None:
-                on_step(step)
-            return {}
-
-        pixels_B3HW = self.pipeline(
-            [job.text if with_subjects else parse(job.text)[0] for job in batch],
-            [
-                [self._reference(subject) for subject in job.subjects] if with_subjects else []
-                for job in batch
-            ],
-            num_inference_steps=settings.num_steps,
-            guidance_scale=settings.guidance_scale,
-            guidance_rescale=settings.guidance_rescale,
-            guidance_start=settings.guidance_start,
-            guidance_end=settings.guidance_end,
-            eta=settings.eta,
-            guider=settings.guider,
-            guider_options=settings.options,
-            seeds=[job.seed for job in batch],
-            output_type="pt",
-            recorder=recorder,
-            callback_on_step_end=stepped,
-        ).images
-        return to_uint8(pixels_B3HW)
+    def _references_of(self, job: Job) -> tuple[Tensor, ...]:
+        subjects = job.subjects if self.artist.reference_size else ()
+        return tuple(self._reference(subject) for subject in subjects)
 
     def _reference(self, subject: Subject) -> Tensor:
         """The subject cut out of its first reference, normalised; whole where the benchmark has no mask."""
@@ -147,7 +88,9 @@ class Sampled:
             path = self.benchmark.mask_of(name)
             mask_HW = None if path is None else _read_mask(path, image_HW3.shape[:2])
             rng = numpy_rng(self.benchmark.seed, "reference background", subject.id)
-            self._references[subject.id] = cut_out(image_HW3, mask_HW, self.size, self.background, rng)
+            self._references[subject.id] = cut_out(
+                image_HW3, mask_HW, self.artist.reference_size, self.artist.background, rng
+            )
         return self._references[subject.id]
 
 

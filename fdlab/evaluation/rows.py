@@ -220,19 +220,11 @@ def _sampled(cfg: Any, benchmark: Benchmark, row: _Drawn, label: str, device: st
 
     def make() -> Method:
         from fdlab.evaluation.methods import Sampled
+        from fdlab.pipeline.artist import Artist
 
-        loaded = {
-            kind: finetuned.load(backbone, found, finetuned.PARTS[kind], device)
-            for kind, found in row.models.items()
-        }
-        return Sampled(
-            benchmark,
-            row.sampler,
-            loaded.get("tdm"),
-            loaded.get("sdm"),
-            background=cfg.data.background,
-            device=device,
-        )
+        settings, background = SamplerSettings.from_mapping(row.sampler), cfg.data.background
+        artist = Artist.load(backbone, row.models, settings, background=background, device=device)
+        return Sampled(benchmark, artist)
 
     described = {kind: found.describe() for kind, found in row.models.items()}
     counts = [(kind, entry["training_steps"]) for kind, entry in described.items()]

@@ -21,7 +21,7 @@ from fdlab.evaluation import departures, generation, measuring, scoring
 from fdlab.evaluation import second_recogniser as second
 from fdlab.evaluation.measuring import References
 from fdlab.evaluation.rows import Row, check_group_size, check_weights, standard
-from fdlab.files import write_text
+from fdlab.files import fingerprint, write_text
 from fdlab.measure import choose as loading
 from fdlab.measure.networks import Extractors
 from fdlab.metrics import registry
@@ -82,7 +82,7 @@ def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
     scores. Raises: UserError.
     """
     device, benchmark = device_of(cfg), open_benchmark(cfg)
-    todo = jobs.share(jobs.jobs(benchmark), shard)
+    todo = jobs.share(jobs.jobs(benchmark), shard, int(cfg.benchmark.batch_size))
     rows = _rows(cfg, benchmark, run_dir, device)
     for row in rows:
         _draw(cfg, benchmark, todo, row, folder_of(run_dir, rows, row) / "images", device)
@@ -195,7 +195,7 @@ def _draw(
     target = folder
     if row.shared:
         # What no run changes is drawn once for all runs.
-        digest = generation.fingerprint(settings)[:24]
+        digest = fingerprint(settings)[:24]
         target = Path(cfg.paths.cache).expanduser() / "evaluation" / f"{row.name}-{digest}"
     missing = (
         any(not (target / job.file).is_file() for job in todo) or not (target / generation.STAMP).is_file()
@@ -218,7 +218,7 @@ def _draw(
 
 
 def _same(folder: Path, settings: dict[str, Any]) -> bool:
-    return generation.same_stamp(folder / generation.STAMP, generation.fingerprint(settings))
+    return generation.same_stamp(folder / generation.STAMP, fingerprint(settings))
 
 
 def _never(batch: Sequence[jobs.Job]) -> Any:

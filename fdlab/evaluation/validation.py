@@ -18,6 +18,7 @@ import torch
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.evaluation.methods import Sampled
@@ -26,6 +27,7 @@ from fdlab.evaluation.validation_history import History
 from fdlab.measure import choose as loading
 from fdlab.measure import networks
 from fdlab.metrics.registry import METRICS
+from fdlab.pipeline.artist import Artist
 from fdlab.training import checkpoints
 from fdlab.training.callbacks.curves import append, cut
 from fdlab.training.callbacks.stepping import StepCallback, is_due
@@ -152,16 +154,14 @@ class EvaluateWhileTraining(StepCallback):
         return {name: float(entry["value"]) for name, entry in metrics.items()}
 
     def _make(self, module: DenoisingTraining) -> Sampled:
-        models = {module.KIND: module.backbone}
-        return Sampled(
-            self.benchmark,
-            self.sampler,
-            models.get("tdm"),
-            models.get("sdm"),
+        artist = Artist(
+            {module.KIND: module.backbone},
+            SamplerSettings.from_mapping(self.sampler),
             background=self.background,  # type: ignore[arg-type]
             device=str(module.device),
             half=False,
         )
+        return Sampled(self.benchmark, artist)
 
 
 def watch(cfg: Any, folder: Path) -> EvaluateWhileTraining | None:

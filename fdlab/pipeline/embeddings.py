@@ -13,13 +13,13 @@ from fdlab.diffusion.conditioning import Conditioning
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import Embeddings, condition
-from fdlab.pipeline.inputs import Picture, references, tokens
+from fdlab.pipeline.inputs import Reference, references, tokens
 
 
 def embed(
     parts: Backbone,
     prompts: Sequence[str],
-    subjects: Sequence[Sequence[Picture]],
+    subjects: Sequence[Sequence[Reference]],
     negative_prompt: str | Sequence[str] | None,
     background: Background,
     device: torch.device,

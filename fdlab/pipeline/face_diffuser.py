@@ -21,7 +21,7 @@ from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.sampler import Guider, Noise, trajectory
+from fdlab.diffusion.sampler import Guider, Noise, Step, trajectory
 from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.diffusion.timesteps import sampler_timesteps
 from fdlab.errors import UserError
@@ -31,7 +31,7 @@ from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.latents import decode_latents, spatial_factor
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder
-from fdlab.pipeline.inputs import Picture, as_lists, check_markers
+from fdlab.pipeline.inputs import Reference, as_lists, check_markers
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.pictures import as_output, check_output_type
 
@@ -69,7 +69,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "text_encoder->image_encoder->fusion->tdm_unet->sdm_unet->vae"
     _optional_components = ["tdm_unet", "sdm_unet", "vae", *ENCODERS]  # noqa: RUF012 (diffusers' way)
-    _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+    _callback_tensor_inputs = ["latents", "clean_latents"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
     def encode_prompt(
         self,
         prompt: str | Sequence[str],
-        subjects: Picture | Sequence[Any] | None = None,
+        subjects: Reference | Sequence[Any] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         background: Background = "noise",
     ) -> Embeddings:
@@ -191,7 +191,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
     def __call__(
         self,
         prompt: str | Sequence[str] | None = None,
-        subjects: Picture | Sequence[Any] | None = None,
+        subjects: Reference | Sequence[Any] | None = None,
         *,
         negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
@@ -252,9 +252,10 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             background: What lies behind a cut-out subject: noise (as in training), grey or white.
             output_type: "pil", "np" (B, H, W, 3 in [0, 1]), "pt" (B, 3, H, W in [0, 1]) or "latent".
             return_dict: False returns a tuple.
-            callback_on_step_end: Called as (pipeline, step, t, {"latents": ...}) after each step; latents
-                in the dictionary it returns replace these.
-            callback_on_step_end_tensor_inputs: What it is given; only "latents".
+            callback_on_step_end: Called as (pipeline, call, t, {"latents": ...}) after each call of the
+                guider; latents in the dictionary it returns replace these.
+            callback_on_step_end_tensor_inputs: What it is given: "latents", or "clean_latents", the clean
+                ones predicted now.
             recorder: Receives a `Trace` of each step of a guider that fuses: stage, saliencies, mask.
 
         Returns:
@@ -267,7 +268,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         if set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise UserError(
                 f"callback_on_step_end_tensor_inputs is {list(callback_on_step_end_tensor_inputs)};"
-                " allowed: latents."
+                f" allowed: {', '.join(self._callback_tensor_inputs)}."
             )
         steps = int(num_inference_steps)
         self._guidance = Guidance.between(
@@ -306,6 +307,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         shape = (len(conditioning), *latent_shape(unet, self.vae_scale_factor, height, width))
         z_BCHW, generator = starting_noise(shape, seeds, generator, latents, device, eta)
 
+        schedule = NoiseSchedule.from_config(self.scheduler.config).to(device)
         with ExitStack() as stack:
             models = {
                 name: guiders.Model(stack.enter_context(self._denoiser(name)), conditioning)
@@ -315,14 +317,14 @@ class FaceDiffuserPipeline(DiffusionPipeline):
                 guider,
                 num_steps=steps,
                 guidance=self._guidance,
-                schedule=NoiseSchedule.from_config(self.scheduler.config).to(device),
+                schedule=schedule,
                 recorder=recorder,
                 **models,
                 **options,
             )
-            callback = callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)
-            z_BCHW = self._denoise(guide, z_BCHW, steps, generator, eta, *callback)
-        images = as_output(z_BCHW, output_type, self._decode)
+            after = self._after(callback_on_step_end, tuple(callback_on_step_end_tensor_inputs), schedule)
+            z_BCHW = self._denoise(guide, z_BCHW, steps, generator, eta, after)
+        images = as_output(z_BCHW, output_type, self.decode)
         self.maybe_free_model_hooks()
         return FaceDiffuserPipelineOutput(images=images) if return_dict else (images,)
 
@@ -333,8 +335,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         steps: int,
         generator: Noise,
         eta: float,
-        callback: Callable[[Any, int, Tensor, dict[str, Any]], Any] | None,
-        inputs: tuple[str, ...],
+        after: Callable[[Step], Tensor | None] | None,
     ) -> Tensor:
         """All steps, with progress bar, callback and interruption."""
         self._interrupt = False
@@ -344,18 +345,37 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         with self.progress_bar(total=self._num_timesteps) as bar:
             while not self._interrupt:
                 try:
-                    step, t, z_BCHW = walk.send(replaced)
+                    step = walk.send(replaced)
                 except StopIteration:
                     break
                 bar.update()
-                known = {"latents": z_BCHW}
-                answer = callback(self, step, t, {key: known[key] for key in inputs}) if callback else None
-                replaced = (answer or {}).get("latents")
-                z_BCHW = z_BCHW if replaced is None else replaced
+                replaced = after(step) if after else None
+                z_BCHW = step.z_BCHW if replaced is None else replaced
         return z_BCHW
 
+    def _after(
+        self,
+        callback: Callable[[Any, int, Tensor, dict[str, Any]], Any] | None,
+        inputs: tuple[str, ...],
+        schedule: NoiseSchedule,
+    ) -> Callable[[Step], Tensor | None] | None:
+        """A caller's callback as the loop takes it: the latents to go on with, or None."""
+        if callback is None:
+            return None
+        known: dict[str, Callable[[Step], Tensor]] = {
+            "latents": lambda step: step.z_BCHW,
+            "clean_latents": lambda step: schedule.clean_at(step.seen_BCHW, step.output_BCHW, float(step.t)),
+        }
+
+        def after(step: Step) -> Tensor | None:
+            answer = callback(self, step.call, step.t, {key: known[key](step) for key in inputs})
+            return (answer or {}).get("latents")
+
+        return after
+
     @torch.no_grad()
-    def _decode(self, z_BCHW: Tensor) -> Tensor:
+    def decode(self, z_BCHW: Tensor) -> Tensor:
+        """Latents to pixels B3HW, about [-1, 1]; float32."""
         return decode_latents(self.vae, z_BCHW.to(self.vae.dtype)).float()
 
     def _denoiser(self, name: str) -> UNetDenoiser:

@@ -6,6 +6,7 @@ Axes: H W pixels, 3 RGB, 4 RGB and alpha, S side of a reference, N subjects (pad
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,24 @@ from fdlab.data.transforms import Background, cut_out
 from fdlab.errors import UserError
 from fdlab.randomness import numpy_rng
 
-Picture = Image.Image | np.ndarray | Tensor | str | Path
-"""A subject's picture; with alpha, only what is opaque is the subject. A tensor is a reference 3SS, ready."""
+Reference = Image.Image | np.ndarray | Tensor | str | Path
+"""A subject's picture; with alpha, only what is opaque is the subject. A tensor 3SS is ready."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one picture shows, and the seed of its noise."""
+
+    prompt: str
+    """With a marker behind the words of each subject."""
+    seed: int
+    references: tuple[Reference, ...] = ()
+    """One a subject, in the order of the markers."""
 
 
 def as_lists(
-    prompt: str | Sequence[str], subjects: Picture | Sequence[Any] | None
-) -> tuple[list[str], list[list[Picture]]]:
+    prompt: str | Sequence[str], subjects: Reference | Sequence[Any] | None
+) -> tuple[list[str], list[list[Reference]]]:
     """Prompts and, for each, its subjects, as lists.
 
     For one prompt `subjects` is a picture or a list of pictures, for several a list of such, one a prompt.
@@ -81,20 +93,20 @@ def tokens(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def references(
-    subjects: Sequence[Sequence[Picture]], size: int, background: Background = "noise"
+    subjects: Sequence[Sequence[Reference]], size: int, background: Background = "noise"
 ) -> tuple[Tensor, Tensor]:
     """references_BN3SS, normalised for the image encoder and padded, and valid_BN."""
     num = max((len(some) for some in subjects), default=0)
     references_BN3SS = torch.zeros(len(subjects), num, 3, size, size)
     valid_BN = torch.zeros(len(subjects), num, dtype=torch.bool)
     for index, some in enumerate(subjects):
-        for place, picture in enumerate(some):
-            references_BN3SS[index, place] = _reference(picture, place, size, background)
+        for place, given in enumerate(some):
+            references_BN3SS[index, place] = _reference(given, place, size, background)
             valid_BN[index, place] = True
     return references_BN3SS, valid_BN
 
 
-def _reference(picture: Picture, place: int, size: int, background: Background) -> Tensor:
+def _reference(picture: Reference, place: int, size: int, background: Background) -> Tensor:
     if isinstance(picture, Tensor):
         if picture.shape != (3, size, size):
             raise UserError(

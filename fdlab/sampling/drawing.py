@@ -6,36 +6,35 @@ same call draws only what is missing. B batch, H W pixels, 3 RGB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdlab import __version__
-from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.data.pictures import write_png
 from fdlab.diffusion.guiders import Trace
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.evaluation.rows import plain
 from fdlab.files import write_json
 from fdlab.models import finetuned
 from fdlab.models.finetuned import BackboneSettings, Weights
+from fdlab.pipeline.batches import unfinished
 from fdlab.progress import bar
 from fdlab.sampling import filmstrip, requests
 from fdlab.sampling.grid import Line, contact_sheet
-from fdlab.sampling.plan import Folder, Picture, find_weights, settings
+from fdlab.sampling.plan import Folder, PlannedPicture, find_weights, settings
 from fdlab.sampling.references import cut_all
-from fdlab.sampling.trace import decoder, spread, step_pictures
+from fdlab.sampling.trace import decoder, places, spread, step_pictures
 
 if TYPE_CHECKING:
-    from fdlab.evaluation.methods import Sampled
+    from fdlab.pipeline.artist import Artist, Progress
 
 BATCH = {"cuda": 8, "cpu": 1}
 """Pictures at once. On a CPU one: more are no faster, and rounding in a batch depends on its size."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampleFiles:
     """What a call leaves."""
 
     pictures: list[Path]
@@ -46,7 +45,7 @@ class Drawn:
     """Pictures drawn now; the others were there."""
 
 
-def draw(cfg: Any) -> Drawn:
+def draw(cfg: Any) -> SampleFiles:
     """Draw what `cfg` (conf/sample.yaml) asks for into `cfg.out`. Raises: UserError, before weights load
     where that can be known."""
     asked = requests.read(cfg)
@@ -58,19 +57,20 @@ def draw(cfg: Any) -> Drawn:
     folder = Folder(Path(cfg.out))
     cuts, shared = cut_all(asked, folder.root), settings(cfg, sampler, found)
     pictures = [
-        Picture(request, some, index, shared)
+        PlannedPicture(request, some, index, shared)
         for request, some in zip(asked, cuts, strict=True)
         for index in range(cfg.num_images)
     ]
     steps = None if cfg.trace_steps is None else sorted(set(cfg.trace_steps))
     # By name: two rows may ask for the same picture.
-    missing = {p.name: p for p in pictures if not folder.has(p, cfg.trace, steps)}
+    asked_once = list({p.name: p for p in pictures}.values())
+    missing = {p.name for p in asked_once if not folder.has(p, cfg.trace, steps)}
     if missing:
-        _draw(cfg, sampler, found, folder, list(missing.values()), steps)
+        _draw(cfg, sampler, found, folder, asked_once, missing, steps)
     contact_sheet(_lines(folder, pictures), folder.grid)
     images = [folder.read(picture) for picture in pictures]
     write_json(folder.manifest, {"generated": True, "grid": folder.relative(folder.grid), "images": images})
-    return Drawn(
+    return SampleFiles(
         [folder.image(picture) for picture in pictures],
         [path for picture in pictures for path in folder.traces(picture)] if cfg.trace else [],
         folder.grid,
@@ -84,77 +84,61 @@ def _draw(
     sampler: SamplerSettings,
     found: Mapping[str, Weights],
     folder: Folder,
-    missing: Sequence[Picture],
+    pictures: Sequence[PlannedPicture],
+    missing: Collection[str],
     steps: list[int] | None,
 ) -> None:
     import torch
 
-    from fdlab.evaluation.methods import Sampled
+    from fdlab.pipeline.artist import Artist
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    batches = unfinished(pictures, BATCH[device], lambda picture: picture.name in missing)
     backbone = BackboneSettings.from_mapping(cfg.backbone)
-    models = {
-        kind: finetuned.load(backbone, model, finetuned.PARTS[kind], device) for kind, model in found.items()
-    }
-    subjects = {cut.sha256: cut.subject for picture in missing for cut in picture.cuts}
-    scene = Benchmark(
-        folder=folder.root,
-        name="sample",
-        version="1",
-        size=cfg.backbone.image_size,
-        seed=0,
-        images_per_prompt=1,
-        subjects=tuple(subjects.values()),
-        prompts=(),
-    )
-    method = Sampled(
-        scene,
-        plain(cfg.sampler),
-        models.get("tdm"),
-        models.get("sdm"),
-        background=cfg.data.background,
-        device=device,
-    )
-    with bar("steps", len(missing) * sampler.num_steps) as progress:
-        for start in range(0, len(missing), BATCH[device]):
-            batch = missing[start : start + BATCH[device]]
+    artist = Artist.load(backbone, found, sampler, background=cfg.data.background, device=device)
+    with bar("steps", sum(map(len, batches)) * sampler.num_steps) as progress:
+        for batch in batches:
             traces: list[Trace] = []
 
-            def stepped(step: int, num: int = len(batch)) -> None:
+            def stepped(step: Progress, num: int = len(batch)) -> None:
                 # PNDM makes a step more than it is asked for.
-                progress.advance(num if step < sampler.num_steps else 0)
+                progress.advance(num if step.done <= sampler.num_steps else 0)
 
-            jobs = [picture.job for picture in batch]
-            images_BHW3 = method(jobs, traces.append if cfg.trace else None, stepped)
+            scenes = [picture.scene for picture in batch]
+            images_BHW3 = artist(scenes, traces.append if cfg.trace else None, stepped)
             for row, picture in enumerate(batch):
+                if picture.name not in missing:
+                    continue
                 said = _described(folder, picture, device)
                 if cfg.trace:
-                    said["trace"] = _trace(folder, picture, traces, row, method, steps)
+                    said["trace"] = _trace(folder, picture, traces, row, artist, steps)
                 write_png(folder.image(picture), images_BHW3[row], picture.png_text())
                 write_json(folder.json(picture), said)
 
 
 def _trace(
     folder: Folder,
-    picture: Picture,
+    picture: PlannedPicture,
     traces: Sequence[Trace],
     row: int,
-    method: Sampled,
+    artist: Artist,
     steps: list[int] | None,
 ) -> dict[str, Any]:
     """Write figure and animation; returns what the JSON says of them."""
-    frames = step_pictures(traces, row, decoder(method.pipeline), filmstrip.SIZE)
+    frames = step_pictures(traces, row, decoder(artist.pipeline), filmstrip.SIZE)
     figure, animation = folder.traces(picture)
-    words = filmstrip.words(method.settings.guider, method.settings.options.get("base", "text"))
+    words = filmstrip.words(artist.settings.guider, artist.settings.options.get("base", "text"))
     caption = f"{picture.request.prompt}  ({picture.label})"
-    filmstrip.figure(frames, spread(traces) if steps is None else steps, words, caption, figure)
+    filmstrip.figure(
+        frames, spread(traces) if steps is None else places(traces, steps), words, caption, figure
+    )
     filmstrip.animation(frames, words, animation)
     told = [{"step": f.step, "t": f.t, "stage": f.stage, "sdm_share": round(f.sdm_share, 4)} for f in frames]
     paths = {"figure": folder.relative(figure), "animation": folder.relative(animation)}
     return {"asked": steps, **paths, "steps": told}
 
 
-def _described(folder: Folder, picture: Picture, device: str) -> dict[str, Any]:
+def _described(folder: Folder, picture: PlannedPicture, device: str) -> dict[str, Any]:
     """A picture's JSON."""
     return {
         "file": folder.relative(folder.image(picture)),
@@ -167,7 +151,7 @@ def _described(folder: Folder, picture: Picture, device: str) -> dict[str, Any]:
     }
 
 
-def _lines(folder: Folder, pictures: Sequence[Picture]) -> list[Line]:
+def _lines(folder: Folder, pictures: Sequence[PlannedPicture]) -> list[Line]:
     """One line of the sheet a request."""
     lines: dict[int, Line] = {}
     for picture in pictures:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import __version__
-from fdlab.benchmarks.benchmark import Prompt
-from fdlab.benchmarks.jobs import Job
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.evaluation.generation import fingerprint
+from fdlab.files import fingerprint
 from fdlab.models import finetuned
 from fdlab.models.finetuned import BackboneSettings, Weights, sha256_of_parts
+from fdlab.pipeline.inputs import Scene
 from fdlab.randomness import derive
 from fdlab.sampling.references import Cut
 from fdlab.sampling.requests import Request
@@ -33,7 +32,7 @@ XMP = (
 
 
 @dataclass(frozen=True)
-class Picture:
+class PlannedPicture:
     """One picture of a request."""
 
     request: Request
@@ -62,15 +61,9 @@ class Picture:
         return f"{slug}-{fingerprint(self.decided_by)[:10]}"
 
     @property
-    def job(self) -> Job:
-        """As `Sampled` takes it."""
-        return Job(
-            subjects=tuple(cut.subject for cut in self.cuts),
-            prompt=Prompt(self.name, self.request.prompt),
-            index=self.index,
-            seed=self.seed,
-            text=self.request.prompt,
-        )
+    def scene(self) -> Scene:
+        """As an artist takes it."""
+        return Scene(self.request.prompt, self.seed, tuple(cut.image_HW3 for cut in self.cuts))
 
     @property
     def label(self) -> str:
@@ -102,13 +95,13 @@ class Folder:
     def manifest(self) -> Path:
         return self.root / "samples.json"
 
-    def image(self, picture: Picture) -> Path:
+    def image(self, picture: PlannedPicture) -> Path:
         return self.root / "images" / f"{picture.name}.png"
 
-    def json(self, picture: Picture) -> Path:
+    def json(self, picture: PlannedPicture) -> Path:
         return self.root / "images" / f"{picture.name}.json"
 
-    def traces(self, picture: Picture) -> tuple[Path, Path]:
+    def traces(self, picture: PlannedPicture) -> tuple[Path, Path]:
         """The figure of some steps, and the animation of all."""
         return self.root / "traces" / f"{picture.name}.png", self.root / "traces" / f"{picture.name}.webp"
 
@@ -116,7 +109,7 @@ class Folder:
         """As a JSON names it."""
         return path.relative_to(self.root).as_posix()
 
-    def read(self, picture: Picture) -> dict[str, Any]:
+    def read(self, picture: PlannedPicture) -> dict[str, Any]:
         """A picture's JSON; empty where it is missing or broken."""
         try:
             found = json.loads(self.json(picture).read_text())
@@ -124,7 +117,7 @@ class Folder:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def has(self, picture: Picture, trace: bool, steps: Sequence[int] | None) -> bool:
+    def has(self, picture: PlannedPicture, trace: bool, steps: Sequence[int] | None) -> bool:
         """Whether all files of a picture are there, its trace's with the `steps` asked for."""
         # The JSON is written last, so it vouches for the others; but a person may have removed one.
         said = self.read(picture)

@@ -1,16 +1,15 @@
-"""The references of a call: the face of each photo, cut out once, and written where the sampler reads it."""
+"""The references of a call: the face of each photo, cut out once, and written for whoever looks."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fdlab.benchmarks.benchmark import Subject
 from fdlab.data.pictures import write_png
 from fdlab.measure.faces import FaceDetector
 from fdlab.progress import track
@@ -26,13 +25,9 @@ class Cut:
     face: int | None
     file: str
     """Relative to the call's folder."""
+    image_HW3: np.ndarray = field(repr=False, compare=False)
     sha256: str
-    """Of the pixels."""
-
-    @property
-    def subject(self) -> Subject:
-        """As `Sampled` takes it; its id is its pixels', whatever the photo's name."""
-        return Subject(self.sha256, "person", (self.file,))
+    """Of the pixels, whatever the photo's name."""
 
     @property
     def label(self) -> str:
@@ -63,9 +58,9 @@ def cut_all(requests: Sequence[Request], folder: Path) -> list[tuple[Cut, ...]]:
                 if wanted not in faces:
                     faces[wanted] = np.asarray(cut_face(*wanted, detector))
     cuts = {wanted: _cut(*wanted, image_HW3) for wanted, image_HW3 in faces.items()}
-    for wanted, cut in cuts.items():
+    for cut in cuts.values():
         if not (folder / cut.file).is_file():
-            write_png(folder / cut.file, faces[wanted])
+            write_png(folder / cut.file, cut.image_HW3)
     return [
         tuple(cuts[wanted] for wanted in zip(request.photos, request.faces, strict=True))
         for request in requests
@@ -74,4 +69,4 @@ def cut_all(requests: Sequence[Request], folder: Path) -> list[tuple[Cut, ...]]:
 
 def _cut(photo: Path, face: int | None, image_HW3: np.ndarray) -> Cut:
     digest = hashlib.sha256(f"{image_HW3.shape}".encode() + image_HW3.tobytes()).hexdigest()
-    return Cut(photo, face, f"references/{photo.stem[:48]}-{digest[:10]}.png", digest)
+    return Cut(photo, face, f"references/{photo.stem[:48]}-{digest[:10]}.png", image_HW3, digest)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.pipeline.inputs import check_markers, tokens
@@ -62,12 +61,8 @@ def read(cfg: Any) -> list[Request]:
 
 def check_sampler(cfg: Any) -> SamplerSettings:
     """Check the sampler's settings, and that it can be traced where that is asked for. Raises: UserError."""
-    from fdlab.evaluation.rows import plain
-
-    settings = SamplerSettings.from_mapping(plain(cfg.sampler))
-    guiders.check(
-        settings.guider, num_steps=settings.num_steps, guidance=settings.guidance, **settings.options
-    )
+    settings = SamplerSettings.from_mapping(cfg.sampler)
+    settings.check()
     if cfg.trace:
         check_traced(settings.guider)
         for step in cfg.trace_steps or ():

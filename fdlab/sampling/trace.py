@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -22,8 +21,7 @@ from fdlab.diffusion.guiders.staged import StagedFusion
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.stages import SNF
 from fdlab.errors import UserError
-from fdlab.models.latents import decode_latents
-from fdlab.pipeline.pictures import to_uint8
+from fdlab.pipeline.pictures import to_pixels
 
 TDM_RGB, SDM_RGB = (229, 231, 235), (37, 99, 235)
 """Colours of a mask's places: who draws there."""
@@ -77,38 +75,13 @@ def step_pictures(traces: Sequence[Trace], row: int, decode: Decode, size: int) 
 
 def decoder(pipeline: Any) -> Decode:
     """How a `FaceDiffuserPipeline` turns a trace into the predicted clean picture."""
-    schedule, vae = NoiseSchedule.from_config(pipeline.scheduler.config), pipeline.vae
+    schedule = NoiseSchedule.from_config(pipeline.scheduler.config)
 
-    @torch.no_grad()
     def decode(trace: Trace, row: int) -> np.ndarray:
-        z0_1CHW = clean_latents(trace, schedule)[row : row + 1]
-        pixels_13HW = decode_latents(vae, z0_1CHW.to(vae.device, vae.dtype)).float()
-        return to_uint8((pixels_13HW + 1) / 2)[0]
+        z0_BCHW = schedule.clean_at(trace.z_BCHW, trace.output_BCHW, float(trace.t))
+        return to_pixels(pipeline.decode(z0_BCHW[row : row + 1]))[0]
 
     return decode
-
-
-def clean_latents(trace: Trace, schedule: NoiseSchedule) -> Tensor:
-    """The clean latents z0_BCHW that a step's guided output implies.
-
-    What the models saw is z_t = a_t z_0 + s_t eps with every scheduler: Euler, which keeps z_0 + sigma eps,
-    scales to that before each call.
-    """
-    signal_1 = signal(schedule, float(trace.t)).to(trace.z_BCHW.device).reshape(1)
-    now = NoiseSchedule(signal_1, schedule.prediction_type)
-    t_1 = torch.zeros(1, dtype=torch.long, device=trace.z_BCHW.device)
-    return now.clean(trace.z_BCHW, trace.output_BCHW.to(trace.z_BCHW.dtype), t_1)
-
-
-def signal(schedule: NoiseSchedule, t: float) -> Tensor:
-    """alphas_cumprod at `t`; between two timesteps as Euler has it, linear in sigma = s_t / a_t."""
-    below = int(t)
-    if t == below:
-        return schedule.alphas_cumprod_T[below]
-    pair = schedule.alphas_cumprod_T[below : below + 2].double()
-    low, high = ((1 - pair) / pair).sqrt()
-    sigma = torch.lerp(low, high, t - below)
-    return (1 / (1 + sigma**2)).float()
 
 
 def check_traced(guider: str) -> None:
@@ -119,6 +92,12 @@ def check_traced(guider: str) -> None:
             f"trace=true shows which model draws which place, and guider '{guider}' does not fuse by place;"
             f" guiders that do: {', '.join(fusing)} (as in sampler=snf_demo)."
         )
+
+
+def places(traces: Sequence[Trace], steps: Sequence[int]) -> list[int]:
+    """Where in `traces` each of `steps` is: its last call, where a scheduler makes several a step."""
+    last = {trace.step: place for place, trace in enumerate(traces)}
+    return [last[step] for step in steps]
 
 
 def spread(traces: Sequence[Trace], num: int = NUM_STEPS) -> list[int]:

@@ -20,6 +20,7 @@ from fdlab.data.entry import Live, Shape, Source
 from fdlab.data.layout import read_ids
 from fdlab.data.people_source import ensure_people
 from fdlab.data.prepare import prepare
+from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.files import whole_folder, write_json
 from fdlab.models.backbone import Backbone
@@ -184,12 +185,7 @@ def default_grid(cfg: Any, module: DenoisingTraining, source: Source, root: Path
     else:
         rows = samples.captions_from_data(source, root, GRID_ROWS)
     return samples.Grid(
-        rows,
-        seed=int(cfg.seed),
-        guider=module.KIND,
-        guidance_scale=float(cfg.sampler.guidance_scale),
-        num_steps=int(cfg.sampler.num_steps),
-        scheduler=str(cfg.sampler.scheduler),
+        rows, SamplerSettings.from_mapping(cfg.sampler).with_guider(module.KIND), seed=int(cfg.seed)
     )
 
 

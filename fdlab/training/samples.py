@@ -7,9 +7,8 @@ Axes: B batch, H W pixels, 3 RGB, R side of a reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,10 @@ from fdlab.data.captions import mark
 from fdlab.data.entry import Source
 from fdlab.data.layout import read_annotation
 from fdlab.data.transforms import CLIP_MEAN, CLIP_STD, composite, resize
+from fdlab.diffusion.settings import SamplerSettings
 from fdlab.files import whole
-from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
-from fdlab.pipeline.pictures import to_uint8
+from fdlab.pipeline.artist import Artist
+from fdlab.pipeline.inputs import Scene
 from fdlab.randomness import derive, numpy_rng
 
 NEW_PLACE = "on a beach"
@@ -42,12 +42,8 @@ class Grid:
     """Rows of cases; a row shares its subjects, which are shown at its left."""
 
     rows: Sequence[Sequence[Case]]
+    settings: SamplerSettings
     seed: int = 0
-    guider: str = "sdm"
-    options: dict[str, Any] = field(default_factory=dict)
-    guidance_scale: float = 5.0
-    num_steps: int = 20
-    scheduler: str = "ddim"
 
 
 def cases_from_data(source: Source, root: Path, num: int, seed: int) -> list[list[Case]]:
@@ -81,21 +77,19 @@ def captions_from_data(source: Source, root: Path, num: int) -> list[list[Case]]
     return [cases[i : i + 2] for i in range(0, len(cases), 2)]
 
 
-def draw(pipeline: FaceDiffuserPipeline, grid: Grid) -> np.ndarray:
+def draw(artist: Artist, grid: Grid) -> np.ndarray:
     """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random
     stream."""
     cases = [case for row in grid.rows for case in row]
-    pixels_B3HW = pipeline(
-        [case.prompt for case in cases],
-        [list(case.references) for case in cases],
-        num_inference_steps=grid.num_steps,
-        guidance_scale=grid.guidance_scale,
-        guider=grid.guider,
-        guider_options=grid.options,
-        seeds=[derive(grid.seed, "grid", index) for index in range(len(cases))],
-        output_type="pt",
-    ).images
-    return _lay_out(grid, to_uint8(pixels_B3HW))
+    return _lay_out(
+        grid,
+        artist(
+            [
+                Scene(case.prompt, derive(grid.seed, "grid", index), case.references)
+                for index, case in enumerate(cases)
+            ]
+        ),
+    )
 
 
 def write(path: Path, grid_HW3: np.ndarray) -> None:

@@ -15,15 +15,17 @@ from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.config.compose import compose
 from fdlab.data import pictures
+from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.evaluation import run
 from fdlab.evaluation.methods import AutoencoderOnly, Sampled
 from fdlab.measure.networks import Extractors
 from fdlab.models import finetuned
-from fdlab.models.backbone import save_backbone
+from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import save_part
 from fdlab.models.tiny import tiny_backbone
+from fdlab.pipeline.artist import Artist
 from fdlab.records import per_sample, record
 from tests.worlds import crowd as crowd_world
 from tests.worlds import squares
@@ -70,6 +72,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> Path:
     return root
 
 
+def artist(sampler: dict[str, Any], **models: Backbone) -> Artist:
+    return Artist(models, SamplerSettings.from_mapping(sampler))
+
+
 def config(disk: Path, *overrides: str) -> Any:
     tiny = disk / "tiny"
     return compose([
@@ -111,7 +117,7 @@ def snf(disk: Path) -> Sampled:
     backbone = BackboneSettings.from_mapping(cfg.backbone)
     found = {kind: finetuned.need(backbone, kind, "shipped") for kind in ("tdm", "sdm")}
     loaded = {kind: finetuned.load(backbone, found[kind], finetuned.PARTS[kind]) for kind in found}
-    return Sampled(bench, SAMPLER, **loaded)
+    return Sampled(bench, artist(SAMPLER, **loaded))
 
 
 def test_a_picture_depends_on_its_job_alone(snf: Sampled) -> None:
@@ -153,7 +159,7 @@ def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, c
     backbone = BackboneSettings.from_mapping(cfg.backbone)
     found = {kind: finetuned.need(backbone, kind, "shipped") for kind in ("tdm", "sdm")}
     loaded = {kind: finetuned.load(backbone, found[kind], finetuned.PARTS[kind]) for kind in found}
-    snf = Sampled(bench, SAMPLER, **loaded)
+    snf = Sampled(bench, artist(SAMPLER, **loaded))
     todo = jobs.jobs(bench)
     together = snf(todo)
     apart = np.concatenate([snf([job]) for job in todo])
@@ -167,7 +173,7 @@ def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, c
 
     def told(*subjects: benchmarks.Subject) -> torch.Tensor:
         references = [snf._reference(subject) for subject in subjects]
-        return snf.pipeline.encode_prompt([todo[0].text], [references]).augmented_BLD[0]
+        return snf.artist.pipeline.encode_prompt([todo[0].text], [references]).augmented_BLD[0]
 
     assert todo[0].subjects == (a, b)
     first, second = (
@@ -231,15 +237,15 @@ def test_what_cannot_be_drawn_is_said_before_anything_is(
         run.evaluate(config(disk, "backbone.tdm=null"), tmp_path, extractors=world.extractors())
     bench = benchmarks.load(disk / "bench")
     with pytest.raises(UserError, match="needs the SDM, but has none"):
-        Sampled(bench, SAMPLER, tdm=tiny_backbone(0))
+        artist(SAMPLER, tdm=tiny_backbone(0))
     small = tiny_backbone(0)
     small.image_size = 128
     with pytest.raises(UserError, match="pictures of 64 pixels, the backbone draws 128"):
-        Sampled(bench, {"guider": "tdm", "num_steps": 3}, tdm=small)
+        Sampled(bench, artist({"guider": "tdm", "num_steps": 3}, tdm=small))
     other = tiny_backbone(1)
     other.scheduler_config = {**(other.scheduler_config or {}), "prediction_type": "v_prediction"}
     with pytest.raises(UserError, match="predict different things"):
-        Sampled(bench, SAMPLER, tdm=tiny_backbone(0), sdm=other)
+        artist(SAMPLER, tdm=tiny_backbone(0), sdm=other)
     assert not list(tmp_path.rglob("*.png"))
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import lightning
 
-from fdlab.diffusion import guiders
-from fdlab.diffusion.schedulers import make_scheduler
-from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
+from fdlab.pipeline.artist import Artist
 from fdlab.training import samples
 from fdlab.training.callbacks.stepping import StepCallback, is_due
 from fdlab.training.denoising import DenoisingTraining
@@ -23,7 +21,7 @@ class DrawGrids(StepCallback):
         super().__init__()
         self.folder, self.grid, self.every = Path(folder), grid, every
         # Kept: a compiled UNet is compiled anew for every new pipeline.
-        self._pipeline: FaceDiffuserPipeline | None = None
+        self._artist: Artist | None = None
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
         """Draw when it is due."""
@@ -33,19 +31,12 @@ class DrawGrids(StepCallback):
             return
         assert isinstance(module, DenoisingTraining)
         path = self.folder / f"step-{module.step}.png"
-        self._pipeline = self._pipeline or _pipeline(module, self.grid)
+        settings = self.grid.settings
+        # The model in training stands in for whichever model the guider calls.
+        models = dict.fromkeys(settings.needs, module.backbone)
+        self._artist = self._artist or Artist(models, settings, device=str(module.device), half=False)
         with module.averaging.swapped_in():
-            samples.write(path, samples.draw(self._pipeline, self.grid))
+            samples.write(path, samples.draw(self._artist, self.grid))
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [str(path)], step=module.step)
-
-
-def _pipeline(module: DenoisingTraining, grid: samples.Grid) -> FaceDiffuserPipeline:
-    """The model in training as a pipeline: in place of whichever model the guider calls."""
-    backbone = module.backbone
-    scheduler = make_scheduler(grid.scheduler, backbone.need("scheduler"))
-    models = dict.fromkeys(guiders.needs(grid.guider), backbone)
-    pipeline = FaceDiffuserPipeline.from_backbones(**models, scheduler=scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline

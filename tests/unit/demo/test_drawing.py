@@ -14,7 +14,7 @@ from fdlab.demo import choices, markup
 from fdlab.demo.asked import ask
 from fdlab.demo.drawing import Drawn, Painter, Step
 from fdlab.demo.examples import Example, render_examples
-from fdlab.demo.pipeline import load_pipeline
+from fdlab.demo.pipeline import load_artist
 from fdlab.errors import UserError
 from fdlab.sampling.photos import cut_face
 
@@ -26,7 +26,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def painter() -> Painter:
-    return Painter(load_pipeline(device="cpu"))
+    return Painter(load_artist(device="cpu"))
 
 
 def _asked(example: Example, guider: str, steps: int):
@@ -75,7 +75,7 @@ def test_who_stops_listening_ends_the_drawing(painter: Painter, examples: list[E
     news = painter.draw(asked, painter.faces(asked.photos), stop, 8)
     next(news)
     news.close()
-    assert painter.pipeline.interrupt
+    assert painter.artist.pipeline.interrupt
 
 
 def test_an_error_on_the_way_arrives(painter: Painter, examples: list[Example]) -> None:

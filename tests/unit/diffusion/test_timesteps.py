@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import diffusers
 import pytest
 import torch
 from scipy import stats
 
-from fdlab.diffusion.schedulers import make_scheduler
-from fdlab.diffusion.timesteps import draw_timesteps, sampler_timesteps
+from fdlab.diffusion.noise import STABLE_DIFFUSION
+from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
+from fdlab.diffusion.stages import Stages
+from fdlab.diffusion.timesteps import draw_timesteps, sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 
@@ -56,3 +59,45 @@ def test_trailing_spacing_has_to_divide() -> None:
     with pytest.raises(UserError, match="divisor of 1000"):
         sampler_timesteps(scheduler, 30)
     assert len(sampler_timesteps(make_scheduler("unipc", {}, spacing="trailing"), 30)) == 30
+
+
+@pytest.mark.parametrize("num_steps", [1, 7, 50])
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])
+@pytest.mark.parametrize("name", set(SCHEDULERS) - {"pndm"})
+def test_one_call_a_step_counts_the_calls(name: str, spacing: str, num_steps: int) -> None:
+    timesteps_S = sampler_timesteps(make_scheduler(name, {}, spacing), num_steps)
+    assert steps_of(timesteps_S, num_steps) == list(range(num_steps))
+
+
+# diffusers' KDPM2 hands NumPy a tensor.
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+@pytest.mark.parametrize("num_steps", [6, 20, 50])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("PNDMScheduler", {}),
+        ("PNDMScheduler", {"skip_prk_steps": False}),
+        ("HeunDiscreteScheduler", {}),
+        ("KDPM2DiscreteScheduler", {}),
+        ("KDPM2AncestralDiscreteScheduler", {}),
+    ],
+)
+def test_stages_end_at_a_timestep_however_often_models_are_called(
+    name: str, more: dict[str, bool], num_steps: int
+) -> None:
+    """With the released fractions, the TDM draws down to DDIM's timestep, and the fusion down to its own."""
+    wanted = ("beta_start", "beta_end", "beta_schedule", "steps_offset")
+    settings = {key: STABLE_DIFFUSION[key] for key in wanted} | {"timestep_spacing": "leading"}
+    scheduler = getattr(diffusers, name)(
+        **{**settings, "skip_prk_steps": True} | more if "PNDM" in name else settings
+    )
+    timesteps_S = sampler_timesteps(scheduler, num_steps)
+    assert len(timesteps_S) > num_steps
+    one_call = sampler_timesteps(make_scheduler("ddim", {}), num_steps).tolist()
+    stages = Stages.from_fractions(0.3, 0.6, num_steps)
+    # A stage draws at every timestep above the next stage's first.
+    fused, subject = one_call[stages.last_tdm_step + 1], one_call[stages.last_snf_step + 1]
+    for t, step in zip(timesteps_S.tolist(), steps_of(timesteps_S, num_steps), strict=True):
+        # KDPM2's are whole but for rounding.
+        wanted_stage = "tdm" if t > fused + 0.01 else "snf" if t > subject + 0.01 else "sdm"
+        assert stages.at(step) == wanted_stage, t

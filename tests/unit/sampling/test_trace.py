@@ -19,11 +19,15 @@ from fdlab.diffusion.sampler import sample
 from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.errors import UserError
 from fdlab.sampling import filmstrip
-from fdlab.sampling.trace import SDM_RGB, TDM_RGB, clean_latents, spread, step_pictures
+from fdlab.sampling.trace import SDM_RGB, TDM_RGB, spread, step_pictures
 from fdlab.sampling.trace import check_traced as check
 
 B, C, H, W, STEPS = 2, 4, 8, 8, 10
 BACKGROUND = (250, 120, 10)
+
+
+def clean_latents(trace: Trace, schedule: NoiseSchedule) -> Tensor:
+    return schedule.clean_at(trace.z_BCHW, trace.output_BCHW, float(trace.t))
 
 
 def some(*shape: int, seed: int) -> Tensor:
