@@ -32,8 +32,11 @@ def main(argv: list[str]) -> int:
             f"--{kind}", default="shipped", metavar="FOLDER", help=f"{what} model: shipped, base or a folder"
         )
     made.add_argument("--backbone", default="nano", choices=options("backbone"), help="what both belong to")
+    made.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="what else to change, as in backbone.fusion=FOLDER"
+    )
     made.add_argument("--open", action="store_true", help="open the page in the browser")
-    arguments = made.parse_args(argv)
+    arguments = made.parse_intermixed_args(argv)
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the demo needs gradio, which is not installed: pip install 'fdlab[demo]'.")
     port = free_port(arguments.host, arguments.port)
@@ -76,8 +79,8 @@ def _serve(arguments: Namespace, port: int) -> None:
     from fdlab.demo.page import Page, launch
     from fdlab.demo.pipeline import load_artist
 
-    models = Models(arguments.backbone, arguments.tdm, arguments.sdm)
-    painter = Painter(load_artist(models.tdm, models.sdm, models.backbone))
+    models = Models(arguments.backbone, arguments.tdm, arguments.sdm, tuple(arguments.overrides))
+    painter = Painter(load_artist(models.tdm, models.sdm, models.backbone, overrides=models.overrides))
     folder = Path(compose().paths.cache).absolute() / "demo"
     blocks = Page(painter, models, render_examples(folder)).build()
     _without_proxy(arguments.host)

@@ -28,12 +28,14 @@ class Models:
     backbone: str = "nano"
     tdm: str = "shipped"
     sdm: str = "shipped"
+    overrides: tuple[str, ...] = ()
+    """More of the configuration, as in backbone.fusion=FOLDER."""
 
     @property
     def changed(self) -> dict[str, str]:
-        """What differs from what ships."""
-        usual = Models()
-        return {key: value for key, value in vars(self).items() if value != getattr(usual, key)}
+        """What differs from what ships, overrides aside."""
+        usual, names = Models(), ("backbone", "tdm", "sdm")
+        return {key: value for key in names if (value := getattr(self, key)) != getattr(usual, key)}
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,13 @@ class Asked:
         ]
         words.append(f"seed={self.seed}")
         words += [f"{key}={quoted(value)}" for key, value in self.models.changed.items()]
+        words += self.models.overrides
         return "python -m fdlab sample " + " ".join(map(shlex.quote, words))
 
     def script(self, device: str = "cpu") -> str:
         """A script that draws this picture with FaceDiffuserPipeline on a kind of device."""
-        changed = self.models.changed | ({} if device == "cpu" else {"device": device})
+        changed: dict[str, Any] = self.models.changed | ({} if device == "cpu" else {"device": device})
+        changed |= {"overrides": list(self.models.overrides)} if self.models.overrides else {}
         made = ", ".join(f"{key}={_literal(value)}" for key, value in changed.items())
         lines = ["from fdlab import FaceDiffuserPipeline"]
         pipe = "FaceDiffuserPipeline.shipped()"
@@ -134,6 +138,7 @@ class Asked:
             "sampler": self.sampler.as_dict(),
             "seed": self.seed,
             **vars(self.models),
+            "overrides": list(self.models.overrides),
         }
         return json.dumps(entry, indent=2, ensure_ascii=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from fdlab.config.compose import compose
@@ -14,19 +16,27 @@ from fdlab.sampling.plan import find_weights
 
 
 def load_artist(
-    tdm: str = "shipped", sdm: str = "shipped", backbone: str = "nano", device: str | None = None
+    tdm: str = "shipped",
+    sdm: str = "shipped",
+    backbone: str = "nano",
+    device: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Artist:
     """An artist with both models, on a GPU where there is one. Raises: UserError."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     words = [f"tdm={quoted(tdm)}", f"sdm={quoted(sdm)}", f"backbone={backbone}"]
-    cfg = compose(["prompt=x", *words], config_name="sample")
+    cfg = compose(["prompt=x", *words, *overrides], config_name="sample")
     found = find_weights(cfg, ("tdm", "sdm"))
     parts, settings = BackboneSettings.from_mapping(cfg.backbone), SamplerSettings.from_mapping(cfg.sampler)
     return Artist.load(parts, found, settings, background=cfg.data.background, device=device)
 
 
 def load_pipeline(
-    tdm: str = "shipped", sdm: str = "shipped", backbone: str = "nano", device: str | None = None
+    tdm: str = "shipped",
+    sdm: str = "shipped",
+    backbone: str = "nano",
+    device: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> FaceDiffuserPipeline:
     """The pipeline of such an artist, as the page's scripts use it. Raises: UserError."""
-    return load_artist(tdm, sdm, backbone, device).pipeline
+    return load_artist(tdm, sdm, backbone, device, overrides).pipeline

@@ -80,8 +80,8 @@ def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list
     for kind in guiders.needs(sampler["guider"]):
         own = kind == trained
         found = finetuned.need(backbone, kind, str(run_dir / "model") if own else str(cfg[kind]))
-        finetuned.check_parts(backbone, kind, found)
         needed[kind] = replace(found, name="this run") if own else found
+    finetuned.check(backbone, needed)
     found_rows = [_Drawn(main_name(sampler), sampler, needed)]
     rows: list[Row] = []
     if cfg.benchmark.baselines:
@@ -112,22 +112,19 @@ def _baselines(
 def _distinct(rows: Sequence[_Drawn]) -> list[_Drawn]:
     """The same weights and sampler are one row, the last; the same weights have one name."""
     keys = [(row.settings, row.digests) for row in rows]
-    kept = [row for i, row in enumerate(rows) if keys[i] not in keys[i + 1 :]]
-    names = {
+    words = {
         digest: row.models[kind].name
-        for row in reversed(kept)
+        for row in rows
         for kind, digest in row.digests.items()
-        if row.models[kind].name == "shipped"
+        if row.models[kind].name in ("base", "shipped")
     }
 
     def named(row: _Drawn) -> _Drawn:
-        models = {
-            kind: replace(found, name=names.get(row.digests[kind], found.name))
-            for kind, found in row.models.items()
-        }
+        names = {kind: words.get(row.digests[kind], found.name) for kind, found in row.models.items()}
+        models = {kind: replace(found, name=names[kind]) for kind, found in row.models.items()}
         return replace(row, models=models)
 
-    return [named(row) for row in kept]
+    return [named(row) for i, row in enumerate(rows) if keys[i] not in keys[i + 1 :]]
 
 
 def _labels(rows: Sequence[_Drawn]) -> list[str]:
@@ -144,11 +141,15 @@ def _labels(rows: Sequence[_Drawn]) -> list[str]:
 
 
 def check_weights(cfg: Any) -> None:
-    """Look for the weights that the sampler needs beside those that the run trains. Raises: UserError."""
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
-    for kind in guiders.needs(cfg.sampler.guider):
-        if kind != trained_kind(cfg):
-            finetuned.check_parts(backbone, kind, finetuned.need(backbone, kind, str(cfg[kind])))
+    """Look for the weights that the sampler needs beside those that the run trains, and whether they go
+    together. Raises: UserError."""
+    backbone, trained = BackboneSettings.from_mapping(cfg.backbone), trained_kind(cfg)
+    needs, predicts = guiders.needs(cfg.sampler.guider), cfg.model.get("prediction_type")
+    if trained in needs and predicts is None:
+        start = None if cfg.init == "scratch" else finetuned.need(backbone, trained, str(cfg.init), "init")
+        predicts = finetuned.prediction_type(backbone, start)
+    others = {kind: finetuned.need(backbone, kind, str(cfg[kind])) for kind in needs if kind != trained}
+    finetuned.check(backbone, others, predicts if trained in needs else None)
 
 
 def check_group_size(cfg: Any, size: int) -> None:

@@ -17,7 +17,7 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.models import formats
 from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
-from fdlab.models.parts import NETWORKS
+from fdlab.models.parts import NETWORKS, load_part
 
 FACTS = "training.json"
 """Beside a model's parts: {"steps": optimiser steps behind it, "kind": tdm or sdm, ...}."""
@@ -140,7 +140,7 @@ def find(backbone: BackboneSettings, kind: str, choice: str, option: str | None 
 
 
 def need(backbone: BackboneSettings, kind: str, choice: str, option: str | None = None) -> Weights:
-    """The same, which must be there with all its parts. Raises: UserError that says how to get them."""
+    """The same, which must be there. Raises: UserError that says how to get them."""
     found = find(backbone, kind, choice, option)
     if found is None:
         option = option or kind
@@ -151,11 +151,27 @@ def need(backbone: BackboneSettings, kind: str, choice: str, option: str | None 
     return found
 
 
-def check_parts(backbone: BackboneSettings, kind: str, found: Weights, parts: Iterable[str] = ()) -> None:
-    """That every part of a model has a folder. Raises: UserError that says how to get the first missing."""
-    for part in parts or PARTS[kind]:
-        if not backbone.folder(part, found.parts).is_dir():
-            raise missing_part(part, found.folder)
+def check(backbone: BackboneSettings, models: Mapping[str, Weights], predicts: str | None = None) -> None:
+    """That models have all their parts and predict the same (and as another model, which `predicts` that).
+
+    `models`: kind -> weights. Raises: UserError, before anything is loaded.
+    """
+    kinds = {predicts} if predicts else set()
+    for kind, found in models.items():
+        for part in PARTS[kind]:
+            if not backbone.folder(part, found.parts).is_dir():
+                raise missing_part(part, found.folder)
+        kinds.add(prediction_type(backbone, found))
+    if len(kinds) > 1:
+        raise UserError(
+            f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
+        )
+
+
+def prediction_type(backbone: BackboneSettings, found: Weights | None) -> str:
+    """What a model (None: the plain backbone) predicts, as its scheduler says. Raises: UserError."""
+    config = load_part("scheduler", backbone.folder("scheduler", found.parts if found else None))
+    return str(config.get("prediction_type", "epsilon"))
 
 
 def load(

@@ -33,6 +33,7 @@ class Key:
     choices: tuple[str, ...] = ()
     items: Key | None = None
     """What each item of a list may be."""
+    longest: int = LONGEST
 
     def check(self, name: str, value: Any, file: Path) -> None:
         """Raise UserError for any other value."""
@@ -44,8 +45,10 @@ class Key:
         if isinstance(value, str) and self.choices and value not in self.choices:
             raise _wrong(file, name, value, ", ".join(self.choices))
         if isinstance(value, list):
-            if len(value) > LONGEST:
-                raise UserError(f"'{file}': {name} has {len(value)} items; at most {LONGEST} are allowed.")
+            if len(value) > self.longest:
+                raise UserError(
+                    f"'{file}': {name} has {len(value)} items; at most {self.longest} are allowed."
+                )
             for item in value if self.items is not None else ():
                 assert self.items is not None
                 self.items.check(name, item, file)
@@ -60,6 +63,20 @@ TRAINING: Schema = {
     "kind": Key((str,), choices=("tdm", "sdm")),
 }
 """training.json: what is known about fine-tuned weights."""
+
+_FRACTION = Key((float,), low=0, high=1)
+SCHEDULER: Schema = {
+    "num_train_timesteps": Key((int,), low=1, high=100_000),
+    "beta_start": _FRACTION,
+    "beta_end": _FRACTION,
+    "beta_schedule": Key((str,), choices=("linear", "scaled_linear", "squaredcos_cap_v2")),
+    "trained_betas": Key((list, type(None)), items=_FRACTION, longest=100_000),
+    "prediction_type": Key((str,), choices=("epsilon", "v_prediction")),
+    "timestep_spacing": Key((str,), choices=("leading", "trailing", "linspace")),
+    "rescale_betas_zero_snr": Key((bool,)),
+    "steps_offset": Key((int,), low=0, high=1000),
+}
+"""scheduler_config.json, as far as the noise that a model was trained with follows from it."""
 
 
 def read_json(file: Path) -> dict[str, Any]:

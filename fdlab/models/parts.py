@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
+from fdlab.models import formats
 from fdlab.models.formats import read_json
 from fdlab.models.tensor_names import TEXT_LEVEL
 from fdlab.models.tokenizer import load_tokenizer
@@ -109,7 +110,7 @@ def load_part(part: str, folder: Path | str, index: Mapping[str, Any] | None = N
         raise unknown("part of a backbone", part, PARTS)
     folder = Path(folder)
     if part == "scheduler":
-        return read_json(folder / "scheduler_config.json")
+        return formats.read(folder / "scheduler_config.json", formats.SCHEDULER)
     if part == "tokenizer":
         return load_tokenizer(folder)
     return load_network(part, folder, index or {})

@@ -50,10 +50,12 @@ def draw(cfg: Any) -> SampleFiles:
     where that can be known."""
     asked = requests.read(cfg)
     sampler = requests.check_sampler(cfg)
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
-    tokenizer = finetuned.load(backbone, None, ["tokenizer"]).tokenizer
-    requests.check(asked, "sdm" in sampler.needs, cfg.data.max_subjects, tokenizer)
     found = find_weights(cfg, sampler.needs)
+    # As the pipeline does, which takes what both models have from the SDM.
+    reader = found.get("sdm") or found["tdm"]
+    backbone = BackboneSettings.from_mapping(cfg.backbone)
+    tokenizer = finetuned.load(backbone, reader, ["tokenizer"]).tokenizer
+    requests.check(asked, "sdm" in sampler.needs, cfg.data.max_subjects, tokenizer)
     folder = Folder(Path(cfg.out))
     cuts, shared = cut_all(asked, folder.root), settings(cfg, sampler, found)
     pictures = [

@@ -130,8 +130,7 @@ def find_weights(cfg: Any, needed: Sequence[str]) -> dict[str, Weights]:
     """The weights of the models that the sampler calls, with all their parts. Raises: UserError."""
     backbone = BackboneSettings.from_mapping(cfg.backbone)
     found = {kind: finetuned.need(backbone, kind, str(cfg[kind])) for kind in needed}
-    for kind, model in found.items():
-        finetuned.check_parts(backbone, kind, model)
+    finetuned.check(backbone, found)
     return found
 
 
