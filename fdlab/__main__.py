@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fdlab import __version__
-from fdlab.errors import UserError, unknown
+from fdlab.errors import Failure, UserError, unknown
 
 VERBS = {
     "train": "fine-tune, then sample and evaluate, then write the record; -m for a grid",
@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except UserError as error:
         return _refuse(" ".join(str(error).split()))
+    except Failure as failure:
+        return _refuse(" ".join(str(failure).split()), status=1)
     except KeyboardInterrupt:
         again = "fdlab " + " ".join(arguments)
         print(f"\ninterrupted; the same command goes on where this one stopped: {again}", file=sys.stderr)
@@ -99,10 +101,10 @@ def usage() -> str:
         Exit status: 0 done, 1 failed, 2 the input is wrong.""").format(lines=lines)
 
 
-def _refuse(line: str) -> int:
+def _refuse(line: str, status: int = 2) -> int:
     print(f"error: {line}", file=sys.stderr)
     _leave(f"error: {line}")
-    return 2
+    return status
 
 
 def _leave(line: str) -> None:

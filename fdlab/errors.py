@@ -1,4 +1,4 @@
-"""The one error a user can cause, and the search for what they meant."""
+"""The error a user can cause, and the search for what they meant; and the failure of work itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """The user's input is wrong: one line that says what was given and what is allowed. Exit status 2."""
+
+
+class Failure(RuntimeError):
+    """The work failed though its input is right: one line that says where, and what to do. Exit status 1."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -21,6 +21,9 @@ class Progress(Protocol):
     def advance(self, amount: int = 1) -> None:
         """Count `amount` more as done."""
 
+    def expect(self, total: int) -> None:
+        """Say how much there is in all, where that has changed."""
+
 
 class _Lines:
     """Progress for a stream that is no terminal."""
@@ -35,6 +38,9 @@ class _Lines:
         if now - self.last >= SECONDS_BETWEEN_LINES:
             self.last = now
             print(self.line(now - self.start), file=sys.stderr, flush=True)
+
+    def expect(self, total: int) -> None:
+        self.total = total
 
     def line(self, seconds: float) -> str:
         rate = (self.done - self.at_start) / max(seconds, 1e-9)
@@ -52,6 +58,9 @@ class _Rich:
 
     def advance(self, amount: int = 1) -> None:
         self.display.advance(self.task, amount)  # type: ignore[attr-defined]
+
+    def expect(self, total: int) -> None:
+        self.display.update(self.task, total=total)  # type: ignore[attr-defined]
 
 
 def format_seconds(seconds: float) -> str:

@@ -8,23 +8,31 @@ Only what learns is in it; frozen weights are not.
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fdlab.errors import UserError
 from fdlab.files import whole
+from fdlab.training.finite import Diverged, first_not_finite
 from fdlab.training.module import Training
 
 FORMAT = 1
 LAST, BEST = "last.ckpt", "best.ckpt"
 """BEST is what an evaluation while training chose."""
+SLOTS = {"adamw": ({"step", "exp_avg", "exp_avg_sq"},), "muon": ({"momentum"}, {"step", "mean", "square"})}
+"""What an optimiser keeps of a parameter."""
 
 
-def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state after `module.step` steps, whole or not at all."""
+class Unreadable(UserError):
+    """A checkpoint is damaged, or its numbers are not finite: another one may serve."""
+
+
+def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state after `module.step` steps. Raises: Diverged where it is not finite, as no good state is."""
     trained = module.trainable_parameters()
     state = {
         "format": FORMAT,
@@ -34,24 +42,90 @@ def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> Non
         "optimizer": {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state},
         "average": module.averaging.state(),
     }
+    if bad := first_not_finite(_tensors(state)):
+        raise Diverged(
+            f"training diverged: after step {module.step} '{bad}' is not finite. This state is not kept; "
+            "try a smaller model.lr under another name=."
+        )
+    return state
+
+
+def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> None:
+    """Write the state after `module.step` steps, whole or not at all. Raises: Diverged (see `collect`)."""
+    write_state(path, collect(module, optimizer))
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a collected state, whole or not at all."""
     # Through Python's stream, since torch's own writer does not say that the disk is full.
     with whole(path) as temporary, temporary.open("wb") as stream:
         torch.save(state, stream)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU. Raises UserError when it is missing, damaged or not one of fdlab's."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"checkpoint '{path}' does not exist.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"checkpoint '{path}' cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError(
-            f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt."
+    """Read a checkpoint to the CPU. Raises UserError when it is missing, Unreadable when it is damaged,
+    not finite or none of fdlab's."""
+    state = _load(path)
+    if bad := first_not_finite(_tensors(state)):
+        raise Unreadable(
+            f"checkpoint '{path}' holds '{bad}', which is not finite: its training had diverged."
         )
     return state
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, without reading its tensors. Raises: Unreadable as `read` does."""
+    return int(_load(path, mmap=True)["step"])
+
+
+def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except FileNotFoundError:
+        raise UserError(f"checkpoint '{path}' does not exist.") from None
+    except Exception as error:
+        # What a damaged file makes of torch's readers (zip, pickle, storages) has no common base.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Unreadable(f"checkpoint '{path}' cannot be read: {reason.rstrip('.')}.") from None
+    if not _is_state(state):
+        raise Unreadable(
+            f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt."
+        )
+    return dict(state)
+
+
+def _is_state(state: Any) -> bool:
+    """Whether this is what `collect` makes, as far as types go."""
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        return False
+    named = [state.get(key) for key in ("parameters", "average", "optimizer")]
+    if not all(isinstance(part, dict) and all(isinstance(name, str) for name in part) for part in named):
+        return False
+    slots = list(state["optimizer"].values())
+    tables = [state["parameters"], state["average"], *slots]
+    return (
+        isinstance(state.get("kind"), str)
+        and type(state.get("step")) is int
+        and state["step"] >= 0
+        and all(isinstance(slot, dict) for slot in slots)
+        and all(_is_dense(tensor) for table in tables for tensor in table.values())
+    )
+
+
+def _is_dense(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.is_floating_point()
+        and value.device.type == "cpu"
+    )
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Every tensor of a state by a name that says where it is."""
+    optimizer = {f"{name} ({s})": t for name, slots in state["optimizer"].items() for s, t in slots.items()}
+    average = {f"average of {name}": tensor for name, tensor in state["average"].items()}
+    return {**state["parameters"], **average, **optimizer}
 
 
 def read_for(module: Training, path: Path) -> dict[str, Any]:
@@ -62,23 +136,34 @@ def read_for(module: Training, path: Path) -> dict[str, Any]:
 
 
 def check(state: dict[str, Any], module: Training, path: Path) -> None:
-    """Refuse a checkpoint of another architecture or experiment, naming the first difference."""
+    """Refuse a checkpoint of another architecture, optimiser or experiment, naming the first difference."""
     trained = module.trainable_parameters()
     if state["kind"] != type(module).__name__:
         raise UserError(
             f"checkpoint '{path}' is of {state['kind']}, this run trains {type(module).__name__}."
         )
-    stored = state["parameters"]
+    stored, average = state["parameters"], state["average"]
     for name in sorted(set(stored) ^ set(trained)):
         where = "the checkpoint" if name in stored else "the model"
         raise UserError(f"checkpoint '{path}' is of another architecture: only {where} has '{name}'.")
+    optimizer = module.optimization.optimizer
     for name, parameter in trained.items():
-        if stored[name].shape != parameter.shape:
-            raise UserError(
-                f"checkpoint '{path}' is of another architecture: '{name}' is "
-                f"{tuple(stored[name].shape)} in it, "
-                f"{tuple(parameter.shape)} in the model."
-            )
+        slots = state["optimizer"].get(name)
+        if slots is not None and set(slots) not in SLOTS[optimizer]:
+            raise UserError(f"checkpoint '{path}' is of another optimiser than {optimizer}: see '{name}'.")
+        moments = [t for slot, t in (slots or {}).items() if slot != "step"]
+        averaged = [average[name]] if name in average else []
+        for tensor in (stored[name], *averaged, *moments):
+            if tensor.shape != parameter.shape:
+                raise UserError(
+                    f"checkpoint '{path}' is of another architecture: '{name}' is "
+                    f"{tuple(tensor.shape)} in it, "
+                    f"{tuple(parameter.shape)} in the model."
+                )
+        if any(t.numel() != 1 for slot, t in (slots or {}).items() if slot == "step"):
+            raise UserError(f"checkpoint '{path}' is damaged: the step of '{name}' is no number.")
+        if average and not averaged:
+            raise UserError(f"checkpoint '{path}' is damaged: the average of '{name}' is missing.")
 
 
 @torch.no_grad()

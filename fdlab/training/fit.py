@@ -28,10 +28,11 @@ from fdlab.models.finetuned import FACTS
 from fdlab.training import checkpoints, samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
+from fdlab.training.continuing import find_checkpoint, read, resume_from
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.initial import Start, load_start
 from fdlab.training.loggers import make_loggers
-from fdlab.training.loop import LoopSettings, find_checkpoint, run
+from fdlab.training.loop import LoopSettings, run
 from fdlab.training.precision import choose_device
 
 GRID_ROWS = 4
@@ -66,11 +67,10 @@ def fit(
     saved.
     """
     folder = directory.run_dir(cfg)
-    resume = find_checkpoint(folder, str(cfg.resume))
     if not (folder / "config.yaml").exists():
         directory.save(cfg, [])
     start, module = _module(cfg)
-    state = checkpoints.read_for(module, resume) if resume else None
+    resumed = resume_from(module, folder, str(cfg.resume))
     root, source = make_source(cfg, start.backbone, module.REFERENCES)
     data = StatelessData(
         source,
@@ -90,12 +90,12 @@ def fit(
     values = json.loads(json.dumps(_plain(cfg)))
     loggers = make_loggers(cfg.logger, folder / "wandb", str(cfg.experiment), str(cfg.name), values)
     settings = loop_settings(cfg)
-    if stop_at is not None and state is not None and int(state["step"]) >= stop_at:
+    if stop_at is not None and resumed is not None and int(resumed.state["step"]) >= stop_at:
         settings = replace(settings, max_steps=stop_at)
-    seconds = run(module, data, settings, folder, state, callbacks, loggers)
+    seconds = run(module, data, settings, folder, resumed, callbacks, loggers)
     best = folder / "checkpoints" / checkpoints.BEST
     if cfg.validation.keep == "best" and best.is_file():
-        checkpoints.restore_weights(checkpoints.read_for(module, best), module)
+        checkpoints.restore_weights(read(module, best), module)
     total = start.steps + module.step
     facts = {
         "steps": total,

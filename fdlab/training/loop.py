@@ -9,17 +9,17 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 
-from fdlab.data.datamodule import StatelessData
-from fdlab.errors import UserError
 from fdlab.training import checkpoints
-from fdlab.training.callbacks.checkpoint import SaveCheckpoints, numbered
+from fdlab.training.callbacks.checkpoint import SaveCheckpoints
+from fdlab.training.callbacks.clock import UNKNOWN, StopInTime
 from fdlab.training.callbacks.curves import Curves
 from fdlab.training.callbacks.interrupt import StopWhenAsked
 from fdlab.training.callbacks.progress import ShowProgress
+from fdlab.training.continuing import Resumed, make_room
 from fdlab.training.module import Training
 from fdlab.training.precision import choose_device, lightning_precision
 
@@ -28,7 +28,9 @@ from fdlab.training.precision import choose_device, lightning_precision
 class LoopSettings:
     """conf/trainer, as far as the loop is concerned."""
 
-    max_steps: int
+    max_steps: int = UNKNOWN
+    minutes: float | None = None
+    """Where given, the run lasts so long in all, however many steps that makes."""
     accumulate: int = 1
     precision: str = "auto"
     accelerator: str = "auto"
@@ -38,6 +40,13 @@ class LoopSettings:
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
     show: bool = True
+
+
+class Batches(Protocol):
+    """A LightningDataModule whose batches can begin anywhere."""
+
+    start: int
+    stop: int
 
 
 class _RestoreOptimizer(lightning.Callback):
@@ -56,35 +65,46 @@ class _RestoreOptimizer(lightning.Callback):
 
 def run(
     module: Training,
-    data: StatelessData,
+    data: Batches,
     settings: LoopSettings,
     folder: Path,
-    state: dict[str, Any] | None = None,
+    resumed: Resumed | None = None,
     callbacks: Sequence[lightning.Callback] = (),
     loggers: Sequence[Any] = (),
 ) -> float:
     """Train `module` to `settings.max_steps`; returns the seconds this process trained.
 
-    Writes folder/{metrics.csv,checkpoints/}. `state` is a checkpoint (`checkpoints.read_for`) to go on from,
-    bit for bit; it is used up. Raises KeyboardInterrupt after a signal, with the state saved.
+    Writes folder/{metrics.csv,checkpoints/}. `resumed` is a state (`continuing.resume_from`) to go on from,
+    bit for bit; it is used up. Raises: KeyboardInterrupt after a signal, with the state saved; Diverged where
+    a loss, a gradient or a weight is not finite, with the state before that step saved.
     """
     folder = Path(folder)
     module.max_steps, module.accumulate = settings.max_steps, settings.accumulate
+    state = resumed.state if resumed else None
     if state is not None:
         checkpoints.restore_weights(state, module)
-    if module.step >= settings.max_steps:
+    clock = StopInTime(folder / "metrics.csv", settings.minutes) if settings.minutes is not None else None
+    if module.step >= settings.max_steps or (clock and clock.is_over(module.step)):
         return 0.0
     data.start = module.first_pass = module.step * settings.accumulate
     data.stop = settings.max_steps * settings.accumulate
 
-    _tidy(folder / "checkpoints", module.step)
+    make_room(folder, resumed)
     saver = SaveCheckpoints(folder / "checkpoints", settings.checkpoint_every, settings.keep_checkpoints)
     stopper = StopWhenAsked(saver)
     curves = Curves(folder / "metrics.csv", settings.log_every)
-    ordered = [_RestoreOptimizer(state), curves, *callbacks, saver, stopper, ShowProgress(show=settings.show)]
+    clocks = [clock] if clock else []
+    # The progress line early: it has to leave the terminal well, whatever those after it raise.
+    ordered: list[lightning.Callback] = [
+        _RestoreOptimizer(state),
+        *clocks,
+        ShowProgress(show=settings.show),
+        curves,
+    ]
+    ordered += [*callbacks, saver, stopper]
     device = choose_device(settings.accelerator)
     started = time.monotonic()
-    with quiet():
+    with quiet(), stopper.listening():
         trainer = lightning.Trainer(
             max_steps=settings.max_steps - module.step,
             accelerator={"cuda": "gpu"}.get(device.type, device.type)
@@ -105,40 +125,10 @@ def run(
             barebones=False,
         )
         module.train()
-        trainer.fit(module, datamodule=data)
-    if stopper.stopped:
+        trainer.fit(module, datamodule=data)  # type: ignore[arg-type]
+    if stopper.stopped or stopper.asked:
         raise KeyboardInterrupt(f"stopped after step {module.step}; run the same command again to go on.")
     return time.monotonic() - started
-
-
-def find_checkpoint(folder: Path, resume: str) -> Path | None:
-    """Checkpoint that `resume` (auto, never or a path) means for a run directory; None: start anew.
-
-    Raises UserError where a given path is not there.
-    """
-    if resume == "never":
-        return None
-    if resume != "auto":
-        path = Path(resume).expanduser()
-        path = path / "checkpoints" / checkpoints.LAST if path.is_dir() else path
-        if not path.is_file():
-            raise UserError(
-                f"resume={resume}: no checkpoint there; give a .ckpt file or a run directory, auto or never."
-            )
-        return path
-    last = Path(folder) / "checkpoints" / checkpoints.LAST
-    return last if last.is_file() else None
-
-
-def _tidy(folder: Path, step: int) -> None:
-    """Remove what a kill or an abandoned continuation left: half-written files, checkpoints beyond `step`."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink()
-    for path in numbered(folder):
-        if int(path.stem.removeprefix("step-")) > step:
-            path.unlink()
-    if step == 0:
-        (folder / checkpoints.LAST).unlink(missing_ok=True)
 
 
 class quiet(warnings.catch_warnings):

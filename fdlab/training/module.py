@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fdlab.randomness import torch_generator
 from fdlab.training.averaging import Averaging
+from fdlab.training.finite import Pass, diverged, traced
 from fdlab.training.muon import Muon
 from fdlab.training.objective import Losses
 
@@ -67,6 +68,7 @@ class Training(lightning.LightningModule):
         self.first_pass = 0
         """Forward passes that were done before this process began."""
         self.latest: Losses = {}
+        self._passes: list[Pass] = []
         self._trained: dict[str, nn.Parameter] = {}
 
     def start(self, trained: dict[str, nn.Parameter]) -> None:
@@ -91,7 +93,8 @@ class Training(lightning.LightningModule):
         generator = torch_generator(self.seed, "training", self.first_pass + batch_idx, self.global_rank)
         losses = self.losses(batch, generator)
         self.latest = {name: value.detach() for name, value in losses.items()}
-        return losses["loss"]
+        self._passes.append(Pass(tuple(batch.get("ids", ())), self.latest["loss"]))
+        return traced(losses["loss"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Lightning's hook: the optimiser over the parameters that learn."""
@@ -115,10 +118,14 @@ class Training(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Lightning's hook: clip the gradient's norm. Lightning's own refuses fused optimisers under
-        autocast."""
-        if self.optimization.clip > 0:
-            nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip)
+        """Lightning's hook, before the step is made: clip the gradient's norm, and stop where it is none.
+
+        Lightning's own refuses fused optimisers under autocast. Raises: Diverged.
+        """
+        norm = nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip or math.inf)
+        if not bool(torch.isfinite(norm)):
+            saved = "the state before it is in last.ckpt" if self.step else "nothing had been learned"
+            raise diverged(self.step + 1, self._passes, saved)
 
     def optimizer_step(
         self,
@@ -135,6 +142,7 @@ class Training(lightning.LightningModule):
         optimizer.step(closure=optimizer_closure)
         self.averaging.update(self.step)
         self.step += 1
+        self._passes = []
 
     @property
     def learning_rate(self) -> float:

@@ -73,3 +73,15 @@ def test_wandb_keeps_curves_and_grids_offline(tiny: list[str], tmp_path: Path) -
     (run,) = (tmp_path / "tdm" / "x" / "wandb").rglob("run-*.wandb")
     assert b"loss" in run.read_bytes()
     assert list(run.parent.rglob("media/images/samples_*.png"))
+
+
+def test_a_training_that_diverges_fails_and_leaves_no_model(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", "name=x", "model.lr=1e18", "trainer.max_steps=9"]
+    assert main(["train", *overrides, "trainer.sample_every=0"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "training diverged" in line and " at step " in line and "(batch: 0" in line
+    folder = tmp_path / "sdm" / "x"
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert not any((folder / name).exists() for name in ("model", "evaluation", "report.html"))

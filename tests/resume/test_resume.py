@@ -19,8 +19,8 @@ import torch
 from fdlab.config.compose import compose
 from fdlab.errors import UserError
 from fdlab.training import checkpoints
+from fdlab.training.continuing import find_checkpoint
 from fdlab.training.fit import FitResult, fit
-from fdlab.training.loop import find_checkpoint
 from fdlab.training.module import Training
 
 Configure = Callable[..., Any]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import lightning
 
 from fdlab.files import whole
 from fdlab.training import checkpoints
 from fdlab.training.callbacks.stepping import StepCallback, is_due
+from fdlab.training.continuing import numbered
+from fdlab.training.finite import Diverged
 from fdlab.training.module import Training
 
 
@@ -19,18 +22,39 @@ class SaveCheckpoints(StepCallback):
     def __init__(self, folder: Path, every: int, keep: int) -> None:
         super().__init__()
         self.folder, self.every, self.keep = Path(folder), every, keep
+        self.saved = 0
+        """Step of the last state that was saved, or gone on from."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Lightning's hook."""
+        super().on_train_start(trainer, pl_module)
+        self.saved = pl_module.step
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
         """Save when it is due."""
         if is_due(module.step, self.every, module.max_steps) or module.step == module.max_steps:
             self.save(trainer, module)
 
-    def save(self, trainer: lightning.Trainer, module: Training) -> None:
-        """Save now, from the first process."""
-        if not trainer.is_global_zero:
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Lightning's hook: a step that was refused left the state before it, which is kept."""
+        if not isinstance(exception, Diverged):
             return
-        path = self.folder / f"step-{module.step}.ckpt"
-        checkpoints.write(path, module, trainer.optimizers[0])
+        if pl_module.step > 0 and not (self.folder / _name(pl_module)).exists():
+            self.save(trainer, pl_module)
+        # Where one process ends, Lightning ends the others: not before the first has written.
+        trainer.strategy.barrier()
+
+    def save(self, trainer: lightning.Trainer, module: Training) -> None:
+        """Save now, from the first process. Raises: Diverged, in every process, where a weight is not
+        finite."""
+        state = checkpoints.collect(module, trainer.optimizers[0])
+        if trainer.is_global_zero:
+            self._write(state, module)
+        self.saved = module.step
+
+    def _write(self, state: dict[str, Any], module: Training) -> None:
+        path = self.folder / _name(module)
+        checkpoints.write_state(path, state)
         with whole(self.folder / checkpoints.LAST) as temporary:
             try:
                 # The same bytes under a second name: no second copy on disk.
@@ -42,6 +66,5 @@ class SaveCheckpoints(StepCallback):
             old.unlink()
 
 
-def numbered(folder: Path) -> list[Path]:
-    """The step-N.ckpt files, oldest first."""
-    return sorted(folder.glob("step-*.ckpt"), key=lambda path: int(path.stem.removeprefix("step-")))
+def _name(module: Training) -> str:
+    return f"step-{module.step}.ckpt"

@@ -82,8 +82,20 @@ def cut(path: Path, step: int) -> float:
     if not lines or step == 0:
         path.unlink()
         return 0.0
-    width = len(lines[0].split(","))
-    rows = [line for line in lines[1:] if line.endswith("\n") and len(line.split(",")) == width]
-    kept = [line for line in rows if int(line.split(",")[0]) <= step]
+    kept = _rows(lines, step)
     write_text(path, "".join([lines[0], *kept]))
     return float(kept[-1].split(",")[1]) if kept else 0.0
+
+
+def seconds_until(path: Path, step: int) -> float:
+    """Seconds of training that the last row up to `step` says; 0 where there is none."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = _rows(lines, step)
+    return float(kept[-1].split(",")[1]) if kept else 0.0
+
+
+def _rows(lines: list[str], step: int) -> list[str]:
+    """The whole rows up to `step`."""
+    width = len(lines[0].split(",")) if lines else 0
+    rows = [line for line in lines[1:] if line.endswith("\n") and len(line.split(",")) == width]
+    return [line for line in rows if int(line.split(",")[0]) <= step]

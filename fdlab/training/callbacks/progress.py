@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 
 from fdlab.progress import Progress, bar
+from fdlab.training.callbacks.clock import UNKNOWN
 from fdlab.training.callbacks.stepping import StepCallback
 from fdlab.training.module import Training
 
@@ -25,13 +26,13 @@ class ShowProgress(StepCallback):
         """Lightning's hook."""
         super().on_train_start(trainer, pl_module)
         show = self.show and trainer.is_global_zero
-        self._bar = self._stack.enter_context(
-            bar(self.description, pl_module.max_steps, done=pl_module.step, show=show)
-        )
+        known = pl_module.max_steps if pl_module.max_steps < UNKNOWN else None
+        self._bar = self._stack.enter_context(bar(self.description, known, done=pl_module.step, show=show))
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
-        """One step further."""
+        """One step further, of as many as the run has by now."""
         if self._bar is not None:
+            self._bar.expect(module.max_steps)
             self._bar.advance()
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

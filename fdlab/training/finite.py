@@ -1,0 +1,63 @@
+"""A training whose numbers are no longer finite stops before they do harm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdlab.errors import Failure
+
+SHOWN = 16
+"""Samples that a message names at most."""
+
+
+class Diverged(Failure):
+    """A loss, a gradient or a weight is not finite. Every process of a run raises it at the same step."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: which samples it showed, and its loss."""
+
+    ids: tuple[str, ...]
+    loss: Tensor
+
+
+def traced(loss: Tensor) -> Tensor:
+    """The loss itself, to the bit; where it is not finite its gradient is none either.
+
+    So the gradient's norm, which all processes share, tells of a bad loss in any of them.
+    """
+    return loss * (1 + 0 * loss.detach())
+
+
+def diverged(step: int, passes: Sequence[Pass], saved: str) -> Diverged:
+    """Make the error for optimiser step `step`, counted from 1, that was not made; from every process."""
+    mine = [(one.ids, float(one.loss)) for one in passes]
+    gathered: list[Any] = [mine]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gathered = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(gathered, mine)
+    everything = [one for share in gathered for one in share]
+    bad = [one for one in everything if not math.isfinite(one[1])]
+    ids = [id for one in bad or everything for id in one[0]]
+    what = f"the loss is {bad[0][1]}" if bad else "the gradient is not finite"
+    samples = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
+    return Diverged(
+        f"training diverged: {what} at step {step}{f' (batch: {samples})' if ids else ''}. "
+        f"Nothing of this step was applied; {saved}. "
+        "Try a smaller model.lr, more model.warmup_steps or trainer.precision=32, under another name=."
+    )
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor that holds an infinity or none; "" where there is no such."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return name
+    return ""
