@@ -78,8 +78,8 @@ def test_wandb_keeps_curves_and_grids_offline(tiny: list[str], tmp_path: Path) -
 def test_a_training_that_diverges_fails_and_leaves_no_model(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", "name=x", "model.lr=1e18", "trainer.max_steps=9"]
-    assert main(["train", *overrides, "trainer.sample_every=0"]) == 1
+    overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", "name=x", "model.lr=1e18"]
+    assert main(["train", *overrides, "trainer.max_steps=9", "trainer.sample_every=0"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert "training diverged" in line and " at step " in line and "(batch: 0" in line
     folder = tmp_path / "sdm" / "x"
