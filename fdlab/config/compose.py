@@ -51,6 +51,11 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     composed = _hydra(config_name, (*choices, *others.values()))
     plain = schema.check(_resolve(_with_texts(composed, texts)), reference)
     check_targets(plain)
+    if plain.get("sampler") != reference.get("sampler"):
+        # Only then: what a guider takes is written in its class, and torch takes a while to import.
+        from fdlab.diffusion.settings import SamplerSettings
+
+        SamplerSettings.from_mapping(plain["sampler"]).check()
     plain["paths"] = {key: str(Path(path).expanduser()) for key, path in plain["paths"].items()}
     if plain["name"] == "auto":
         plain["name"] = naming.run_name(plain, reference, choices)

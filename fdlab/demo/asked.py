@@ -71,7 +71,7 @@ class Asked:
         given = {
             key: value
             for key, value in arguments.pop("guider_options").items()
-            if value != own[key] or key in choices.fractions(guider)
+            if value != own[key] or key in choices.sliders(guider)
         }
         stages = {key: given.pop(key) for key in ("alpha", "beta") if key in given}
         usual = inspect.signature(FaceDiffuserPipeline.__call__).parameters
@@ -152,13 +152,13 @@ def ask(
     prompt: str,
     photos: Sequence[str],
     guider: str,
-    fractions: Mapping[str, float],
+    shares: Mapping[str, float],
     num_steps: int,
     guidance_scale: float,
     seed: int | None,
     models: Models = Models(),
 ) -> Asked:
-    """Check what a page was filled with. `fractions` may hold more than the guider takes.
+    """Check what a page was filled with. `shares` may hold more than the guider takes.
 
     For a guider that draws no given person, the photos are left out and the markers taken out of the prompt.
     Raises: UserError.
@@ -177,12 +177,12 @@ def ask(
     if seed is None or seed < 0:
         raise UserError(f"the seed is {'empty' if seed is None else seed}; give a whole number from 0.")
     usual = choices.defaults(guider)
-    chosen = {key: round(float(fractions[key]), 4) for key in choices.fractions(guider) if key in fractions}
+    chosen = {key: round(float(shares[key]), 4) for key in choices.sliders(guider) if key in shares}
     sampler = replace(
         usual,
         num_steps=int(num_steps),
         guidance_scale=float(guidance_scale),
         options={**usual.options, **chosen},
     )
-    guiders.check(guider, num_steps=sampler.num_steps, guidance=sampler.guidance, **sampler.options)
+    sampler.check()
     return Asked(prompt, tuple(photos), sampler, int(seed), models)

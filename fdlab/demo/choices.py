@@ -1,8 +1,7 @@
-"""What the page offers: guiders in words, the fractions that each takes, and what they start at."""
+"""What the page offers: guiders in words, the shares that each takes, and what they start at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from fdlab.config.compose import compose
@@ -10,38 +9,26 @@ from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
 
 MAX_PHOTOS = 4
-GUIDERS = {
-    "snf": "TDM, then both by saliency, then SDM: the paper's",
-    "attention": "the same stages, masks from attention to the subjects",
-    "switch": "TDM, then SDM, without fusion",
-    "average": "both models everywhere, in fixed shares",
-    "delayed": "SDM alone, its subjects from a step on: FastComposer's",
-    "sdm": "SDM alone",
-    "tdm": "TDM alone, which draws no given person",
-}
-"""Every guider in one line, the paper's first."""
-SAMPLERS = {"snf": "snf_demo"}
+PAPERS = "snf"
+"""The guider that comes first."""
+SAMPLERS = {PAPERS: "snf_demo"}
 """conf/sampler's file of a guider, where it bears another name."""
 
 
-@dataclass(frozen=True)
-class Fraction:
-    """An option of guiders between 0 and 1, as a slider shows it."""
-
-    label: str
-    info: str
+def offered() -> dict[str, str]:
+    """Every guider in one line: the paper's first, then those of two models."""
+    names = sorted(guiders.GUIDERS, key=lambda name: (name != PAPERS, -len(guiders.needs(name)), name))
+    return {name: guiders.describe(name) for name in names}
 
 
-FRACTIONS = {
-    "alpha": Fraction("alpha", "the TDM draws alone up to this share"),
-    "beta": Fraction("beta", "both up to this share, then the SDM"),
-    "fraction": Fraction("switch at", "share of the steps, the TDM's up to there"),
-    "sdm_share": Fraction("SDM's share", "weight of the SDM, everywhere alike"),
-    "subject_fraction": Fraction(
-        "subject's share", "share of the steps that see the subjects, from the last"
-    ),
-}
-"""By the option's name; a guider has alpha and beta, or one of the others, or none."""
+def sliders(guider: str) -> dict[str, str]:
+    """The options of a guider that are shares, and what a slider says of each."""
+    return {name: limit.slider for name, limit in guiders.limits(guider).items() if limit.slider}
+
+
+def all_sliders() -> list[str]:
+    """The shares that any guider takes, those of the first guiders first."""
+    return list(dict.fromkeys(name for guider in offered() for name in sliders(guider)))
 
 
 def sampler_name(guider: str) -> str:
@@ -57,10 +44,9 @@ def defaults(guider: str) -> SamplerSettings:
     return SamplerSettings.from_mapping(cfg.sampler)
 
 
-def fractions(guider: str) -> dict[str, float]:
-    """The fractions a guider takes, with their defaults."""
-    options = defaults(guider).options
-    return {name: float(options[name]) for name in FRACTIONS if name in options}
+def shares(guider: str) -> dict[str, float]:
+    """The shares that a guider takes, with their defaults."""
+    return {name: float(defaults(guider).options[name]) for name in sliders(guider)}
 
 
 @cache

@@ -77,10 +77,11 @@ class Page:
         )
 
     def _sampler(self) -> None:
-        first = next(iter(choices.GUIDERS))
-        settings, fractions = choices.defaults(first), choices.fractions(first)
+        offered = choices.offered()
+        first = next(iter(offered))
+        settings, shares = choices.defaults(first), choices.shares(first)
         self.guider = gr.Dropdown(
-            [(f"{name}: {what}", name) for name, what in choices.GUIDERS.items()],
+            [(f"{name}: {what}", name) for name, what in offered.items()],
             value=first,
             label="Guider",
             info="How two models become one.",
@@ -88,19 +89,19 @@ class Page:
             elem_id="guider",
         )
         with gr.Row():
-            self.fractions = {
+            self.shares = {
                 name: gr.Slider(
                     0,
                     1,
-                    fractions.get(name, 0.5),
+                    shares.get(name, 0.5),
                     step=0.05,
-                    label=fraction.label,
-                    info=fraction.info,
+                    label=name.replace("_", " "),
+                    info=choices.sliders(first).get(name),
                     min_width=150,
-                    visible=name in fractions,
+                    visible=name in shares,
                     elem_id=name,
                 )
-                for name, fraction in choices.FRACTIONS.items()
+                for name in choices.all_sliders()
             }
         with gr.Row():
             self.steps = gr.Slider(
@@ -149,7 +150,7 @@ class Page:
     def _connect(self, blocks: gr.Blocks) -> None:
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         inputs = [self.photos, self.prompt, self.guider, self.steps, self.scale, self.seed, self.shown]
-        inputs += self.fractions.values()
+        inputs += self.shares.values()
         results = [self.status, self.faces, self.picture, self.figure, self.command, self.python, self.json]
         buttons = [self.go, self.halt]
         pressed = gr.on(
@@ -167,15 +168,17 @@ class Page:
         drawing.failure(lambda: markup.refusal(FAILED), None, self.status, **quick)
         drawing.then(self.end, None, buttons, **quick)
         self.halt.click(self.stop, None, None, **quick)
-        self.guider.change(self.offer, self.guider, list(self.fractions.values()), **quick)
+        self.guider.change(self.offer, self.guider, list(self.shares.values()), **quick)
         blocks.unload(self.stop)
 
     def offer(self, guider: str) -> list[Any]:
         """Show the sliders of a guider, at its own values."""
-        own = choices.fractions(guider)
+        own, said = choices.shares(guider), choices.sliders(guider)
         return [
-            gr.Slider(value=own[name], visible=True) if name in own else gr.Slider(visible=False)
-            for name in choices.FRACTIONS
+            gr.Slider(value=own[name], info=said[name], visible=True)
+            if name in own
+            else gr.Slider(visible=False)
+            for name in self.shares
         ]
 
     def begin(self, request: gr.Request) -> list[Any]:
@@ -203,15 +206,15 @@ class Page:
         scale: float,
         seed: int | None,
         shown: int,
-        *fractions: float,
+        *shares: float,
     ) -> Iterator[dict[Any, Any]]:
         """Draw, telling the page what happens; what does not fit is said in one line."""
         stop = self.stops.get(request.session_hash or "", Event())
         paths = [path for path, _ in photos or ()]
         try:
-            chosen = dict(zip(choices.FRACTIONS, fractions, strict=True))
+            given = dict(zip(self.shares, shares, strict=True))
             asked = ask(
-                prompt, [self._named(path) for path in paths], guider, chosen, steps, scale, seed, self.models
+                prompt, [self._named(path) for path in paths], guider, given, steps, scale, seed, self.models
             )
             faces = self.painter.faces(paths[: len(asked.photos)])
             yield {self.faces: markup.faces(faces, guider)}

@@ -22,6 +22,16 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 SPACINGS = ("leading", "trailing", "linspace")
 
 
+def check_scheduler(name: str, spacing: str | None = None) -> str:
+    """The key in SCHEDULERS of a name as people write it. Raises: UserError, also for an unknown spacing."""
+    key = str(name).lower().replace("++", "pp").replace(" ", "_").replace("-", "_")
+    if key not in SCHEDULERS:
+        raise unknown("scheduler", str(name), SCHEDULERS)
+    if spacing is not None and spacing not in SPACINGS:
+        raise unknown("timestep spacing", str(spacing), SPACINGS)
+    return key
+
+
 def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = None) -> Any:
     """Build a scheduler for a model trained with the scheduler `config` (diffusers' keys).
 
@@ -30,11 +40,7 @@ def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = N
     where sampling has to start at the last timestep (Lin et al. 2024, section 3.3). Raises UserError for an
     unknown name, spacing or prediction type, and for zero terminal SNR with epsilon or PNDM.
     """
-    key = name.lower().replace("++", "pp").replace(" ", "_").replace("-", "_")
-    if key not in SCHEDULERS:
-        raise unknown("scheduler", name, SCHEDULERS)
-    if spacing is not None and spacing not in SPACINGS:
-        raise unknown("timestep spacing", spacing, SPACINGS)
+    key = check_scheduler(name, spacing)
     check_prediction(config)
     class_name, settings = SCHEDULERS[key]
     scheduler_class = getattr(importlib.import_module("diffusers"), class_name)

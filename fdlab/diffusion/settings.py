@@ -9,7 +9,7 @@ from typing import Any
 from fdlab.diffusion import guiders
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.diffusion.schedulers import check_scheduler, make_scheduler
 from fdlab.errors import UserError, unknown
 
 
@@ -65,7 +65,10 @@ class SamplerSettings:
         )
 
     def check(self) -> None:
-        """Raise what building the guider would, without models. Raises: UserError."""
+        """Check every setting that no model is needed for. Raises: UserError."""
+        for key, limit in LIMITS.items():
+            limit.check(key, getattr(self, key))
+        check_scheduler(self.scheduler, self.spacing)
         guiders.check(self.guider, num_steps=self.num_steps, guidance=self.guidance, **self.options)
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,5 +101,13 @@ class SamplerSettings:
         )
 
 
+LIMITS = {
+    "num_steps": guiders.Limit(low=1, whole=True),
+    "eta": guiders.Limit(low=0, high=1),
+    "guidance_scale": guiders.Limit(low=0),
+    "guidance_rescale": guiders.Limit(low=0, high=1),
+    "guidance_start": guiders.Limit(low=0, high=1),
+    "guidance_end": guiders.Limit(low=0, high=1),
+}
 SHARED = tuple(item.name for item in fields(SamplerSettings) if item.name != "options")
 """A sampler's keys that are not options of its guider."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fdlab.diffusion.guiders import GUIDERS
 from fdlab.diffusion.stages import SDM, SNF, TDM
 from fdlab.files import whole
 from fdlab.sampling.canvas import GREY, INK, PALE, font, page, wrapped
@@ -30,14 +31,13 @@ FRAME_MS, LAST_MS = 160, 2000
 
 def words(guider: str, base: str) -> Words:
     """What the panels of a guider show whose subject's guidance starts from `base` (text or null)."""
-    bright = "bright: the map's largest"
-    if guider == "attention":
-        maps = [("attention", f"to the subjects' words; {bright}")] * 2
-    else:
-        subject = "the subjects change" if base == "text" else "prompt and subjects change"
-        maps = [("saliency", f"what the prompt changes; {bright}"), ("saliency", f"what {subject}; {bright}")]
+    name, tdm, sdm = GUIDERS[guider].MAPS  # type: ignore[attr-defined]
+    subject = "the subjects change" if base == "text" else "prompt and subjects change"
     return (
-        *((f"{who}'s {name}", what) for who, (name, what) in zip(("TDM", "SDM"), maps, strict=True)),
+        *(
+            (f"{who}'s {name}", f"{what.format(subject=subject)}; bright: the map's largest")
+            for who, what in (("TDM", tdm), ("SDM", sdm))
+        ),
         ("Mask", "who draws where"),
         ("Predicted picture", "what would remain if all noise went at this step"),
     )

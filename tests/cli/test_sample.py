@@ -60,7 +60,7 @@ BAD: list[tuple[str, list[str], str]] = [
         [f"prompt={WOMAN}", "subjects=[/nowhere.jpg]"],
         "'/nowhere.jpg' does not exist",
     ),
-    ("a photo that is none", [f"prompt={WOMAN}", f"subjects=[{__file__}]"], "cannot be read as a picture"),
+    ("a photo that is none", [f"prompt={WOMAN}", f"subjects=[{__file__}]"], "cannot be read: no picture"),
     ("a photo without a face", [f"prompt={WOMAN}", f"subjects=[{CAT}]"], "no face found in photo"),
     (
         "a face that is not there",

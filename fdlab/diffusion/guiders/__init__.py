@@ -1,23 +1,21 @@
 """Guiders: the rules that turn one or two models into the noise of a step.
 
-To add one, add a file here and a line in GUIDERS.
+To add one, add a file here, which gives it its name, and conf/sampler/NAME.yaml. Its class has a DESCRIPTION
+of one line; its constructor's parameters say what it needs of `build`; the keyword-only ones are its options,
+each with the `Limit` of its values in its annotation.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from typing import Any
+import pkgutil
+from typing import Any, get_type_hints
 
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.guiders.attention import AttentionUnion
-from fdlab.diffusion.guiders.average import Average
-from fdlab.diffusion.guiders.delayed import DelayedConditioning
 from fdlab.diffusion.guiders.model import Denoiser, Model
-from fdlab.diffusion.guiders.sdm import SubjectAugmented
-from fdlab.diffusion.guiders.snf import SaliencyFusion
+from fdlab.diffusion.guiders.options import Limit
 from fdlab.diffusion.guiders.staged import Recorder, Trace
-from fdlab.diffusion.guiders.switch import Switch
-from fdlab.diffusion.guiders.tdm import TextDriven
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.sampler import Guider
 from fdlab.errors import UserError, unknown
@@ -26,30 +24,54 @@ __all__ = [
     "GUIDERS",
     "Denoiser",
     "Guider",
+    "Limit",
     "Model",
     "Recorder",
     "Trace",
     "build",
     "check",
+    "describe",
+    "discover",
+    "limits",
     "needs",
     "options",
 ]
 
-GUIDERS: dict[str, type] = {
-    "tdm": TextDriven,
-    "sdm": SubjectAugmented,
-    "delayed": DelayedConditioning,
-    "average": Average,
-    "switch": Switch,
-    "attention": AttentionUnion,
-    "snf": SaliencyFusion,
-}
-"""By name. A constructor's parameters say what it needs of `build`; the keyword-only ones are its options."""
+
+def discover() -> dict[str, type]:
+    """The guiders of this folder's files, by the files' names."""
+    found: dict[str, type] = {}
+    for entry in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{entry.name}")
+        for item in vars(module).values():
+            if getattr(item, "__module__", "") == module.__name__ and hasattr(item, "DESCRIPTION"):
+                found[entry.name] = item
+    return found
+
+
+GUIDERS: dict[str, type] = discover()
 
 
 def needs(name: str) -> tuple[str, ...]:
     """Which of the models "tdm" and "sdm" a guider calls."""
     return tuple(model for model in ("tdm", "sdm") if model in _parameters(name))
+
+
+def describe(name: str) -> str:
+    """A guider in one line."""
+    _parameters(name)
+    return str(GUIDERS[name].DESCRIPTION)  # type: ignore[attr-defined]
+
+
+def limits(name: str) -> dict[str, Limit]:
+    """What a guider's options may be; one without a limit is left out."""
+    hints = get_type_hints(GUIDERS[name].__init__, include_extras=True)  # type: ignore[misc]
+    return {
+        option: limit
+        for option in options(name)
+        for limit in getattr(hints.get(option), "__metadata__", ())
+        if isinstance(limit, Limit)
+    }
 
 
 def options(name: str) -> dict[str, Any]:
@@ -76,10 +98,12 @@ def build(
     `guidance` may be a plain scale; `schedule` matters for v prediction; `recorder` for guiders that trace.
     Raises UserError for an unknown name or option (with the nearest match), a bad value, or a missing model.
     """
-    parameters = _parameters(name)
-    for key in chosen:
+    parameters, known = _parameters(name), limits(name)
+    for key, value in chosen.items():
         if key not in options(name):
             raise unknown(f"option of guider '{name}'", key, options(name))
+        if key in known:
+            known[key].check(key, value)
     guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     offered = {
         "tdm": tdm,

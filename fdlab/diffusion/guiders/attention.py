@@ -5,15 +5,15 @@ Axes: B batch, C latent channels, H W latent grid, L tokens.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.options import Alpha, Base, Beta, LastStep, Limit
 from fdlab.diffusion.guiders.staged import Masked, Predictions, Recorder, StagedFusion
 from fdlab.diffusion.stages import Stages
-from fdlab.errors import UserError, unknown
-
-MAPS = ("both", "tdm", "sdm")
 
 
 class AttentionUnion(StagedFusion):
@@ -23,6 +23,9 @@ class AttentionUnion(StagedFusion):
     chooses whose: both, tdm or sdm.
     """
 
+    DESCRIPTION = "the three stages, masks from attention to the subjects"
+    MAPS = ("attention", "to the subjects' words", "to the subjects' words")
+
     def __init__(
         self,
         tdm: Model,
@@ -31,20 +34,16 @@ class AttentionUnion(StagedFusion):
         num_steps: int,
         recorder: Recorder | None = None,
         *,
-        alpha: float = 0.3,
-        beta: float = 0.6,
-        last_tdm_step: int | None = None,
-        last_snf_step: int | None = None,
-        base: str = "text",
-        maps: str = "both",
-        threshold: float = 0.5,
+        alpha: Alpha = 0.3,
+        beta: Beta = 0.6,
+        last_tdm_step: LastStep = None,
+        last_snf_step: LastStep = None,
+        base: Base = "text",
+        maps: Annotated[str, Limit(("both", "tdm", "sdm"))] = "both",
+        threshold: Annotated[float, Limit(above=0, below=1)] = 0.5,
     ) -> None:
         stages = Stages.choose(alpha, beta, num_steps, last_tdm_step, last_snf_step)
         super().__init__(tdm, sdm, guidance, stages, base, recorder)
-        if maps not in MAPS:
-            raise unknown("choice of attention maps", maps, MAPS)
-        if not 0.0 < threshold < 1.0:
-            raise UserError(f"threshold is {threshold}; it must lie between 0 and 1.")
         self.maps, self.threshold = maps, threshold
 
     def both(self, z_BCHW: Tensor, t: Tensor) -> tuple[Predictions, Predictions]:

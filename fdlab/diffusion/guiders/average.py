@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.guiders.model import Model, check_base
-from fdlab.errors import UserError
+from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.options import Base, share
 
 
 class Average:
     """(1 - w) guided_T + w guided_S with w = `sdm_share` in [0, 1]."""
 
+    DESCRIPTION = "both models everywhere, in fixed shares"
+
     def __init__(
-        self, tdm: Model, sdm: Model, guidance: Guidance, *, sdm_share: float = 0.5, base: str = "text"
+        self,
+        tdm: Model,
+        sdm: Model,
+        guidance: Guidance,
+        *,
+        sdm_share: Annotated[float, share("weight of the SDM, everywhere alike")] = 0.5,
+        base: Base = "text",
     ) -> None:
-        if not 0.0 <= sdm_share <= 1.0:
-            raise UserError(f"sdm_share is {sdm_share}; it must lie in [0, 1].")
         self.tdm, self.sdm, self.guidance = tdm, sdm, guidance
-        self.sdm_share, self.base = sdm_share, check_base(base)
+        self.sdm_share, self.base = sdm_share, base
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
         noise_T_BCHW = self.tdm.guided(z_BCHW, t, "null", "text", self.guidance.at(step))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.options import share
 from fdlab.diffusion.stages import last_step
-from fdlab.errors import UserError
 
 
 class DelayedConditioning:
@@ -16,11 +18,16 @@ class DelayedConditioning:
     `subject_fraction` is FastComposer's (arXiv 2305.10431) a: 0.5 in its evaluation, 0.7 in its demo.
     """
 
+    DESCRIPTION = "SDM alone, its subjects from a step on: FastComposer's"
+
     def __init__(
-        self, sdm: Model, guidance: Guidance, num_steps: int, *, subject_fraction: float = 0.5
+        self,
+        sdm: Model,
+        guidance: Guidance,
+        num_steps: int,
+        *,
+        subject_fraction: Annotated[float, share("share of the steps, the last, that see subjects")] = 0.5,
     ) -> None:
-        if not 0.0 <= subject_fraction <= 1.0:
-            raise UserError(f"subject_fraction is {subject_fraction}; it must lie in [0, 1].")
         self.sdm, self.guidance = sdm, guidance
         self.last_text_step = last_step(1.0 - subject_fraction, num_steps)
 

@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from fdlab.diffusion.conditioning import BASES, Conditioning
+from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.precision import at_least_float32
-from fdlab.errors import UserError, unknown
+from fdlab.errors import UserError
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(z_BCHW, t scalar, ctx_BLD) -> eps or v, (B, C, H, W)."""
@@ -70,10 +70,3 @@ class Model:
             raise ValueError(f"{len(z_BCHW)} latents, but embeddings for {len(self.conditioning)}")
         ctx_BLD = self.conditioning.stacked(*names)
         return z_BCHW.to(ctx_BLD.dtype).repeat(len(names), 1, 1, 1), t, ctx_BLD
-
-
-def check_base(base: str) -> str:
-    """Return `base`, or raise UserError if it is not "text" or "null"."""
-    if base not in BASES:
-        raise unknown("base of the subject guidance", str(base), BASES)
-    return base

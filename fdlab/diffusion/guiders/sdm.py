@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.guiders.model import Model, check_base
+from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.options import Base
 
 
 class SubjectAugmented:
@@ -15,8 +16,10 @@ class SubjectAugmented:
     prompt too.
     """
 
-    def __init__(self, sdm: Model, guidance: Guidance, *, base: str = "text") -> None:
-        self.sdm, self.guidance, self.base = sdm, guidance, check_base(base)
+    DESCRIPTION = "SDM alone"
+
+    def __init__(self, sdm: Model, guidance: Guidance, *, base: Base = "text") -> None:
+        self.sdm, self.guidance, self.base = sdm, guidance, base
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:
         return self.sdm.guided(z_BCHW, t, self.base, "augmented", self.guidance.at(step))

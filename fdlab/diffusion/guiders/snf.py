@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.options import POSITIVE, Alpha, Base, Beta, LastStep, Limit
 from fdlab.diffusion.guiders.staged import Masked, Predictions, Recorder, StagedFusion
 from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.saliency import SaliencyOptions, fusion_mask, response, saliency
+from fdlab.diffusion.saliency import (
+    MASKS,
+    REDUCTIONS,
+    SMOOTHINGS,
+    TIES,
+    SaliencyOptions,
+    fusion_mask,
+    response,
+    saliency,
+)
 from fdlab.diffusion.stages import Stages
 
 
@@ -20,6 +32,8 @@ class SaliencyFusion(StagedFusion):
     responses are converted to noise, so that the softmax sees the same units as with epsilon.
     """
 
+    DESCRIPTION = "TDM, then both by saliency, then SDM: the paper's"
+
     def __init__(
         self,
         tdm: Model,
@@ -29,17 +43,17 @@ class SaliencyFusion(StagedFusion):
         schedule: NoiseSchedule | None = None,
         recorder: Recorder | None = None,
         *,
-        alpha: float = 0.3,
-        beta: float = 0.6,
-        last_tdm_step: int | None = None,
-        last_snf_step: int | None = None,
-        base: str = "text",
-        smoothing: str = "average",
-        sigma: float = 1.1,
-        reduction: str = "mean",
-        temperature: float = 1.0,
-        mask: str = "hard",
-        tie: str = "tdm",
+        alpha: Alpha = 0.3,
+        beta: Beta = 0.6,
+        last_tdm_step: LastStep = None,
+        last_snf_step: LastStep = None,
+        base: Base = "text",
+        smoothing: Annotated[str, Limit(SMOOTHINGS)] = "average",
+        sigma: Annotated[float, POSITIVE] = 1.1,
+        reduction: Annotated[str, Limit(REDUCTIONS)] = "mean",
+        temperature: Annotated[float, POSITIVE] = 1.0,
+        mask: Annotated[str, Limit(MASKS)] = "hard",
+        tie: Annotated[str, Limit(TIES)] = "tdm",
     ) -> None:
         stages = Stages.choose(alpha, beta, num_steps, last_tdm_step, last_snf_step)
         super().__init__(tdm, sdm, guidance, stages, base, recorder)

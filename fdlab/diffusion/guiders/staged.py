@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.guiders.model import Model, check_base
+from fdlab.diffusion.guiders.model import Model
 from fdlab.diffusion.saliency import fuse
 from fdlab.diffusion.stages import SNF, TDM, Stages
 
@@ -67,6 +67,9 @@ class StagedFusion:
     `base` is what the SDM's response and guidance start from: "text" as released, or "null".
     """
 
+    MAPS: ClassVar[tuple[str, str, str]] = ("saliency", "what the prompt changes", "what {subject}")
+    """What the two maps are called that a mask is made of, and what the TDM's and the SDM's show."""
+
     def __init__(
         self,
         tdm: Model,
@@ -76,7 +79,7 @@ class StagedFusion:
         base: str = "text",
         recorder: Recorder | None = None,
     ) -> None:
-        self.tdm, self.sdm, self.guidance, self.base = tdm, sdm, guidance, check_base(base)
+        self.tdm, self.sdm, self.guidance, self.base = tdm, sdm, guidance, base
         self.stages, self.recorder = stages, recorder
 
     def mask(self, t: Tensor, step: int, text: Predictions, subject: Predictions) -> Masked:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.guiders.model import Model, check_base
+from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.options import Base, LastStep, share
 from fdlab.diffusion.stages import last_step
-from fdlab.errors import UserError
 
 
 class Switch:
     """guided_T while step <= `fraction` of num_steps (or `last_tdm_step`, if given), then guided_S."""
+
+    DESCRIPTION = "TDM, then SDM, without fusion"
 
     def __init__(
         self,
@@ -20,13 +24,11 @@ class Switch:
         guidance: Guidance,
         num_steps: int,
         *,
-        fraction: float = 0.3,
-        last_tdm_step: int | None = None,
-        base: str = "text",
+        fraction: Annotated[float, share("share of the steps, the TDM's up to there")] = 0.3,
+        last_tdm_step: LastStep = None,
+        base: Base = "text",
     ) -> None:
-        if not 0.0 <= fraction <= 1.0:
-            raise UserError(f"fraction is {fraction}; it must lie in [0, 1].")
-        self.tdm, self.sdm, self.guidance, self.base = tdm, sdm, guidance, check_base(base)
+        self.tdm, self.sdm, self.guidance, self.base = tdm, sdm, guidance, base
         self.last_tdm_step = last_step(fraction, num_steps) if last_tdm_step is None else last_tdm_step
 
     def __call__(self, z_BCHW: Tensor, t: Tensor, step: int) -> Tensor:

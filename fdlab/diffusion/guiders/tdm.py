@@ -11,6 +11,8 @@ from fdlab.diffusion.guiders.model import Model
 class TextDriven:
     """eps_T(0) + s (eps_T(c) - eps_T(0)) at every step."""
 
+    DESCRIPTION = "TDM alone, which draws no given person"
+
     def __init__(self, tdm: Model, guidance: Guidance) -> None:
         self.tdm, self.guidance = tdm, guidance
 

@@ -46,14 +46,14 @@ def test_command_script_and_arguments_draw_the_same_picture(
 
 @pytest.mark.parametrize("guider", guiders.GUIDERS)
 def test_every_guider_is_offered_and_its_command_has_its_settings(guider: str) -> None:
-    sliders = dict.fromkeys(choices.FRACTIONS, 0.25)
+    sliders = dict.fromkeys(choices.all_sliders(), 0.25)
     asked = ask(PROMPT, ["a b.jpg"], guider, sliders | {"beta": 0.55}, 12, 3.5, 4, Models("nano", "base"))
     cfg = compose(shlex.split(asked.command)[4:], config_name="sample")
     assert (cfg.prompt, list(cfg.subjects), cfg.seed) == (asked.prompt, list(asked.photos), 4)
     assert (cfg.tdm, cfg.sdm) == ("base", "shipped")
     assert {key: cfg.sampler[key] for key in asked.sampler.as_dict()} == asked.sampler.as_dict()
     assert cfg.sampler.guider == guider
-    assert choices.GUIDERS[guider]
+    assert choices.offered()[guider]
 
 
 def test_a_guider_without_subjects_leaves_them_out() -> None:
@@ -73,7 +73,7 @@ def test_more_subjects_than_usual_are_admitted_by_the_command() -> None:
         ({"prompt": "a woman on a beach"}, "has 0 markers <|image|>, but 1 subjects"),
         ({"photos": []}, "no photo is given; add 1 to 4"),
         ({"photos": ["a.jpg"] * 5}, "5 photos are given; allowed: 1 to 4"),
-        ({"fractions": {"alpha": 0.7, "beta": 0.6}}, "alpha is 0.7 and beta 0.6; allowed"),
+        ({"shares": {"alpha": 0.7, "beta": 0.6}}, "alpha is 0.7 and beta 0.6; allowed"),
         ({"seed": None}, "the seed is empty"),
         ({"seed": -1}, "the seed is -1"),
         ({"guider": "snff"}, "Did you mean 'snf'"),
@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_said_in_one_line(changed: dict[str, object], said:
         "prompt": PROMPT,
         "photos": ["a.jpg"],
         "guider": "snf",
-        "fractions": {},
+        "shares": {},
         "num_steps": 3,
         "guidance_scale": 5.0,
         "seed": 0,

@@ -31,7 +31,7 @@ def painter() -> Painter:
 
 def _asked(example: Example, guider: str, steps: int):
     photos = [str(path) for path in example.photos]
-    return ask(example.prompt, photos, guider, choices.fractions(guider), steps, 5.0, 3)
+    return ask(example.prompt, photos, guider, choices.shares(guider), steps, 5.0, 3)
 
 
 @pytest.mark.parametrize("guider", ["snf", "switch"])
