@@ -9,9 +9,12 @@ import errno
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fdlab import __version__
@@ -56,14 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 done, 1 failed, 2 the user's input is wrong, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with _terminable():
+            return _run(arguments)
     except UserError as error:
         return _refuse(" ".join(str(error).split()))
     except Failure as failure:
         return _refuse(" ".join(str(failure).split()), status=1)
-    except KeyboardInterrupt:
-        again = "fdlab " + " ".join(arguments)
-        print(f"\ninterrupted; the same command goes on where this one stopped: {again}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if argv is None and _in_main_thread():
+            # What comes while the interpreter ends has nothing left to save.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+        why, again = f" ({interrupt})" if str(interrupt) else "", "fdlab " + " ".join(arguments)
+        print(
+            f"\ninterrupted{why}; the same command goes on where this one stopped: {again}", file=sys.stderr
+        )
         return 130
     except OSError as error:
         if error.errno not in _FOLDER_REFUSES:
@@ -74,6 +84,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         _leave(f"{type(error).__name__}: {error}")
         raise
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: in one line, with all kept that was made."""
+    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _in_main_thread() -> bool:
+    """Python lets no other thread set handlers."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _run(arguments: list[str]) -> int:

@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--jobs", metavar="FILE", help="list what has to be drawn, for another program; exit")
     arguments = parser.parse_intermixed_args(argv)
+    from fdlab import lock
     from fdlab.config import directory
     from fdlab.config.compose import compose
 
@@ -33,13 +34,15 @@ def main(argv: list[str]) -> int:
         return _list_jobs(cfg, Path(arguments.jobs))
     from fdlab.evaluation.run import draw_share, evaluate
 
+    folder = directory.settle(cfg)
     if cfg.shard is not None:
-        folder = draw_share(cfg, directory.settle(cfg), cfg.shard)
+        with lock.running(folder, shared=True):
+            folder = draw_share(cfg, folder, cfg.shard)
         print(f"drawn; when all shares are there, score them: the same command without shard= ({folder})")
         return 0
-    folder = directory.settle(cfg)
-    directory.save(cfg, arguments.overrides)
-    evaluate(cfg, folder)
+    with lock.running(folder):
+        directory.save(cfg, arguments.overrides)
+        evaluate(cfg, folder)
     for what, name in (
         ("record", "evaluation/record.json"),
         ("images", "evaluation/images"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,18 @@ def main(argv: list[str]) -> int:
 
 
 def _train(cfg: DictConfig, overrides: list[str]) -> None:
+    from fdlab import lock
     from fdlab.config import directory
 
     folder = directory.settle(cfg)
+    # The processes that data-parallel training starts beside the first work under its lock.
+    with lock.running(folder) if directory.is_main_process() else nullcontext():
+        _work(cfg, overrides, folder)
+
+
+def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
+    from fdlab.config import directory
+
     directory.save(cfg, overrides)
     from fdlab.evaluation.validation import watch
     from fdlab.training.fit import fit

@@ -17,7 +17,12 @@ _MAY_DIFFER = ("resume", "paths.", "logger.", "trainer.devices", "trainer.accele
 
 
 def is_main_process() -> bool:
-    """False in the processes that data-parallel training starts beside the first."""
+    """False in the processes that data-parallel training has beside the first, whether torchrun, SLURM or
+    Lightning started them."""
+    if "RANK" in os.environ:
+        return os.environ["RANK"] == "0"
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "LOCAL_RANK" not in os.environ:
+        return os.environ.get("SLURM_PROCID", "0") == "0"
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 

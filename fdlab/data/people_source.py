@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fdlab.data.check import check_complete
-from fdlab.data.store import exclusive
+from fdlab.data.store import is_whole, make_once
 
 
 def people_folder(root: Path, mix: str, num: int, seed: int, size: int) -> Path:
@@ -24,10 +24,14 @@ def ensure_people(
     An interrupted rendering goes on where it stopped; of several processes one renders and the others wait.
     """
     folder = people_folder(root, mix, num, seed, size)
-    with exclusive(folder.with_name(folder.name + ".lock")):
-        if not (folder / "dataset.json").exists():
-            from fdlab.people.dataset import render
 
-            render(folder, mix, num, seed, size=size, workers=workers, progress=progress)
+    def make() -> None:
+        from fdlab.people.dataset import render
+
+        # A mark that cannot be read; the pictures that are there are kept.
+        (folder / "dataset.json").unlink(missing_ok=True)
+        render(folder, mix, num, seed, size=size, workers=workers, progress=progress)
+
+    make_once(folder, lambda: is_whole(folder, "dataset.json", ()), make)
     check_complete(folder, rendered=True)
     return folder

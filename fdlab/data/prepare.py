@@ -25,7 +25,7 @@ from fdlab.data.latents import encode_images, weights_hash
 from fdlab.data.layout import SUFFIXES, Annotation, CorruptFile, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
 from fdlab.data.sample import Subject
-from fdlab.data.store import ArrayFolder, exclusive
+from fdlab.data.store import ArrayFolder, is_whole, make_once
 from fdlab.errors import UserError
 from fdlab.progress import bar
 
@@ -59,10 +59,14 @@ def prepare(
     parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
     key = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     folder = Path(cache) / "prepared" / f"{root.name}-{key}"
-    with exclusive(folder.with_name(folder.name + ".lock")):
-        if not (folder / "rows.json").exists():
-            plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt)
-            _fill(plan, folder, vae, device, skip_corrupt, show)
+    arrays = ["input_ids", "positions", "latents", "masks"]
+    arrays += ["references"] if shape.reference_size is not None else []
+
+    def make() -> None:
+        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt)
+        _fill(plan, folder, vae, device, skip_corrupt, show)
+
+    make_once(folder, lambda: is_whole(folder, "rows.json", arrays), make)
     prepared = Prepared(folder)
     if prepared.rows.skipped and not skip_corrupt:
         # An earlier run was told to skip these; this one was not.

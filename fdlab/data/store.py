@@ -4,32 +4,68 @@ chunk."""
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from tokenize import TokenError
+from typing import Any, Literal
 
 import numpy as np
 
 from fdlab.errors import UserError
 from fdlab.files import write_json
+from fdlab.lock import exclusive
 
 Layout = Mapping[str, tuple[tuple[int, ...], type]]
 """Name of an array to its shape and type."""
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file: of several processes that want the same thing made, one makes it and the others
-    wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def make_once(folder: Path, is_complete: Callable[[], bool], make: Callable[[], None]) -> None:
+    """Make a folder unless it is complete; of several processes that want it one makes it, the others wait.
+
+    What is complete is only read: that needs no lock, and no right to write.
+    """
+    if is_complete():
+        return
+    with exclusive(folder.with_name(folder.name + ".lock")):
+        if not is_complete():
+            make()
+
+
+def is_whole(folder: Path, mark: str, arrays: Iterable[str]) -> bool:
+    """Whether a folder has its mark and every array in full; says so where only a part of that is left."""
+    if not (folder / mark).is_file():
+        return False
+    broken = [mark] if _read_object(folder / mark) is None else []
+    broken += [f"{name}.npy" for name in arrays if _open(folder / f"{name}.npy", "r") is None]
+    if broken:
+        print(f"'{folder}' is damaged ({', '.join(broken)}) and is made anew", file=sys.stderr, flush=True)
+    return not broken
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is no such."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _open(path: Path, mode: Literal["r", "r+"]) -> np.memmap | None:
+    """An array that a file holds in full, mapped; None where there is no such."""
+    if mode == "r+" and _open(path, "r") is None:
+        # For writing, numpy fills what is missing with zeros.
+        return None
+    try:
+        found = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError):
+        # What damage does to numpy's reader of heads has no common base.
+        return None
+    return found if isinstance(found, np.memmap) else None
 
 
 class ArrayFolder:
@@ -38,16 +74,27 @@ class ArrayFolder:
     def __init__(self, folder: Path, layout: Layout) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(self.folder.name + ".partial")
-        if not self._progress.exists():
+        state, arrays = _read_object(self._progress), self._mapped(layout)
+        if state is None or arrays is None:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
             for name, (shape, dtype) in layout.items():
                 _allocate(self.partial / f"{name}.npy", shape, dtype)
             write_json(self._progress, {})
-        self.arrays: dict[str, np.memmap] = {
-            name: np.load(self.partial / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in layout
+            state, arrays = {}, self._mapped(layout)
+            assert arrays is not None
+        self.arrays, self.state = arrays, state
+
+    def _mapped(self, layout: Layout) -> dict[str, np.memmap] | None:
+        """The arrays of an unfinished folder; None where one is missing, cut short or of another layout."""
+        found = {name: _open(self.partial / f"{name}.npy", "r+") for name in layout}
+        arrays = {
+            name: array
+            for name, array in found.items()
+            if array is not None
+            and (array.shape, array.dtype) == (layout[name][0], np.dtype(layout[name][1]))
         }
-        self.state: dict[str, Any] = json.loads(self._progress.read_text(encoding="utf-8"))
+        return arrays if len(arrays) == len(layout) else None
 
     @property
     def _progress(self) -> Path:

@@ -17,8 +17,8 @@ import numpy as np
 
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.pictures import write_png
-from fdlab.data.store import exclusive
 from fdlab.files import fingerprint, write_json
+from fdlab.lock import exclusive
 from fdlab.pipeline.batches import unfinished
 from fdlab.progress import bar
 
@@ -70,6 +70,9 @@ def generate(
 def _stamp(folder: Path, settings: dict[str, Any]) -> None:
     """Mark a folder with what its pictures are drawn by; pictures of other settings go."""
     path, expected = folder / STAMP, fingerprint(settings)
+    if same_stamp(path, expected):
+        # A complete folder is only read, where that is all that is allowed too.
+        return
     # Of several processes that draw into one folder, one clears it.
     with exclusive(folder / ".lock"):
         if same_stamp(path, expected):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fdlab import lock
 from fdlab.config.compose import compose, variants
 from fdlab.config.naming import run_dir
 from fdlab.errors import UserError
@@ -101,8 +102,12 @@ def run(trials: Sequence[Trial], runner: Runner | None = None) -> list[Outcome]:
     outcomes = []
     for number, trial in enumerate(trials, 1):
         varied = " ".join(f"{key}={value}" for key, value in trial.varied.items()) or "the only combination"
-        state = "finished before" if trial.finished else "starts"
+        busy = "" if trial.finished else lock.holder(trial.folder)
+        state = f"still runs: {busy}" if busy else "finished before" if trial.finished else "starts"
         print(f"[{number}/{len(trials)}] {varied}: {state} ({trial.folder})", flush=True)
+        if busy:
+            outcomes.append(Outcome(trial, f"still runs: {busy}"))
+            continue
         error = "" if trial.finished else (runner or run_process)(trial)
         if error:
             print(f"[{number}/{len(trials)}] failed: {error}", flush=True)
@@ -118,7 +123,7 @@ def run_process(trial: Trial) -> str:
         reason = Path(folder) / "error.txt"
         command = [sys.executable, "-m", "fdlab", "train", *trial.overrides]
         environment = {**os.environ, ERROR_FILE: str(reason)}
-        status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+        status = _wait(command, environment)
         if status == 0:
             return ""
         if status == 130:
@@ -130,6 +135,17 @@ def run_process(trial: Trial) -> str:
             if reason.is_file()
             else f"exit status {status}"
         )
+
+
+def _wait(command: list[str], environment: dict[str, str]) -> int:
+    """Run a process to its end; a Ctrl-C is handed on once, and waited for: it saves what it has."""
+    # In a group of its own, since a terminal sends Ctrl-C to the whole group beside what is handed on here.
+    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, process_group=0) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:

@@ -127,7 +127,7 @@ def run(
         module.train()
         trainer.fit(module, datamodule=data)  # type: ignore[arg-type]
     if stopper.stopped or stopper.asked:
-        raise KeyboardInterrupt(f"stopped after step {module.step}; run the same command again to go on.")
+        raise KeyboardInterrupt(f"stopped after step {module.step}")
     return time.monotonic() - started
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fdlab.errors import UserError
 from fdlab.sweeps import grid
+from tests.worlds.holder import held
 
 EXPERIMENTS, SEEDS = ("sdm", "tdm"), ("seed=1", "seed=2")
 
@@ -81,10 +87,35 @@ def test_a_failing_trial_is_listed_and_stops_none_and_a_finished_one_is_not_repe
 
 
 def test_a_killed_process_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import signal
-    import subprocess
-
     (trial,) = grid.plan(["seed=1", f"paths.runs={tmp_path}"])
-    killed = subprocess.CompletedProcess([], -signal.SIGKILL)
-    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: killed)
+    monkeypatch.setattr(grid, "_wait", lambda *args: -signal.SIGKILL)
     assert grid.run_process(trial) == "killed by SIGKILL"
+
+
+def test_a_trial_that_still_runs_is_not_started_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = grid.plan(["seed=1,2", f"paths.runs={tmp_path}"])
+    with held(trials[0].folder) as pid:
+        outcomes = grid.run(trials, lambda trial: "" if trial is trials[1] else "started")
+        assert outcomes[0].error.startswith(f"still runs: process {pid} on ") and not outcomes[1].error
+    assert [outcome.error for outcome in grid.run(trials[:1], lambda trial: "started")] == ["started"]
+    assert "[1/2] seed=1: still runs: process" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_handed_to_the_trial_which_may_save_before_it_ends(tmp_path: Path) -> None:
+    """As a terminal does it: the signal reaches the grid, and the trial only through it, once."""
+    trial = "import signal, sys, time\nseen = []\nsignal.signal(2, lambda *_: seen.append(1))\n"
+    trial += "open(sys.argv[1], 'w').close()\nwhile not seen: time.sleep(0.02)\ntime.sleep(0.5)\n"
+    trial += "open(sys.argv[1], 'w').write('saved' * len(seen)); sys.exit(130)"
+    script = "import sys; from fdlab.sweeps import grid; "
+    script += "print(grid._wait([sys.executable, *sys.argv[1:]], {}), flush=True)"
+    command = [sys.executable, "-c", script, "-c", trial, str(tmp_path / "trial")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, process_group=0) as parent:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "trial").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(parent.pid, signal.SIGINT)
+        out, _ = parent.communicate(timeout=60)
+    assert out == b"130\n" and (tmp_path / "trial").read_text() == "saved"

@@ -44,7 +44,7 @@ class StopWhenAsked(StepCallback):
             yield
         except _StopNow:
             saved = f"the last saved state is that of step {self.saver.saved}" if self.saver.saved else ""
-            raise KeyboardInterrupt(f"stopped at once; {saved or 'no state was saved yet'}.") from None
+            raise KeyboardInterrupt(f"stopped at once; {saved or 'no state was saved yet'}") from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
