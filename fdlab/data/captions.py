@@ -102,6 +102,12 @@ def encode(tokenizer: Any, text: str, ends: Sequence[int] = ()) -> Encoded:
     return Encoded(input_ids_L, positions)
 
 
+def unseen(tokenizer: Any, text: str) -> str:
+    """What of a plain caption lies past the text encoder's last token; empty where all of it is seen."""
+    ids = _plain_ids(tokenizer, text)[int(tokenizer.model_max_length) - 2 :]
+    return str(tokenizer.decode(ids)).strip() if ids else ""
+
+
 def null_ids(tokenizer: Any) -> np.ndarray:
     """Token ids (L) of the empty prompt."""
     return encode(tokenizer, "").input_ids_L

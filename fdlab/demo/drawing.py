@@ -45,6 +45,8 @@ class Drawn:
     stopped_at: Step | None
     """The last step, where it was stopped; the picture is then the one predicted there."""
     seconds: float
+    unseen: str = ""
+    """What of the prompt lies past the text encoder's last token."""
 
 
 class Painter:
@@ -121,4 +123,5 @@ class Painter:
             steps,
             stopped,
             time.monotonic() - began,
+            self.artist.pipeline.unseen(asked.prompt),
         )

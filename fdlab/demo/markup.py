@@ -42,10 +42,13 @@ def refusal(line: str) -> str:
 
 def finished(drawn: Drawn) -> str:
     """How it ended."""
+    said = f"drawn in {drawn.seconds:.1f} s"
     if drawn.stopped_at is not None:
         at = drawn.stopped_at
-        return note(f"stopped after {at.done} of {at.total} steps; this is what was predicted there")
-    return note(f"drawn in {drawn.seconds:.1f} s")
+        said = f"stopped after {at.done} of {at.total} steps; this is what was predicted there"
+    if drawn.unseen:
+        said += f"; the prompt is too long, left out: {escape(drawn.unseen)}"
+    return note(said)
 
 
 def note(text: str) -> str:

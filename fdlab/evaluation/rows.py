@@ -12,6 +12,7 @@ from typing import Any
 
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.config.instantiate import class_of
+from fdlab.data.captions import parse, unseen
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SHARED, SamplerSettings
 from fdlab.errors import UserError
@@ -237,5 +238,16 @@ def _sampled(cfg: Any, benchmark: Benchmark, row: _Drawn, label: str, device: st
         "background": cfg.data.background,
         **described,
     }
+    left_out = _left_out(backbone, benchmark)
+    if left_out:
+        method["prompts_left_out"] = left_out
     drawn_with = finetuned.sha256_of_parts(backbone.shared_parts())
     return Row(row.name, label, make, method, shared=row.shared, drawn_with=drawn_with)
+
+
+def _left_out(backbone: BackboneSettings, benchmark: Benchmark) -> dict[str, str]:
+    """Prompt -> what of it lies past the text encoder's last token, for those that are too long."""
+    tokenizer = finetuned.load(backbone, None, ("tokenizer",)).tokenizer
+    prompts = dict.fromkeys(prompt.of(group) for group, prompt, _ in benchmark.cells())
+    found = {prompt: unseen(tokenizer, parse(prompt)[0]) for prompt in prompts}
+    return {prompt: cut for prompt, cut in found.items() if cut}

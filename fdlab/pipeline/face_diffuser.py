@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput, is_accelerate_available
 from torch import Tensor
 
+from fdlab.data.captions import parse, unseen
 from fdlab.data.transforms import Background
 from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
@@ -31,7 +32,7 @@ from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.latents import decode_latents, spatial_factor
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder
-from fdlab.pipeline.inputs import Reference, as_lists, check_markers
+from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.pictures import as_output, check_output_type
 
@@ -95,6 +96,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         )
         self._denoisers: dict[str, UNetDenoiser] = {}
         self._interrupt = False
+        self._told: set[str] = set()
 
     @classmethod
     def from_backbones(
@@ -185,6 +187,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         prompts, lists = as_lists(prompt, subjects)
         for text, some in zip(prompts, lists, strict=True):
             check_markers(text, len(some), draws_subjects=bool(some))
+        negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
+        tell_unseen(self.tokenizer, [*prompts, *negatives], self._told)
         parts = Backbone(name=type(self).__name__, **{name: getattr(self, name) for name in ENCODERS})
         return embed(parts, prompts, lists, negative_prompt, background, self._execution_device)
 
@@ -372,6 +376,10 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             return (answer or {}).get("latents")
 
         return after
+
+    def unseen(self, prompt: str) -> str:
+        """What of a prompt, markers aside, lies past the text encoder's last token; empty where nothing."""
+        return unseen(self.tokenizer, parse(prompt)[0]) if self.tokenizer is not None else ""
 
     @torch.no_grad()
     def decode(self, z_BCHW: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Axes: H W pixels, 3 RGB, 4 RGB and alpha, S side of a reference, N subjects (pad
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fdlab.data.captions import MARKER, encode, parse
+from fdlab.data.captions import MARKER, encode, parse, unseen
 from fdlab.data.pictures import open_photo, plain
 from fdlab.data.transforms import Background, cut_out
 from fdlab.errors import UserError
@@ -90,6 +91,19 @@ def tokens(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
     for index, row in enumerate(rows):
         mask_BL[index, row.positions] = True
     return ids_BL, mask_BL
+
+
+def tell_unseen(tokenizer: Any, prompts: Sequence[str], told: set[str]) -> None:
+    """Say on stderr what of prompts lies past the text encoder's last token; once each, `told` remembers."""
+    for prompt in dict.fromkeys(prompts):
+        cut = unseen(tokenizer, parse(prompt)[0]) if tokenizer is not None and prompt not in told else ""
+        told.add(prompt)
+        if cut:
+            room = int(tokenizer.model_max_length) - 2
+            line = (
+                f"note: prompt '{prompt}' is longer than the text encoder's {room} tokens; left out: '{cut}'."
+            )
+            print(line, file=sys.stderr)
 
 
 def references(

@@ -112,6 +112,8 @@ def _draw(
                 if picture.name not in missing:
                     continue
                 said = _described(folder, picture, device)
+                if unseen := artist.pipeline.unseen(picture.request.prompt):
+                    said["prompt_left_out"] = unseen
                 if cfg.trace:
                     said["trace"] = _trace(folder, picture, traces, row, artist, steps)
                 write_png(folder.image(picture), images_BHW3[row], picture.png_text())

@@ -252,3 +252,17 @@ def test_other_guiders_draw_too(sampler: str, tiny: list[str], tmp_path: Path) -
     )
     (image,) = sample(tiny, tmp_path, f"sampler={sampler}", *asked)
     assert pixels(tmp_path, image).std() > 0 and ("trace" in image) == (sampler != "tdm")
+
+
+def test_what_the_text_encoder_does_not_see_is_said(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, long = f"{WOMAN} in snow", f"{WOMAN} " + "in snow " * 20 + "with a hat"
+    for prompt in (short, long):
+        (image,) = sample(tiny, tmp_path, f"prompt={prompt}", f"subjects=[{ADA}]")
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: prompt")]
+        if prompt == short:
+            assert not said and "prompt_left_out" not in image
+    cut = image["prompt_left_out"]
+    assert cut.endswith("with a hat") and long.endswith(cut) and "woman" not in cut
+    assert len(said) == 1 and f"left out: '{cut}'" in said[0]

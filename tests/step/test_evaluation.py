@@ -17,7 +17,7 @@ from fdlab.config.compose import compose
 from fdlab.data import pictures
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
-from fdlab.evaluation import run
+from fdlab.evaluation import rows, run
 from fdlab.evaluation.methods import AutoencoderOnly, Sampled
 from fdlab.measure.networks import Extractors
 from fdlab.models import finetuned
@@ -197,6 +197,20 @@ def test_pairs_are_evaluated_with_models(disk: Path, pairs: Path, crowd: ModuleT
     assert only["benchmark"]["num_groups"] == 1 and "face_count_accuracy" in only["metrics"]
     (row,) = per_sample.read(tmp_path / "evaluation")
     assert row["subjects"] == ["s00", "s01"] and (tmp_path / "evaluation" / row["file"]).is_file()
+
+
+def test_a_record_says_what_of_a_prompt_no_model_saw(disk: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    bench = benchmarks.load(disk / "bench")
+    assert "prompts_left_out" not in rows.standard(config(disk), bench, tmp_path, "cpu")[-1].method
+    long = replace(
+        bench.prompts[0], text="a {noun} <|image|> on a beach" + ", in the snow" * 20 + " at night"
+    )
+    found = rows.standard(config(disk), replace(bench, prompts=(long,)), tmp_path, "cpu")
+    cuts = found[-1].method["prompts_left_out"]
+    assert set(cuts) == {long.of((subject,)) for subject in bench.subjects}
+    assert all(cut.endswith("at night") and "beach" not in cut for cut in cuts.values())
 
 
 def test_autoencoder_row_is_encode_then_decode(disk: Path) -> None:
