@@ -5,9 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from fdlab.escape import visible
+
+_LONGEST = 100
+"""Characters of a given name that a message repeats."""
+
 
 class UserError(ValueError):
-    """The user's input is wrong: one line that says what was given and what is allowed. Exit status 2."""
+    """The user's input is wrong: one line that says what was given and what is allowed. Exit status 2.
+
+    What is given may hold anything: control characters and line ends are shown as escapes.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(visible(str(message)))
 
 
 class Failure(RuntimeError):
@@ -24,5 +35,6 @@ def unknown(kind: str, given: str, choices: Iterable[str]) -> UserError:
     """Make the error for a name that is not among the allowed ones, with the nearest match."""
     names = sorted(str(choice) for choice in choices)
     guess = nearest(given, names)
+    given = given if len(given) <= _LONGEST else f"{given[:_LONGEST]}..."
     hint = f" Did you mean '{guess}'?" if guess else ""
     return UserError(f"unknown {kind} '{given}'; allowed: {', '.join(names)}.{hint}")

@@ -1,7 +1,7 @@
 """Files that others wrote, read so that any damage costs one line: no traceback, no hang, no flood of memory.
 
-`text`, `parse_json` and `read_json` give values that are safe to print and to write again; the reader of a
-format then says what of them it allows.
+What `read_json`, `parse_json` and `read_yaml` give is safe to print and to write; the reader of a format then
+says what of it is allowed.
 """
 
 from __future__ import annotations
@@ -52,6 +52,29 @@ def text(path: Path, kind: str) -> str:
 def read_json(path: Path, kind: str) -> Any:
     """The value of a JSON file. UserError as `text`, and as `parse_json`."""
     return parse_json(text(path, kind), f"{kind} '{path}'")
+
+
+def read_yaml(path: Path, kind: str) -> Any:
+    """The value of a YAML file of plain values. UserError as `text`, for what is no YAML, and what `problem`
+    finds."""
+    import yaml
+
+    name = f"{kind} '{path}'"
+    try:
+        value = yaml.safe_load(text(path, kind))
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise UserError(f"{name} is nested too deeply.") from error
+    except UserError:
+        raise
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        # PyYAML's constructors of dates, numbers and truth values raise these for what is none.
+        raise UserError(f"{name} is not valid YAML: a value does not fit its tag.") from error
+    found = problem(value)
+    if found:
+        raise UserError(f"{name} {found}.")
+    return value
 
 
 def parse_json(source: str, where: str) -> Any:

@@ -103,7 +103,7 @@ def bar(description: str, total: int | None = None, done: int = 0, show: bool = 
             return Text(f"{speed:.3g}/s" if speed else "", style="cyan")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),

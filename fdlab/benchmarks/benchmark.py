@@ -20,22 +20,38 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from fdlab import foreign, template
 from fdlab.benchmarks import profiles
-from fdlab.benchmarks.manifest import check_count, check_id, check_known, check_list, check_unique, get
+from fdlab.benchmarks.manifest import (
+    LONGEST_NAME,
+    PAIRS,
+    check_count,
+    check_file,
+    check_groups,
+    check_id,
+    check_known,
+    check_list,
+    check_names,
+    check_seed,
+    check_source,
+    check_text,
+    check_unique,
+    check_version,
+)
 from fdlab.data.captions import MARKER
 from fdlab.errors import UserError, unknown
 from fdlab.files import sha256
+from fdlab.foreign import shown
 
 MANIFEST = "benchmark.json"
-PAIRS = "pairs"
 KEYS = {
     "name", "version", "size", "seed", "images_per_prompt", "subjects", "groups", "prompts", "real", "source",
 }  # fmt: skip
-SOURCE_KEYS = {"protocol", "prompts", "prompts_verified", "photos"}
+REAL_KEYS = ("subject", "prompt", "index")
+MOST_PICTURES, LARGEST_SIZE = 10_000_000, 16_384
 SUBJECT_KEYS = {"id", "noun", "identity", "references", "heldout"}
 PROMPT_KEYS = {"id", "category", "text", "truth"}
 
@@ -66,7 +82,7 @@ class Prompt:
 
     def of(self, subjects: Sequence[Subject]) -> str:
         """The text with the subjects' nouns: `a woman <|image|> on a beach`."""
-        return self.text.format(**{noun_key(k): subject.noun for k, subject in enumerate(subjects)})
+        return template.fill(self.text, **{noun_key(k): subject.noun for k, subject in enumerate(subjects)})
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,7 @@ class Benchmark:
     def sha256(self) -> str:
         """Digest of the manifest as used and of every reference, mask, held-out and real picture it names."""
         lines = [json.dumps(self.manifest(), sort_keys=True, separators=(",", ":"))]
-        lines += [f"{name} {sha256(self.folder / name)}" for name in sorted(self._files())]
+        lines += [f"{name} {sha256(self.folder / name)}" for name in sorted(self.files())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def manifest(self) -> dict[str, Any]:
@@ -182,15 +198,16 @@ class Benchmark:
             raise UserError(
                 f"benchmark '{self.name}' has no real pictures ('real' is null in {self.folder / MANIFEST})."
             )
-        return self.folder / self.real.format(subject=subject, prompt=prompt, index=index)
+        return self.folder / template.fill(self.real, subject=subject, prompt=prompt, index=index)
 
-    def _files(self) -> list[str]:
+    def files(self) -> list[str]:
+        """Every picture that is scored against, and every mask, relative to the folder."""
         names = [name for s in self.subjects for name in (*s.references, *s.heldout)]
         masks = [self.mask_of(name) for s in self.subjects for name in s.references]
         names += sorted({mask.relative_to(self.folder).as_posix() for mask in masks if mask})
         if self.real:
             names += [
-                self.real.format(subject=group_id(group), prompt=prompt.id, index=index)
+                template.fill(self.real, subject=group_id(group), prompt=prompt.id, index=index)
                 for group, prompt, index in self.cells()
             ]
         return names
@@ -243,7 +260,8 @@ def group_id(group: Sequence[Subject]) -> str:
 
 
 def load(folder: Path | str) -> Benchmark:
-    """Read and check a benchmark folder. UserError on the first thing that is missing, doubled or unknown."""
+    """Read and check a benchmark folder. UserError on the first thing that is missing, doubled, unknown or
+    outside of the folder."""
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
@@ -251,16 +269,13 @@ def load(folder: Path | str) -> Benchmark:
             f"no {MANIFEST} in '{folder}': not a benchmark folder (or one half written); "
             "`python -m fdlab data convert` makes one."
         )
-    try:
-        data = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"'{path}' is not valid JSON: {error}") from error
-    benchmark = parse(data, folder, path)
-    for name in benchmark._files():
-        if not (folder / name).is_file():
+    benchmark = parse(foreign.read_json(path, "file"), folder, path)
+    for name in benchmark.files():
+        if not check_file(folder, name, path).is_file():
             raise UserError(f"benchmark '{benchmark.name}' names '{name}', which is missing in '{folder}'.")
     for name, digest in benchmark.source.get("photos", {}).items():
-        if not (folder / name).is_file() or sha256(folder / name) != digest:
+        photo = check_file(folder, name, path)
+        if not photo.is_file() or sha256(photo) != digest:
             raise UserError(
                 f"'{folder / name}' is not the photo that '{path}' was made with (sha256 {digest}); "
                 "convert it again."
@@ -276,44 +291,43 @@ def parse(data: Any, folder: Path, path: Path) -> Benchmark:
     check_known(data, KEYS, str(path))
     subjects = tuple(_subject(entry, path) for entry in check_list(data, "subjects", path))
     check_unique([s.id for s in subjects], "subject", path)
-    groups = _groups(data["groups"], [s.id for s in subjects], path) if "groups" in data else None
+    images = check_count(data, "images_per_prompt", path, MOST_PICTURES)
+    listed = check_list(data, "prompts", path)
+    pairs = data.get("groups") == PAIRS
+    drawn = len(subjects) * (len(subjects) - 1) // 2 if pairs else len(subjects)
+    if drawn * len(listed) * images > MOST_PICTURES:
+        raise UserError(f"'{path}' asks for more than {MOST_PICTURES:,} pictures.")
+    groups = check_groups(data["groups"], [s.id for s in subjects], path) if "groups" in data else None
     num = len(groups[0]) if groups else 1
-    prompts = tuple(_prompt(entry, num, path) for entry in check_list(data, "prompts", path))
+    prompts = tuple(_prompt(entry, num, path) for entry in listed)
     check_unique([p.id for p in prompts], "prompt", path)
+    real = data.get("real")
     benchmark = Benchmark(
         folder=folder,
-        name=str(get(data, "name", path)),
-        version=str(data.get("version", "1")),
-        size=check_count(data, "size", path),
-        seed=int(data.get("seed", 0)),
-        images_per_prompt=check_count(data, "images_per_prompt", path),
+        name=check_text(data, "name", path),
+        version=check_version(data.get("version", "1"), path),
+        size=check_count(data, "size", path, LARGEST_SIZE),
+        seed=check_seed(data.get("seed", 0), path),
+        images_per_prompt=images,
         subjects=subjects,
         prompts=prompts,
-        real=data.get("real"),
+        real=None if real is None else check_text(data, "real", path),
         groups=groups,
-        source=_source(data.get("source", {}), path),
+        source=check_source(data.get("source", {}), path),
     )
     _check_real(benchmark, path)
+    called = [max(ids, key=len) for ids in ([group_id(g) for g in benchmark.drawn], [p.id for p in prompts])]
+    if len("-".join([*called, "9999999.png"]).encode()) > LONGEST_NAME:
+        raise UserError(f"ids of '{path}' are too long together: pictures are called by them.")
     return benchmark
-
-
-def _source(given: Any, path: Path) -> Mapping[str, Any]:
-    check_known(given, SOURCE_KEYS, f"'source' of {path}")
-    if not isinstance(given.get("photos", {}), dict):
-        raise UserError(f"'photos' in the source of '{path}' must be an object: file -> sha256.")
-    return dict(given)
 
 
 def _check_real(benchmark: Benchmark, path: Path) -> None:
     if benchmark.real is None:
         return
-    try:
-        first = benchmark.real.format(subject="a", prompt="b", index=0)
-        other = benchmark.real.format(subject="c", prompt="d", index=1)
-    except (KeyError, IndexError, ValueError) as error:
-        raise UserError(
-            f"'real' in '{path}' is '{benchmark.real}'; allowed: {{subject}}, {{prompt}}, {{index}}."
-        ) from error
+    template.check(benchmark.real, REAL_KEYS, f"'real' in '{path}' is '{benchmark.real}'")
+    first = template.fill(benchmark.real, subject="a", prompt="b", index=0)
+    other = template.fill(benchmark.real, subject="c", prompt="d", index=1)
     if first == other:
         raise UserError(
             f"'real' in '{path}' names one file for all; it needs {{subject}}, {{prompt}} and {{index}}."
@@ -322,60 +336,36 @@ def _check_real(benchmark: Benchmark, path: Path) -> None:
 
 def _subject(entry: Any, path: Path) -> Subject:
     check_known(entry, SUBJECT_KEYS, f"a subject of {path}")
-    references = tuple(get(entry, "references", path))
+    references = check_names(entry, "references", path)
     if not references:
         raise UserError(
-            f"subject '{entry.get('id')}' in '{path}' has no reference picture; it needs one or more."
+            f"subject {shown(entry.get('id'))} in '{path}' has no reference picture; it needs one or more."
         )
+    identity = entry.get("identity")
+    if identity is not None and not foreign.is_count(identity, 0):
+        raise UserError(f"'identity' in '{path}' is {shown(identity)}; a whole number from 0 is needed.")
     return Subject(
         id=check_id(entry, "subject", path),
-        noun=str(entry.get("noun", "person")),
+        noun=check_text({"noun": "person", **entry}, "noun", path),
         references=references,
-        heldout=tuple(entry.get("heldout", ())),
-        identity=entry.get("identity"),
+        heldout=check_names({"heldout": [], **entry}, "heldout", path),
+        identity=identity,
     )
-
-
-def _groups(given: Any, subjects: Sequence[str], path: Path) -> tuple[tuple[str, ...], ...]:
-    """Groups of one size, each of different known subjects; none twice, and nobody left out."""
-    if given == PAIRS:
-        if len(subjects) < 2:
-            raise UserError(f"'groups' in '{path}' is '{PAIRS}', but there is only one subject.")
-        return tuple(combinations(subjects, 2))
-    if not isinstance(given, list) or not given or not all(isinstance(g, list) and g for g in given):
-        raise UserError(f"'groups' in '{path}' is {given!r}; allowed: '{PAIRS}' or lists of subject ids.")
-    groups = tuple(tuple(str(name) for name in group) for group in given)
-    for group in groups:
-        for name in group:
-            if name not in subjects:
-                raise unknown(f"subject in a group of {path}", name, subjects)
-        check_unique(group, f"group [{', '.join(group)}]: subject", path)
-        if len(group) != len(groups[0]):
-            raise UserError(
-                f"group [{', '.join(group)}] in '{path}' has {len(group)} subjects, the first group "
-                f"{len(groups[0])}; groups of one benchmark must be of one size."
-            )
-    check_unique(["-".join(group) for group in groups], "group", path)
-    alone = [name for name in subjects if not any(name in group for group in groups)]
-    if alone:
-        raise UserError(f"subject '{alone[0]}' in '{path}' is in no group; every subject must be drawn.")
-    return groups
 
 
 def _prompt(entry: Any, num_subjects: int, path: Path) -> Prompt:
     check_known(entry, PROMPT_KEYS, f"a prompt of {path}")
-    text = str(get(entry, "text", path))
+    text = check_text(entry, "text", path)
     if text.count(MARKER) != num_subjects:
         needed = "exactly one" if num_subjects == 1 else f"{num_subjects}, one for each subject of a group"
         raise UserError(
-            f"prompt '{text}' in '{path}' has {text.count(MARKER)} markers {MARKER}; it needs {needed}."
+            f"prompt {shown(text)} in '{path}' has {text.count(MARKER)} markers {MARKER}; it needs {needed}."
         )
-    keys = [noun_key(k) for k in range(num_subjects)]
-    try:
-        text.format(**dict.fromkeys(keys, "person"))
-    except (KeyError, IndexError, ValueError) as error:
-        allowed = " and ".join(f"{{{key}}}" for key in keys)
-        are = "placeholder is" if num_subjects == 1 else "placeholders are"
-        raise UserError(f"prompt '{text}' in '{path}': the only allowed {are} {allowed}.") from error
+    template.check(text, [noun_key(k) for k in range(num_subjects)], f"prompt {shown(text)} in '{path}'")
     truth = entry.get("truth") or {}
-    return Prompt(check_id(entry, "prompt", path), text, str(entry.get("category", "")), dict(truth))
+    if not isinstance(truth, dict) or not foreign.is_texts(list(truth.values())):
+        raise UserError(
+            f"'truth' in '{path}' is {shown(truth)}; an object of attributes and texts is needed."
+        )
+    category = check_text({"category": "", **entry}, "category", path)
+    return Prompt(check_id(entry, "prompt", path), text, category, dict(truth))

@@ -13,6 +13,7 @@ from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import Job, jobs
 from fdlab.data.pictures import read_image
 from fdlab.errors import UserError
+from fdlab.evaluation.measuring import check_png
 from fdlab.evaluation.rows import Row, ceilings
 from fdlab.files import sha256
 
@@ -44,6 +45,7 @@ def rows(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
             f"'{folder}' lacks '{missing[0]}' ({len(missing)} of {len(todo)} pictures are missing);"
             " `python -m fdlab evaluate --jobs FILE` lists what a benchmark asks for."
         )
+    check_png([folder / job.file for job in todo])
     label = str(cfg.label or folder.name)
     digest = sha256(folder)
     method = {"backbone": None, "sampler": {}, "pictures": {"sha256": digest}, "training_steps": "?"}

@@ -20,6 +20,9 @@ from fdlab.measure.faces.face import by_size
 from fdlab.measure.networks import Extractors, FaceExtractor, finite
 from fdlab.progress import bar
 
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What every PNG begins with."""
+
 
 @dataclass
 class Measured:
@@ -106,6 +109,18 @@ def measure(
     out.features_ND = np.concatenate(features) if features else None
     out.judged = judged if extractors.judge else None
     return out
+
+
+def check_png(paths: Sequence[Path]) -> None:
+    """That drawn pictures are PNG inside too, as the record says. Raises: UserError naming the first that is
+    not."""
+    for path in paths:
+        with path.open("rb") as stream:
+            if stream.read(len(PNG)) != PNG:
+                raise UserError(
+                    f"'{path}' is no PNG inside: drawn pictures are scored without what JPEG and others "
+                    "lose; write them as PNG from the start."
+                )
 
 
 def join(parts: Sequence[Measured]) -> Measured:

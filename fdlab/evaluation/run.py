@@ -149,6 +149,7 @@ def _row(bench: _Bench, row: Row, folder: Path) -> dict[str, Any]:
     """Draw, measure and record one method."""
     start = time.perf_counter()
     paths = _draw(bench.cfg, bench.benchmark, bench.todo, row, folder / "images", bench.device)
+    measuring.check_png(paths)
     measured = measuring.measure(
         paths,
         bench.extractors,

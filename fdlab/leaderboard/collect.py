@@ -92,9 +92,13 @@ def find(folders: Sequence[Path]) -> tuple[list[Entry], list[str]]:
     Raises: UserError for a folder that does not exist.
     """
     entries, problems = [], []
-    for path in dict.fromkeys(file.resolve() for folder in folders for file in _records(folder)):
+    found: dict[Path, Path] = {}
+    for file in (file for folder in folders for file in _records(folder)):
+        found.setdefault(file.resolve(), file)
+    for path, file in found.items():
         try:
-            entries.append(Entry(relative(path), read(path)))
+            # A link is named as itself, wherever it leads.
+            entries.append(Entry(relative(path), read(file if file.is_symlink() else path)))
         except UserError as error:
             problems.append(str(error))
     return entries, problems

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from typing import Any
 
+from fdlab import escape
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.compare import Comparison, Line, as_dict
 from fdlab.metrics.bootstrap import Estimate
@@ -37,7 +37,8 @@ def title(made: Comparison) -> str:
 
 def markdown(made: Comparison) -> str:
     """The comparison in Markdown."""
-    lines = [f"## {title(made)}\n", f"A: {_named(made.a)}  ", f"B: {_named(made.b)}\n"]
+    a, b = (escape.markdown(_named(entry)) for entry in (made.a, made.b))
+    lines = [f"## {escape.markdown(title(made))}\n", f"A: {a}  ", f"B: {b}\n"]
     lines += ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
     for line in made.lines:
         lines.append("| " + " | ".join(" ".join(cell.split("\n")).strip() for cell in _cells(line)) + " |")
@@ -52,7 +53,7 @@ def as_json(made: Comparison) -> str:
 def as_csv(made: Comparison) -> str:
     """One line a metric."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = escape.CsvWriter(out)
     writer.writerow(COLUMNS)
     for line in made.lines:
         gain, won = line.difference, line.superiority
@@ -68,16 +69,20 @@ def terminal(made: Comparison) -> Any:
     """The comparison as a rich renderable; intervals stand below the numbers."""
     from rich import box
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=title(made), box=box.SIMPLE_HEAD, caption=NOTE, caption_justify="left")
+    shown = Table(
+        title=escape.terminal(title(made), style="table.title"),
+        box=box.SIMPLE_HEAD,
+        caption=NOTE,
+        caption_justify="left",
+    )
     for name in HEAD:
         shown.add_column(name, justify="left" if name == "metric" else "right")
     for line in made.lines:
-        shown.add_row(*(escape(cell) for cell in _cells(line)))
-    about = "\n".join([f"A: {_named(made.a)}", f"B: {_named(made.b)}"])
-    return Group(escape(about), shown, *(escape(text) for text in _left_out(made)))
+        shown.add_row(*(escape.terminal(*cell.split("\n")) for cell in _cells(line)))
+    about = [escape.terminal(f"{side}: {_named(entry)}") for side, entry in (("A", made.a), ("B", made.b))]
+    return Group(*about, shown, *(escape.terminal(text) for text in _left_out(made)))
 
 
 def show(made: Comparison) -> None:

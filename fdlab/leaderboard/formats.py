@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from fdlab import escape
 from fdlab.leaderboard.collect import Entry, Group
 from fdlab.leaderboard.published import Quoted
 from fdlab.metrics import registry
@@ -49,7 +49,7 @@ def markdown(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
     parts = []
     for group, others in beside(groups, quoted):
         if group is not None:
-            parts.append(f"## {heading(group)}\n")
+            parts.append(f"## {escape.markdown(heading(group))}\n")
             parts.append(table.markdown([named(entry) for entry in group.entries], registry.whole()))
             parts.append(table.note([entry.record for entry in group.entries]) + "\n")
         parts += [_quoted_markdown(entry) for entry in others]
@@ -81,7 +81,7 @@ def as_csv(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
     """One line a number: group, rank, method, run, kind, metric, value, interval, n, version, extractor,
     source."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = escape.CsvWriter(out)
     writer.writerow(
         [
             "group",
@@ -139,30 +139,33 @@ def show(groups: Sequence[Group], quoted: Sequence[Quoted]) -> None:
 
 def _quoted_terminal(entry: Quoted) -> Any:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     head, rows = _quoted_table(entry)
     made = Table(
-        title=escape(f"QUOTED, not measured here: {entry.title}"),
-        caption=escape("\n".join(entry.notes)),
+        title=escape.terminal(f"QUOTED, not measured here: {entry.title}", style="table.title"),
+        caption=escape.terminal(*entry.notes, style="table.caption"),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
     )
     for i, name in enumerate(head):
         last = i == len(head) - 1
         numbers = i > 0 and not last
-        made.add_column(escape(name), justify="right" if numbers else "left", style="dim" * last)
+        made.add_column(escape.terminal(name), justify="right" if numbers else "left", style="dim" * last)
     for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
+        made.add_row(*(escape.terminal(cell) for cell in row))
     return made
 
 
 def _quoted_markdown(entry: Quoted) -> str:
     head, rows = _quoted_table(entry)
-    lines = [f"## Quoted: {entry.title}\n", "Not measured here. " + ". ".join(entry.notes) + "\n"]
-    lines += ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 2) + "---|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    notes = escape.markdown(". ".join(entry.notes))
+    lines = [f"## Quoted: {escape.markdown(entry.title)}\n", f"Not measured here. {notes}\n"]
+    lines += [
+        "| " + " | ".join(escape.markdown(name) for name in head) + " |",
+        "|---|" + "---:|" * (len(head) - 2) + "---|",
+    ]
+    lines += ["| " + " | ".join(escape.markdown(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

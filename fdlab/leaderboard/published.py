@@ -8,13 +8,15 @@ paper gives neither.
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fdlab import foreign
 from fdlab.errors import UserError, unknown
+from fdlab.foreign import shown
 from fdlab.metrics.metric import UNITS
 
 DEFAULT = Path(__file__).resolve().parents[2] / "experiments" / "published.yaml"
@@ -70,27 +72,19 @@ class Quoted:
 
 def load(path: Path) -> list[Quoted]:
     """Read and check the file. Raises: UserError naming the entry and the first thing wrong with it."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"no file '{path}' with published numbers.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}.") from error
+    data = foreign.read_yaml(path, "file with published numbers")
     if not isinstance(data, list):
         raise UserError(f"'{path}' must hold a list of protocols.")
     quoted = [_quoted(entry, f"'{path}', entry {number}") for number, entry in enumerate(data, 1)]
-    names = [entry.id for entry in quoted]
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        raise UserError(f"'{path}': id '{doubled}' stands there twice.")
+    for name, num in Counter(entry.id for entry in quoted).items():
+        if num > 1:
+            raise UserError(f"'{path}': id {shown(name)} stands there twice.")
     return quoted
 
 
 def _quoted(entry: Any, where: str) -> Quoted:
     entry = _object(entry, ENTRY_KEYS, (), where)
-    where = f"{where} ({entry['id']})"
+    where = f"{where} ({shown(entry['id'])})"
     for key in ("id", "title", "protocol"):
         _text(entry[key], key, where)
     for key in ("benchmark", "profile"):
@@ -105,13 +99,17 @@ def _quoted(entry: Any, where: str) -> Quoted:
     unverified = _list(entry["unverified"], "unverified", where)
     for text in unverified:
         _text(text, "unverified", where)
-    if source["table"] is None and not unverified:
+    if source["table"] is not None:
+        _text(source["table"], "source.table", where)
+    elif not unverified:
         raise UserError(f"{where}: source.table is not known; 'unverified' must say so.")
     if not isinstance(entry["columns"], dict) or not entry["columns"]:
         raise UserError(f"{where}: 'columns' must be an object with one column or more.")
-    columns = {
-        str(key): _column(column, f"{where}, column {key}") for key, column in entry["columns"].items()
-    }
+    columns = {}
+    for key, column in entry["columns"].items():
+        if not isinstance(key, str) or key in (*ROW_KEYS, *OPTIONAL, "source"):
+            raise UserError(f"{where}: no column may be called {shown(key)}.")
+        columns[key] = _column(column, f"{where}, column {shown(key)}")
     rows = [
         _row(row, columns, source, f"{where}, row {number}")
         for number, row in enumerate(_list(entry["rows"], "rows", where), 1)
@@ -128,16 +126,18 @@ def _quoted(entry: Any, where: str) -> Quoted:
 def _column(column: Any, where: str) -> dict[str, Any]:
     column = _object(column, COLUMN_KEYS, (), where)
     _text(column["name"], "name", where)
+    _text(column["unit"], "unit", where)
     if column["unit"] not in LIMITS:
-        raise UserError(f"{where}: {unknown('unit', str(column['unit']), LIMITS)}")
+        raise UserError(f"{where}: {unknown('unit', column['unit'], LIMITS)}")
     if not isinstance(column["higher_is_better"], bool):
-        raise UserError(f"{where}: higher_is_better is {column['higher_is_better']!r}; allowed: true, false.")
+        given = shown(column["higher_is_better"])
+        raise UserError(f"{where}: higher_is_better is {given}; allowed: true, false.")
     return column
 
 
 def _row(row: Any, columns: Mapping[str, Any], source: Mapping[str, Any], where: str) -> dict[str, Any]:
     row = _object(row, ROW_KEYS, (*columns, *OPTIONAL), where)
-    where = f"{where} ({row['method']})"
+    where = f"{where} ({shown(row['method'])})"
     for key in ROW_KEYS:
         _text(row[key], key, where)
     _count(row.get("references", 0), "references", where)
@@ -145,9 +145,9 @@ def _row(row: Any, columns: Mapping[str, Any], source: Mapping[str, Any], where:
     for key, column in columns.items():
         low, high = LIMITS[column["unit"]]
         for value in (entry[key] for entry in (row, deviation) if key in entry):
-            if not _number(value) or not low <= value <= high:
+            if not foreign.is_number(value, low, high):
                 raise UserError(
-                    f"{where}: {key} is {value!r}; allowed: a number from {low:g} to {high:g} "
+                    f"{where}: {key} is {shown(value)}; allowed: a number from {low:g} to {high:g} "
                     f"({column['unit']})."
                 )
     if not any(key in row for key in columns):
@@ -172,19 +172,15 @@ def _object(entry: Any, needed: Iterable[str], optional: Iterable[str], where: s
 
 def _text(value: Any, key: str, where: str) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {key} is {value!r}; it must be text.")
+        raise UserError(f"{where}: {key} is {shown(value)}; it must be text.")
 
 
 def _count(value: Any, key: str, where: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UserError(f"{where}: {key} is {value!r}; allowed: a whole number from 0.")
+    if not foreign.is_count(value, 0):
+        raise UserError(f"{where}: {key} is {shown(value)}; allowed: a whole number from 0.")
 
 
 def _list(value: Any, key: str, where: str) -> list[Any]:
     if not isinstance(value, list) or (key == "rows" and not value):
         raise UserError(f"{where}: '{key}' must be a list{' with one row or more' * (key == 'rows')}.")
     return value
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

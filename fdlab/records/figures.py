@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from fdlab import escape
 from fdlab.data.pictures import read_image
 from fdlab.files import whole
 
@@ -35,11 +36,13 @@ def image_grid(
             if picture is not None:
                 axis.imshow(read_image(picture), interpolation="lanczos")
             if i == 0:
-                axis.set_title(_wrapped(columns[j], 20), fontsize=8)
+                axis.set_title(escape.figure(_wrapped(columns[j], 20)), fontsize=8)
             if j == 0:
-                axis.set_ylabel(_wrapped(label), fontsize=6, rotation=0, ha="right", va="center")
+                axis.set_ylabel(
+                    escape.figure(_wrapped(label)), fontsize=6, rotation=0, ha="right", va="center"
+                )
     if title:
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(escape.figure(title), fontsize=9)
     save(figure, path)
 
 
@@ -83,7 +86,7 @@ def similarity_histogram(
     axis.set_xlabel("cosine with the reference")
     axis.set_ylabel("share")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(title, fontsize=9)
+    axis.set_title(escape.figure(title), fontsize=9)
     save(figure, path)
 
 
@@ -120,7 +123,7 @@ def intervals(
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
         axis.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(records)), labels)
+    panels[0].set_yticks(range(len(records)), [escape.figure(label) for label in labels])
     panels[0].invert_yaxis()
     save(figure, path)
 
@@ -158,7 +161,7 @@ def training_curves(metrics_csv: Path, path: Path) -> bool:
         if window > 1:
             smooth = np.convolve(values, np.ones(window) / window, "valid")
             axis.plot(steps[window - 1 :], smooth, color=OWN, linewidth=1.4)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(escape.figure(name), fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)

@@ -155,7 +155,7 @@ def _provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
 def _metric_problems(name: str, entry: Any, most: int | None) -> Iterator[str]:
     where = f"metrics.{name}"
     if name not in METRICS:
-        yield str(unknown("metric", name[:60], METRICS)).rstrip(".")
+        yield str(unknown("metric", name, METRICS)).rstrip(".")
         return
     if not isinstance(entry, dict):
         yield f"{where} is no object"

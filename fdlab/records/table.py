@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fdlab import escape
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
 
@@ -73,8 +74,8 @@ def markdown(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None 
     for record in records:
         entries = [(record["metrics"].get(name), name) for name in names]
         cells = [f"{value(entry, name)} {interval(entry, name)}".strip() for entry, name in entries]
-        first = label(record).replace("|", "\\|")
-        lines.append(f"| {first} | {steps(record)} | " + " | ".join(cells) + " |")
+        first, second = escape.markdown(label(record)), escape.markdown(steps(record))
+        lines.append(f"| {first} | {second} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -83,11 +84,16 @@ def terminal(
 ) -> Any:
     """The table as a rich renderable; intervals stand below the numbers."""
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     names = columns(records, wanted)
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, caption=note(records), caption_justify="left")
+    table = Table(
+        title=escape.terminal(title, style="table.title") if title else None,
+        box=box.SIMPLE_HEAD,
+        caption=escape.terminal(note(records), style="table.caption"),
+        caption_justify="left",
+    )
     table.add_column("method")
     table.add_column("training steps", justify="right")
     for name in names:
@@ -97,8 +103,8 @@ def terminal(
         for name in names:
             entry = record["metrics"].get(name)
             below = interval(entry, name)
-            cells.append(value(entry, name) + (f"\n[dim]{escape(below)}[/dim]" if below else ""))
-        table.add_row(escape(label(record)), escape(steps(record)), *cells)
+            cells.append(Text.assemble(value(entry, name), (f"\n{below}" if below else "", "dim")))
+        table.add_row(escape.terminal(label(record)), escape.terminal(steps(record)), *cells)
     return table
 
 
@@ -111,8 +117,5 @@ def show(records: Sequence[Mapping[str, Any]], title: str = "", wanted: Sequence
     if sys.stdout.isatty():
         Console().print(terminal(records, title, wanted))
     else:
-        print(
-            f"{title}\n\n{markdown(records, wanted)}\n{note(records)}"
-            if title
-            else f"{markdown(records, wanted)}\n{note(records)}"
-        )
+        head = f"{escape.markdown(title)}\n\n" if title else ""
+        print(f"{head}{markdown(records, wanted)}\n{note(records)}")

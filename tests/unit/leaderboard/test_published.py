@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -14,6 +15,7 @@ from fdlab.errors import UserError
 from fdlab.leaderboard import collect, formats, published
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.records import record
+from tests.worlds import damage
 
 RAW = yaml.safe_load(published.DEFAULT.read_text())
 
@@ -126,3 +128,27 @@ def test_deviations_and_references_are_shown(capsys: pytest.CaptureFixture[str])
     formats.show([], quoted)
     shown = capsys.readouterr().out
     assert "0.688 ± 0.249" in shown and "QUOTED, not measured here" in shown
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_files_are_named_or_printed(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "published.yaml"
+    rng = np.random.default_rng(seed)
+    by_bytes = [damage.damaged(published.DEFAULT.read_bytes(), rng) for _ in range(15)]
+    parts = yaml.safe_load(published.DEFAULT.read_text())[:2]
+    for data in [*damage.files(parts, seed, 30), *by_bytes]:
+        path.write_bytes(data)
+        try:
+            quoted = published.load(path)
+        except UserError as error:
+            assert str(error).isprintable() and path.name in str(error) and len(str(error)) < 1000
+            continue
+        for write in (formats.markdown, formats.as_json, formats.as_csv):
+            write([], quoted).encode()
+
+
+def test_a_column_may_not_take_the_place_of_what_rows_say(tmp_path: Path) -> None:
+    text = published.DEFAULT.read_text()
+    (tmp_path / "p.yaml").write_text(text.replace("identity:", "source:"))
+    with pytest.raises(UserError, match="no column may be called 'source'"):
+        published.load(tmp_path / "p.yaml")

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fdlab.cli import leaderboard as verb
 from fdlab.errors import UserError
-from fdlab.leaderboard import collect, formats
+from fdlab.leaderboard import collect, compare, compare_formats, formats
 from fdlab.metrics import registry
 from fdlab.records import record
+from tests.worlds.damage import places
 
-ODD: tuple[Any, ...] = (None, "x", "", 0, -1, 1.5, True, [], ["x"], {}, {"x": 1})
-
-
-def places(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every key of a record, at any depth."""
-    for key, value in node.items() if isinstance(node, dict) else ():
-        yield (*above, key)
-        yield from places(value, (*above, key))
+ODD: tuple[Any, ...] = (None, "x", "", 0, -1, 1.5, True, [], ["x"], {}, {"x": 1}, 1e308, 10**400, "\ud800")
 
 
 def test_no_odd_value_hides_the_other_records(make: Callable[..., Path], tmp_path: Path) -> None:
@@ -50,11 +48,44 @@ def test_no_odd_value_hides_the_other_records(make: Callable[..., Path], tmp_pat
     assert seen["refused"] > 100 and seen["printed"] > 100
 
 
-def test_a_folder_called_record_json_is_named(make: Callable[..., Path], tmp_path: Path) -> None:
-    make("good")
-    (tmp_path / "bad" / "record.json").mkdir(parents=True)
-    entries, problems = collect.find([tmp_path])
-    assert len(entries) == 1 and len(problems) == 1 and "cannot be read" in problems[0]
+def deep(text: str) -> bytes:
+    return text.replace('"packages": null', '"packages": ' + '{"a": ' * 300 + "1" + "}" * 300).encode()
+
+
+DAMAGE: list[tuple[str, Callable[[Path, str], object], str]] = [
+    ("empty", lambda path, text: path.write_bytes(b""), "not valid JSON"),
+    ("torn", lambda path, text: path.write_text(text[: len(text) // 2]), "not valid JSON"),
+    ("bad UTF-8", lambda path, text: path.write_bytes(b"\xff" + text.encode()), "not text in UTF-8"),
+    ("UTF-16", lambda path, text: path.write_bytes(text.encode("utf-16")), "not text in UTF-8"),
+    ("too deep", lambda path, text: path.write_bytes(deep(text)), "nested more than"),
+    ("far too deep", lambda path, text: path.write_text("[" * 100_000), "nested too deeply"),
+    ("a list", lambda path, text: path.write_text("[]"), "a list, not an object"),
+    ("a folder", lambda path, text: (path.unlink(), path.mkdir()), "is no file"),
+    ("a pipe", lambda path, text: (path.unlink(), os.mkfifo(path)), "is no file"),
+    ("endless", lambda path, text: (path.unlink(), path.symlink_to("/dev/zero")), "is no file"),
+    ("huge numbers", lambda path, text: path.write_text(text.replace("0.5", "9" * 400)), "digits"),
+    ("a surrogate", lambda path, text: path.write_text(text.replace('"now"', '"\\ud800"')), "no Unicode"),
+]
+
+
+def test_one_bad_record_ends_nothing(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever became of them, each costs one line, and the good one is shown."""
+    make("good", 0.5)
+    for n, (_, damage, _) in enumerate(DAMAGE):
+        path = make(f"bad{n:02d}", 0.5) / "evaluation" / "record.json"
+        damage(path, path.read_text().replace('"ci_low": null', '"ci_low": 0.5', 1))
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "record.json").symlink_to("nowhere")
+    assert verb.main([str(tmp_path), "--format", "markdown", "--no-quoted"]) == 2
+    out, err = capsys.readouterr()
+    assert "| good (good) |" in out and out.count("(bad") == 0
+    lines = sorted(err.splitlines())
+    assert len(lines) == len(DAMAGE)
+    for n, (name, _, said) in enumerate(DAMAGE):
+        (line,) = (line for line in lines if f"bad{n:02d}" in line)
+        assert line.startswith("error: record '") and said in line, name
 
 
 def test_the_run_is_named_below_a_folder_called_evaluation(make: Callable[..., Path]) -> None:
@@ -93,3 +124,28 @@ def test_a_quoted_record_is_marked_in_its_row(make: Callable[..., Path], tmp_pat
     make("theirs", edit=quote)
     text = formats.markdown(collect.group(collect.find([tmp_path])[0]), [])
     assert "| theirs (theirs, quoted) |" in text and "| mine (mine) |" in text
+
+
+EVIL = "[/red]<b>|=1+1\x1b[31m"
+
+
+def test_labels_are_escaped_in_every_format(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rename(made: Any, _: Any) -> None:
+        made["method"] |= {"name": "=x", "label": EVIL, "training_steps": "@SUM(A1)"}
+        made["benchmark"]["name"] = f"={EVIL}"
+
+    make("evil", edit=rename)
+    (group,) = collect.group(collect.find([tmp_path])[0])
+    text = formats.markdown([group], [])
+    assert r"\[/red\]\<b\>\|=1+1\\x1b\[31m (evil)" in text and "\x1b" not in text
+    line = next(csv.DictReader(io.StringIO(formats.as_csv([group], []))))
+    assert line["group"].startswith("'=[/red]") and line["training_steps"] == "'@SUM(A1)"
+    assert line["method"] == "[/red]<b>|=1+1\\x1b[31m"
+    formats.show([group], [])
+    assert "[/red]<b>|=1+1\\x1b[31m (evil)" in capsys.readouterr().out
+    made = compare.compare(group.entries[0], group.entries[0])
+    assert r"\[/red\]\<b\>\|" in compare_formats.markdown(made)
+    compare_formats.show(made)
+    assert "[/red]<b>|=1+1\\x1b[31m" in capsys.readouterr().out

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fdlab.errors import UserError
 from fdlab.metrics import registry
 from fdlab.metrics.bootstrap import Estimate
-from fdlab.records import per_sample, record, table
+from fdlab.records import per_sample, record, report, table
 
 EXTRACTOR = {"name": "squares", "sha256": "0" * 64}
 
@@ -103,6 +105,30 @@ def broken(path: str, value: Any) -> dict[str, Any]:
         ("metrics/identity_auc/higher_is_better", False, "is True by its name"),
         ("metrics/identity_auc/extractor", "dlib", "must hold name and sha256"),
         ("metrics/identity_acu", {}, "Did you mean 'identity_auc'"),
+        ("schema_version", True, "schema_version is True"),
+        ("benchmark/version", 1, "benchmark.version is 1, no text"),
+        ("benchmark/num_prompts", 0, "counts from 1"),
+        ("benchmark/num_groups", 1.5, "benchmark.num_groups is 1.5"),
+        ("benchmark/departures", "x", "no list of texts"),
+        ("method/name", 3, "method.name is no text"),
+        ("method/label", ["x"], "method.label is"),
+        ("method/training_steps", 1.5, "method.training_steps is 1.5"),
+        ("metrics/identity_auc/value", 2.5, r"value is 2.5; allowed: 0 to 1 \(probability\)"),
+        ("metrics/identity_auc/value", -0.01, "allowed: 0 to 1"),
+        ("metrics/identity_auc/value", True, "not a finite number"),
+        ("metrics/identity_auc/value", 10**400, "a number of 401 digits"),
+        ("metrics/identity_auc/ci_high", 1.5, "ci_high is 1.5; allowed: 0 to 1"),
+        ("metrics/identity_auc/ci_low", -1.5, "ci_low is -1.5; allowed: 0 to 1"),
+        ("metrics/identity_auc/ci_low", "0", "neither null nor a finite number"),
+        ("metrics/identity_auc/n", 9, "n is 9, but the benchmark has 8 pictures"),
+        ("metrics/identity_auc/n", True, "counts images"),
+        ("metrics/identity_auc/unit", "furlongs", "unit is 'furlongs'; it is 'probability' by its name"),
+        ("metrics/identity_auc/higher_is_better", 1, "higher_is_better is 1; it is True"),
+        ("metrics/identity_auc/version", 1, "version is 1, no text"),
+        ("metrics/identity_auc/extractor/name", 1, "must be text"),
+        ("metrics/frechet_distance/value", 1e308, "allowed: 0 to 1e\\+15"),
+        ("metrics/frechet_distance/value", -1.0, "value is -1.0; allowed: 0 to"),
+        ("metrics/frechet_distance/ci_low", -1e300, "allowed: -1e\\+15"),
     ],
 )
 def test_broken_records_are_named(tmp_path: Path, where: str, value: Any, message: str) -> None:
@@ -165,3 +191,50 @@ def test_too_few_pictures_for_a_frechet_distance_are_said() -> None:
     assert table.note([of(2048), of(4000, "fid"), {"metrics": {}}]) == table.NOTE
     assert "Frechet distance of 96 pictures is biased upwards" in table.note([of(2048), of(96)])
     assert "of 2,047 pictures" in table.note([of(2047, "fid")])
+
+
+def test_every_metric_has_limits_and_what_is_beyond_is_refused() -> None:
+    """Each limit is allowed, a little more is not; a distance's interval may pass 0."""
+    made = example()
+    made["metrics"] = {}
+    for name, metric in registry.METRICS.items():
+        by = {"name": metric.only_by or "x", "sha256": "c"}
+        low, high = metric.limits
+        for value, fits in ((low, True), (high, True), (low - 0.01 - abs(low) / 100, False), (1e308, False)):
+            made["metrics"] = {name: record.metric(name, Estimate(value, None, None, 8), by)}
+            assert (list(record.problems(made)) == []) is fits, (name, value)
+    interval = Estimate(1.0, -1.0, 3.0, 8)
+    made["metrics"] = {"frechet_distance": record.metric("frechet_distance", interval, EXTRACTOR)}
+    assert not list(record.problems(made))
+
+
+def test_pictures_of_groups_are_counted_by_groups() -> None:
+    made = example()
+    made["benchmark"]["num_groups"] = 6
+    made["metrics"]["identity_auc"]["n"] = 12
+    assert not list(record.problems(made))
+    made["metrics"]["identity_auc"]["n"] = 13
+    assert list(record.problems(made)) == ["metrics.identity_auc.n is 13, but the benchmark has 12 pictures"]
+
+
+EVIL = "</title><script>alert(1)</script>|[bold](x)\n=1+1"
+
+
+def test_a_label_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    """In the page, its title, its captions and its texts; in Markdown, and in the terminal."""
+    made = example()
+    made["method"] |= {"label": EVIL, "name": "x", "training_steps": EVIL, "backbone": EVIL}
+    made["benchmark"] |= {"name": EVIL, "profile": EVIL, "departures": [EVIL]}
+    made["provenance"]["created"] = EVIL
+    figure = tmp_path / "figure.png"
+    figure.write_bytes(b"x")
+    path = tmp_path / "report.html"
+    report.write(path, EVIL, [made], "x", [(EVIL, figure)], [(EVIL, EVIL)], {"x": EVIL})
+    text = path.read_text()
+    assert "<script" not in text and text.count("</title>") == 1
+    assert text.count("&lt;/title&gt;&lt;script&gt;alert(1)") > 10
+    (line,) = table.markdown([made]).splitlines()[2:]
+    assert line.replace("\\|", "").count("|") == 5 and "<script>" not in line and "\\[bold\\]" in line
+    shown = io.StringIO()
+    Console(file=shown, width=400).print(table.terminal([made], EVIL))
+    assert r"</title><script>alert(1)</script>|[bold](x)\n=1+1" in shown.getvalue()

@@ -1,0 +1,62 @@
+"""Somebody's text in a terminal, in Markdown and in a spreadsheet: shown as it is, never obeyed.
+
+(For HTML `html.escape` does the same.)
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown obeys within a line; an underscore within a word it does not."""
+_FORMULA = ("=", "+", "-", "@")
+
+
+def visible(text: str) -> str:
+    """One line without control characters: each is written as its escape, such as `\\x1b`.
+
+    Those that turn the direction of writing, or break a line, are among them.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def terminal(*lines: str, style: str = "") -> Text:
+    """For rich, which takes a str for markup."""
+    from rich.text import Text
+
+    return Text("\n".join(visible(line) for line in lines), style=style)
+
+
+def markdown(text: str) -> str:
+    """For a line or a cell of Markdown."""
+    return _SPECIAL.sub(r"\\\g<0>", visible(text))
+
+
+def figure(text: str) -> str:
+    """For matplotlib, which takes what stands between dollars for mathematics; lines stay."""
+    return "\n".join(visible(line) for line in text.split("\n")).replace("$", r"\$")
+
+
+def cell(value: Any) -> Any:
+    """For a CSV: on one line, and with an apostrophe before what a spreadsheet would take for a formula."""
+    if not isinstance(value, str):
+        return value
+    seen = visible(value)
+    return f"'{seen}" if len(seen) > 1 and seen.lstrip(" ").startswith(_FORMULA) else seen
+
+
+class CsvWriter:
+    """Writes the lines of a CSV, each cell as `cell` has it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._writer = csv.writer(stream, lineterminator="\n")
+
+    def writerow(self, cells: Iterable[Any]) -> None:
+        """Write one line."""
+        self._writer.writerow([cell(value) for value in cells])
