@@ -218,7 +218,9 @@ def test_a_drawn_picture_that_was_spoilt_is_named_and_drawn_again_alone(
     (images / name).unlink()
     painter = world.Painter()
     (again,) = run.evaluate(cfg, tmp_path / "run", [Row("x", "x", lambda: painter)], world.extractors())
-    assert painter.drawn == ["s01-p01-1"] and again["metrics"] == whole["metrics"]
+    # Its whole batch is drawn, so that the picture is the same to the last bit.
+    assert "s01-p01-1" in painter.drawn and len(painter.drawn) == 8
+    assert again["metrics"] == whole["metrics"]
 
 
 def test_a_method_of_another_size_is_named(folder: Path, tmp_path: Path, world: ModuleType) -> None:

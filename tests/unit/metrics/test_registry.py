@@ -100,7 +100,7 @@ def test_a_new_metric_is_one_file(
     monkeypatch.chdir(tmp_path)
     (group,) = collect.group(collect.find([Path("runs")])[0])
     assert group.ordered_by == "brightness" and [e.run for e in group.entries] == ["dark", "bright"]
-    assert "best bright <b> first" in formats.markdown([group], [])
+    assert r"best bright \<b\> first" in formats.markdown([group], [])
     first = compare.compare(*group.entries).lines[-1]
     assert first.metric == "brightness" and first.better == "A"
 
