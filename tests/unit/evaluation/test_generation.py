@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -59,6 +61,40 @@ def test_interrupted_generation_goes_on_without_drawing_again(
     idle = world.Painter()
     generation.generate(todo, idle, tmp_path / "parts")
     assert idle.drawn == []
+
+
+def together(batch: list[Job]) -> np.ndarray:
+    """A method whose pictures do depend on what is drawn with them, as rounding makes those of models."""
+    digest = hashlib.sha256("".join(job.id for job in batch).encode()).digest()
+    return np.stack([np.full((8, 8, 3), list(digest[:3]), np.uint8) for _ in batch])
+
+
+@pytest.mark.parametrize("gone", [(0,), (3, 4), (1, 7, 31), range(3, 32), range(32)])
+def test_a_kill_inside_a_batch_changes_no_bit(folder: Path, tmp_path: Path, gone: Sequence[int]) -> None:
+    todo = jobs.jobs(benchmarks.load(folder))
+    paths = generation.generate(todo, together, tmp_path / "a", batch_size=5)
+    whole = [path.read_bytes() for path in paths]
+    kept = {path: path.stat().st_mtime_ns for path in paths}
+    for index in gone:
+        kept.pop(paths[index])
+        paths[index].unlink()
+    assert [
+        path.read_bytes() for path in generation.generate(todo, together, tmp_path / "a", batch_size=5)
+    ] == whole
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "written again"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_shards_of_whole_batches_are_the_same_to_the_last_bit(
+    folder: Path, tmp_path: Path, count: int
+) -> None:
+    todo = jobs.jobs(benchmarks.load(folder))
+    whole = [path.read_bytes() for path in generation.generate(todo, together, tmp_path / "a", batch_size=5)]
+    shares = [jobs.share(todo, f"{index}/{count}", 5) for index in range(count)]
+    assert sorted(job.id for share in shares for job in share) == sorted(job.id for job in todo)
+    for share in shares[::-1]:
+        generation.generate(share, together, tmp_path / "b", batch_size=5)
+    assert [(tmp_path / "b" / job.file).read_bytes() for job in todo] == whole
 
 
 def test_other_settings_draw_again(folder: Path, tmp_path: Path, world: ModuleType) -> None:
