@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fdlab.assets import ROOT
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.models.weights import read_pickled
+from fdlab.models.weights import check_finite, read_pickled
 
 SHIPPED = ROOT / "faces"
 PREFIXES = ("model.", "module.", "backbone.")
@@ -27,7 +27,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"weights '{path}' are missing; they ship with fdlab: install it again.")
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    check_finite(state, path)
+    return state
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -50,6 +52,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not state:
         raise UserError(f"'{path}' holds no tensors by name; a state dict is needed.")
+    check_finite(state, path)
     for prefix in PREFIXES:
         inside = {
             name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)

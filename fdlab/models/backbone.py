@@ -13,7 +13,7 @@ from torch import nn
 from fdlab.assets import resolve
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
-from fdlab.models.formats import read_json
+from fdlab.models import formats
 from fdlab.models.latents import spatial_factor
 from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, save_part
 from fdlab.models.weights import PICKLED, refuse_pickle
@@ -134,7 +134,7 @@ def load_backbone(
         if part not in PARTS:
             raise unknown("part of a backbone", part, PARTS)
     root = _existing(folder)
-    index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
+    index = formats.read_index(root)
     # An override of a part that is not asked for may be absent: a TDM needs no image encoder.
     needed = {part: _existing(given[part]) for part in wanted if part in given}
     folders = {part: needed.get(part) or resolve(given.get(part) or root / part) for part in PARTS}
@@ -230,10 +230,10 @@ def _existing(path: Path | str) -> Path:
 
 def _sizes(folders: Mapping[str, Path], image_size: int | None) -> tuple[int, tuple[int, int, int]]:
     """Picture and latent size from the configs on disk, whether or not the networks were loaded."""
-    files = {part: folders[part] / "config.json" for part in ("unet", "vae")}
-    unet, vae = ({} if not files[part].is_file() else read_json(files[part]) for part in ("unet", "vae"))
+    unet, vae = (formats.read_config(part, folders[part]) for part in ("unet", "vae"))
     factor = spatial_factor(vae)
-    pixels = image_size or unet.get("sample_size", 0) * factor or vae.get("sample_size", 0)
+    sides = [formats.side(config.get("sample_size")) for config in (unet, vae)]
+    pixels = image_size or sides[0] * factor or sides[1]
     channels = unet.get("in_channels") or vae.get("latent_channels") or 0
     step = factor * 2 ** (len(unet.get("block_out_channels", [1])) - 1)
     if pixels % step:

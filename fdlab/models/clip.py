@@ -5,19 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fdlab.errors import UserError
+from fdlab.models import formats
+from fdlab.models.weights import check_finite
+
 
 def load_clip(folder: Path | str) -> Any:
-    """Read transformers' CLIPModel, fp32 and from safetensors only, without a bar for what takes a blink."""
+    """Read transformers' CLIPModel, fp32 and from safetensors only, without a bar for what takes a blink.
+
+    Raises: UserError for a folder that is broken, lacks tensors, or has some that are not finite.
+    """
     import torch
     from transformers import CLIPModel
     from transformers.utils import logging
 
+    formats.read_bounded(Path(folder) / "config.json")
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        model, found = CLIPModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
+    except Exception as error:
+        # The reader is somebody else's: any error may come of a broken folder.
+        raise UserError(f"the CLIP model in '{folder}' cannot be read: {formats.one_line(error)}.") from error
     finally:
         if shown:
             logging.enable_progress_bar()
+    if found["missing_keys"]:
+        # Else these would be drawn at random.
+        raise UserError(f"the CLIP model in '{folder}' lacks tensor '{min(found['missing_keys'])}'.")
+    check_finite(model.state_dict(), folder)
+    return model

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,15 +19,17 @@ from torch import Tensor
 from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.files import whole
-from fdlab.models.backbone import INDEX, OPTIONAL, Backbone, check_fit, missing_part
-from fdlab.models.formats import read_json
+from fdlab.models import formats
+from fdlab.models.backbone import OPTIONAL, Backbone, check_fit, missing_part
 from fdlab.models.fusion import SubjectFusion
 from fdlab.models.parts import NETWORKS, load_network, load_part
 from fdlab.models.tensor_names import TEXT_LEVEL, old_attention
 from fdlab.models.weights import (
     DIFFUSERS,
     TRANSFORMERS,
+    check_finite,
     fill,
+    flat_state,
     read_part,
     read_pickled,
     read_weights,
@@ -64,11 +65,7 @@ def read_flat(file: Path | str) -> dict[str, Tensor]:
         return read_weights(path)
     if not path.is_file():
         raise UserError(f"checkpoint '{file}' does not exist.")
-    loaded = read_pickled(path)
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"'{file}' is no flat state dict of tensors.")
-    return dict(state)
+    return flat_state(read_pickled(path), file)
 
 
 def split(state: Mapping[str, Tensor], source: Path | str = "checkpoint") -> dict[str, dict[str, Tensor]]:
@@ -111,7 +108,7 @@ def import_released(
             f"base folder '{base}' does not exist;"
             " a Stable Diffusion 1.5 folder in diffusers' layout is needed."
         )
-    index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
+    index = formats.read_index(root)
     parts = split(read_flat(file), file)
     backbone = Backbone(name=name)
     for part in ("tokenizer", "scheduler"):
@@ -136,34 +133,39 @@ def import_released(
 
 def _from_shapes(part: str, state: Mapping[str, Tensor]) -> torch.nn.Module:
     """An untrained fusion or image encoder of the size that the tensors show."""
-    try:
-        if part == "fusion":
-            width = state["layer_norm.weight"].shape[0]
-            return SubjectFusion(width, state["mlp1.layernorm.weight"].shape[0] - width)
-        patch = state["vision_model.embeddings.patch_embedding.weight"]
-        positions = state["vision_model.embeddings.position_embedding.weight"].shape[0]
-        intermediate = state["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
-        projection = state["visual_projection.weight"].shape[0]
-    except KeyError as error:
+
+    def shape(name: str, num: int) -> tuple[int, ...]:
+        found = tuple(state[name].shape) if name in state else ()
+        if len(found) != num or not all(0 < length <= formats.WIDEST for length in found):
+            said = f"has '{name}' {found}" if name in state else f"lacks tensor '{name}'"
+            raise UserError(f"the checkpoint's {part} {said}; it is of another architecture.")
+        return found
+
+    if part == "fusion":
+        (width,), (both,) = shape("layer_norm.weight", 1), shape("mlp1.layernorm.weight", 1)
+        if both <= width:
+            raise UserError(f"the checkpoint's {part} takes {both} of {width}: of another architecture.")
+        return SubjectFusion(width, both - width)
+    patch = shape("vision_model.embeddings.patch_embedding.weight", 4)
+    positions = shape("vision_model.embeddings.position_embedding.weight", 2)[0]
+    intermediate = shape("vision_model.encoder.layers.0.mlp.fc1.weight", 2)[0]
+    projection = shape("visual_projection.weight", 2)[0]
+    if patch[0] % _CLIP_HEAD:
         raise UserError(
-            f"the checkpoint's {part} lacks tensor {error}; it is of another architecture."
-        ) from error
-    if patch.shape[0] % _CLIP_HEAD:
-        raise UserError(
-            f"the image encoder's width {patch.shape[0]} is no CLIP's;"
-            " give its config with --image-encoder FOLDER."
+            f"the image encoder's width {patch[0]} is no CLIP's; give its config with --image-encoder FOLDER."
         )
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    layers = {name.split(".")[3] for name in state if name.startswith("vision_model.encoder.layers.")}
+    before = "vision_model.encoder.layers."
+    layers = {name.removeprefix(before).partition(".")[0] for name in state if name.startswith(before)}
     config = CLIPVisionConfig(
-        hidden_size=patch.shape[0],
+        hidden_size=patch[0],
         intermediate_size=intermediate,
         projection_dim=projection,
         num_hidden_layers=len(layers),
-        num_attention_heads=patch.shape[0] // _CLIP_HEAD,
-        image_size=patch.shape[-1] * isqrt(positions - 1),
-        patch_size=patch.shape[-1],
+        num_attention_heads=patch[0] // _CLIP_HEAD,
+        image_size=patch[-1] * isqrt(positions - 1),
+        patch_size=patch[-1],
     )
     with torch.random.fork_rng(devices=[]):
         return CLIPVisionModelWithProjection(config)
@@ -173,7 +175,7 @@ def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
     """Read a diffusers folder whose weights are pickled (`*.bin`), safetensors where there are any. Raises:
     UserError."""
     root = resolve(folder)
-    index = read_json(root / INDEX) if (root / INDEX).is_file() else {}
+    index = formats.read_index(root)
     backbone = Backbone(name=name)
     for part in ("tokenizer", "scheduler"):
         if (root / part).is_dir():
@@ -207,6 +209,7 @@ def export_released(file: Path | str, backbone: Backbone) -> None:
     if Path(file).suffix == ".safetensors":
         write_weights(Path(file), flat)
         return
+    check_finite(flat, file)
     # Through Python's stream, since torch's own writer does not say that the disk is full.
     with whole(file) as temporary, temporary.open("wb") as stream:
         torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}, stream)
@@ -239,7 +242,7 @@ def describe(path: Path | str) -> list[PartInfo]:
 
 
 def _class_name(folder: Path) -> str:
-    config: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = formats.read(folder / "config.json", formats.CONFIG) if (folder / "config.json").exists() else {}
     return str(config.get("_class_name") or next(iter(config.get("architectures") or []), ""))
 
 

@@ -8,14 +8,13 @@ Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +22,9 @@ from fdlab import files
 from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
 from fdlab.models.clip import load_clip
+from fdlab.models.formats import read_vocabularies
 from fdlab.models.nano import seeded
+from fdlab.models.weights import read_weights
 
 if TYPE_CHECKING:
     from transformers import CLIPModel
@@ -129,9 +130,8 @@ class Judge(nn.Module):
         for name in ("judge.json", "heads.safetensors", "config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
-        vocabularies = json.loads((folder / "judge.json").read_text())["heads"]
-        judge = cls(load_clip(folder), vocabularies)
-        state = {name: tensor.float() for name, tensor in load_file(folder / "heads.safetensors").items()}
+        judge = cls(load_clip(folder), read_vocabularies(folder / "judge.json"))
+        state = {name: tensor.float() for name, tensor in read_weights(folder / "heads.safetensors").items()}
         wanted = {name: tensor.shape for name, tensor in judge.heads.state_dict().items()}
         if {name: tensor.shape for name, tensor in state.items()} != wanted:
             raise UserError(f"'{folder}/heads.safetensors' does not fit the vocabularies in judge.json.")

@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
 from fdlab.models import formats
-from fdlab.models.formats import read_json
 from fdlab.models.tensor_names import TEXT_LEVEL
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, fill, read_part, write_weights
@@ -57,10 +56,9 @@ def class_of(part: str, folder: Path, index: Mapping[str, Any]) -> str:
 
     Raises: UserError when it is not one that fdlab makes, or serves as another part.
     """
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    listed = index.get(part)
+    config, listed = formats.read_config(part, folder), index.get(part)
     own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
-    name = own or (listed[1] if isinstance(listed, list) else None)
+    name = own or (listed[1] if listed else None)
     name = _ALIASES.get(str(name), str(name))
     allowed = [known for known, (role, _) in CLASSES.items() if role == part]
     if name not in allowed:
@@ -89,14 +87,17 @@ def load_network(
     Raises: UserError (see `weights`).
     """
     name = class_of(part, folder, index)
-    config = read_json(folder / "config.json")
+    config = formats.read_config(part, folder)
     state = read_part(folder, part) if state is None else state
     # What is not a parameter may still draw from the global stream; a load must not shift it.
     with torch.random.fork_rng(devices=[]), _SkipInit():
         try:
             module = make_network(name, config, folder)
-        except (TypeError, ValueError, KeyError) as error:
-            raise UserError(f"'{folder / 'config.json'}' does not make a {name}: {error}.") from error
+        except Exception as error:
+            # Whatever a class of somebody else's raises on a foreign config, the config is to blame.
+            raise UserError(
+                f"'{folder / 'config.json'}' does not make a {name}: {formats.one_line(error)}."
+            ) from error
     fill(module, state, folder)
     return module.eval().requires_grad_(False)
 

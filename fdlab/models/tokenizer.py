@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdlab.errors import UserError
 from fdlab.files import write_json, write_text
+from fdlab.models import formats
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -106,14 +107,23 @@ def load_tokenizer(folder: Path | str) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     folder = Path(folder)
-    if not (folder / "tokenizer.json").is_file():
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
-                raise UserError(f"the tokenizer in '{folder}' lacks '{name}'; copy the whole folder.")
+    whole = (folder / "tokenizer.json").is_file()
+    for name in ("tokenizer.json",) if whole else ("vocab.json", "merges.txt"):
+        if not (folder / name).is_file():
+            raise UserError(f"the tokenizer in '{folder}' lacks '{name}'; copy the whole folder.")
+    formats.read(folder / "tokenizer_config.json", formats.TOKENIZER)
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"the tokenizer in '{folder}' cannot be read: {error}.") from error
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        # Names of such templates become names of files when it is saved, and captions need none.
+        tokenizer.chat_template = None
+        ids_BL = token_ids(tokenizer, ["", "a woman"])
+    except Exception as error:
+        # The reader is somebody else's and in another language: any error may come of a broken file.
+        raise UserError(f"the tokenizer in '{folder}' cannot be read: {formats.one_line(error)}.") from error
+    known = sorted(tokenizer.get_vocab().values())
+    if known != list(range(len(known))) or not 0 <= int(ids_BL.min()) <= int(ids_BL.max()) < len(known):
+        raise UserError(f"the tokenizer in '{folder}' does not number its {len(known)} tokens 0, 1, 2, ...")
+    return tokenizer
 
 
 def token_ids(tokenizer: Any, texts: list[str], max_tokens: int | None = None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError
 from fdlab.files import whole
+from fdlab.models.formats import one_line, read_shards
 from fdlab.models.tensor_names import modern
 
 DIFFUSERS = "diffusion_pytorch_model"
@@ -37,10 +37,7 @@ def weight_files(folder: Path, what: str) -> list[Path]:
                 return [file]
             index = folder / f"{stem}.safetensors.index{variant}.json"
             if index.is_file():
-                return [
-                    folder / name
-                    for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
-                ]
+                return read_shards(index)
     pickled = sorted(p for p in folder.iterdir() if p.suffix in PICKLED) if folder.is_dir() else []
     if pickled:
         raise refuse_pickle(pickled[0])
@@ -63,13 +60,20 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise refuse_pickle(file)
     if not file.is_file():
         raise UserError(f"weights '{file}' are missing; copy the folder again.")
-    with file.open("rb") as stream:
-        if stream.read(len(_LFS)) == _LFS:
-            raise UserError(f"'{file}' is a git-lfs pointer, not the weights; run `git lfs pull` there.")
     try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise UserError(f"'{file}' is corrupt or cut short ({error}); copy it again.") from error
+        with file.open("rb") as stream:
+            begin = stream.read(len(_LFS))
+    except OSError as error:
+        raise UserError(f"'{file}' cannot be read: {error.strerror}.") from error
+    if begin == _LFS:
+        raise UserError(f"'{file}' is a git-lfs pointer, not the weights; run `git lfs pull` there.")
+    try:
+        state = load_file(file)
+    # Types that torch does not have are a KeyError.
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"'{file}' is corrupt or cut short ({one_line(error)}); copy it again.") from error
+    check_finite(state, file)
+    return state
 
 
 def read_pickled(file: Path) -> Any:
@@ -77,13 +81,54 @@ def read_pickled(file: Path) -> Any:
     is corrupt."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"'{file}' does not exist.") from None
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"'{file}' holds more than tensors, and nothing else is unpickled;"
+            f"'{file}' is corrupt, or holds more than tensors, and nothing else is unpickled;"
             " save its state dict as safetensors."
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"'{file}' is corrupt or cut short: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        # A damaged pickle calls what it likes with what it likes: any error may come of it.
+        raise UserError(f"'{file}' is corrupt or cut short: {one_line(error)}.") from error
+
+
+def flat_state(loaded: Any, source: Path | str) -> dict[str, Tensor]:
+    """A state dict from what a torch file held: finite tensors by name. Raises: UserError for anything
+    else."""
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    plain = isinstance(state, dict) and all(
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        # A view may claim more values than its file has.
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        for name, value in state.items()
+    )
+    if not plain:
+        raise UserError(f"'{source}' is no flat state dict of tensors.")
+    check_finite(state, source)
+    return dict(state)
+
+
+def check_finite(state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Raise UserError that names the first tensor that holds infinity or NaN."""
+    for name, tensor in state.items():
+        if not _is_finite(tensor):
+            raise UserError(
+                f"'{source}': tensor '{name}' has values that are not finite (NaN or infinity):"
+                " the training behind it went wrong; take weights from before."
+            )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    tensor = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+    # Both ends are NaN where any value is; many times faster than a mask of all values.
+    ends = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    return bool(torch.isfinite(ends.min)) and bool(torch.isfinite(ends.max))
 
 
 def read_part(folder: Path, what: str) -> dict[str, Tensor]:
@@ -108,6 +153,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
         if given[name].shape != tensor.shape:
             there, here = tuple(given[name].shape), tuple(tensor.shape)
             raise UserError(f"{other} '{name}' is {there} there and {here} here.")
+        if given[name].is_floating_point() != tensor.is_floating_point():
+            raise UserError(f"{other} '{name}' holds {given[name].dtype} there and {tensor.dtype} here.")
     extra = sorted(given.keys() - own.keys())
     if extra:
         raise UserError(
@@ -127,17 +174,16 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
 def write_weights(file: Path, state: Mapping[str, Tensor], half: bool = False) -> None:
     """Write tensors as safetensors, whole or not at all; `half` stores floating point as fp16.
 
-    Raises: UserError when a value does not survive in fp16, rather than storing infinity.
+    Raises: UserError for a value that is not finite, or does not survive in fp16.
     """
     ready = {}
+    check_finite(state, file)
     for name, tensor in state.items():
         stored = tensor.detach().cpu()
         if half and stored.is_floating_point():
             stored = stored.half()
             if not torch.isfinite(stored).all():
-                raise UserError(
-                    f"tensor '{name}' has values beyond fp16 (65504) or not finite; store it as fp32."
-                )
+                raise UserError(f"tensor '{name}' has values beyond fp16 (65504); store it as fp32.")
         ready[name] = stored.contiguous()
     with whole(file) as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})

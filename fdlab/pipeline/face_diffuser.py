@@ -30,6 +30,7 @@ from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.latents import decode_latents, spatial_factor
+from fdlab.models.weights import check_finite
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
@@ -150,6 +151,9 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         if Path(pretrained_model_name_or_path).is_dir():
             check_folder(Path(pretrained_model_name_or_path))
         pipeline: FaceDiffuserPipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module):
+                check_finite(part.state_dict(), f"{pretrained_model_name_or_path}/{name}")
         return pipeline
 
     @property

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fdlab.errors import UserError, unknown
 from fdlab.models.backbone import INDEX
-from fdlab.models.formats import read_json
-from fdlab.models.parts import CLASSES
+from fdlab.models.formats import read_config, read_index
+from fdlab.models.parts import CLASSES, NETWORKS
 from fdlab.models.weights import PICKLED, refuse_pickle
 
 ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}
@@ -17,10 +17,10 @@ ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}
 def check_folder(folder: Path) -> None:
     """Check a saved pipeline's index. Raises: UserError for a class that has no place there, and pickled
     weights."""
-    index = read_json(folder / INDEX)
+    index = read_index(folder)
+    if not index:
+        raise UserError(f"'{folder}' is no saved pipeline: its {INDEX} lists no part.")
     for part, listed in index.items():
-        if part.startswith("_") or not isinstance(listed, list):
-            continue
         if part == "scheduler":
             if listed[0] != "diffusers":
                 raise unknown(
@@ -39,6 +39,8 @@ def check_folder(folder: Path) -> None:
         known = CLASSES.get(name, ("", "transformers"))[1]
         if module != known:
             raise unknown(f"library for the {part} in '{folder / INDEX}'", str(module), [known])
+        if role in NETWORKS:
+            read_config(role, folder / part)
         pickled = [path for path in (folder / part).glob("*") if path.suffix in PICKLED]
         if pickled and not list((folder / part).glob("*.safetensors")):
             raise refuse_pickle(pickled[0])

@@ -25,10 +25,13 @@ def check_output_type(output_type: str, vae: Any) -> None:
 
 def as_output(z_BCHW: Tensor, output_type: str, decode: Callable[[Tensor], Tensor]) -> Any:
     """Decode latents to pixels B3HW about [-1, 1] and return them as "pil", "np", "pt" (see the pipeline);
-    "latent" returns the latents."""
+    "latent" returns the latents. Raises: UserError for values that are not finite: black, as a picture."""
+    _check_finite(z_BCHW, "latents")
     if output_type == "latent":
         return z_BCHW
-    unit_B3HW = ((decode(z_BCHW) + 1) / 2).clamp(0, 1)
+    x_B3HW = decode(z_BCHW)
+    _check_finite(x_B3HW, "pixels")
+    unit_B3HW = ((x_B3HW + 1) / 2).clamp(0, 1)
     if output_type == "pt":
         return unit_B3HW
     if output_type == "np":
@@ -45,3 +48,11 @@ def to_uint8(unit_B3HW: Tensor) -> np.ndarray:
     """Pixels in [0, 1] to uint8 BHW3, clipped and rounded."""
     scaled = (unit_B3HW.clamp(0, 1) * 255).round().to(torch.uint8)
     return np.asarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise UserError(
+            f"the {what} are not finite (NaN or infinity): weights, or settings such as guidance_scale, lead"
+            " nowhere; no picture is made."
+        )
