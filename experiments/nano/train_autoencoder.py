@@ -1,7 +1,7 @@
 """Train the nano autoencoder on packed pictures for a given time. Run again to go on.
 
     python experiments/nano/train_autoencoder.py DATA OUT --minutes 60
-DATA is a folder that experiments/nano/pack.py made. A kill loses two minutes at most.
+DATA is a folder that experiments/nano/pack.py made. A kill loses a hundred steps at most.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from fdlab import files
 from fdlab.errors import UserError
 from fdlab.models.autoencoder import NanoAutoencoder
 from fdlab.pretraining.autoencoder_loss import AutoencoderLoss, autoencoder_loss, latent_scale
-from fdlab.pretraining.timed import Schedule, TimedTraining
+from fdlab.pretraining.small import Length, SmallTraining, report, train
 from fdlab.randomness import numpy_rng, torch_generator
 
 
@@ -148,24 +148,23 @@ def pretrain(
 ) -> bool:
     """Train for `minutes` in all (a resumed run's earlier parts count), export; False if stopped by a signal.
 
-    Reads `data/images.npy` [+ weights.npy]; writes to `folder`: log.txt, state.safetensors, vae/,
+    Reads `data/images.npy` [+ weights.npy]; writes to `folder`: metrics.csv, checkpoints/, vae/,
     reconstructions.png, scores.json.
     """
     pictures, folder = PackedPictures.open(data), Path(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "autoencoder weights").initial_seed())
         model = NanoAutoencoder(**(config or {})).to(memory_format=torch.channels_last)
-    training = TimedTraining(folder, model, Schedule(minutes=minutes, lr=lr, max_steps=max_steps))
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         images_B3HW, weight_BHW = pictures.batch(seed, step, batch_size)
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = sampled_loss(
-                model, images_B3HW, weight_BHW, torch_generator(seed, "posterior", step), kl_weight
-            )
+        loss = sampled_loss(
+            model, images_B3HW, weight_BHW, torch_generator(seed, "posterior", step), kl_weight
+        )
         return loss.total, {"l1": loss.l1, "edges": loss.edges, "kl": loss.kl}
 
-    finished = training.run(loss_step)
+    training = SmallTraining(model, loss_step, lr, seed)
+    finished = train(training, folder, Length(minutes, max_steps), autocast)
     with training.averaged():
         set_latent_scale(model, np.array(pictures.images_NHW3[:512]), seed)
         export(model, folder / "vae")
@@ -173,7 +172,7 @@ def pretrain(
         decoded = reconstruct(model, heldout)
         save_grid([heldout[:8], decoded[:8], heldout[-8:], decoded[-8:]], folder / "reconstructions.png")
         psnr = peak_signal_to_noise(heldout, decoded)
-        scores = {"steps": training.step, "minutes": training.elapsed_s / 60, "psnr": psnr}
+        scores = {**report(training, folder), "psnr": psnr}
         files.write_json(folder / "scores.json", scores)
         print(scores, flush=True)
     return finished

@@ -24,7 +24,7 @@ from fdlab.errors import UserError
 from fdlab.models.nano import build_image_encoder, build_text_encoder, seeded
 from fdlab.pretraining.contrastive import identity_loss, image_text_loss, retrieval_at_one, retrieval_auc
 from fdlab.pretraining.packed import load_array, load_list
-from fdlab.pretraining.timed import Schedule, TimedTraining
+from fdlab.pretraining.small import Length, SmallTraining, report, train
 from fdlab.randomness import numpy_rng
 
 IDENTITY_WIDTH = 96
@@ -225,7 +225,7 @@ def pretrain(
 ) -> bool:
     """Train for `minutes` in all and export; False if stopped by a signal. Run again to go on.
 
-    Writes to `folder`: log.txt, state.safetensors, text_encoder/, image_encoder/, scores.json. `config`
+    Writes to `folder`: metrics.csv, checkpoints/, text_encoder/, image_encoder/, scores.json. `config`
     changes keys of the two encoders: {"text": {...}, "image": {...}}.
     """
     from fdlab.models.tokenizer import load_tokenizer
@@ -235,16 +235,15 @@ def pretrain(
     text_encoder = build_text_encoder(tokenizer, changes.get("text"), seed)
     image_encoder = build_image_encoder(changes.get("image"), seed)
     model = DualEncoder(text_encoder, image_encoder, seed)
-    training = TimedTraining(folder, model, Schedule(minutes, lr=lr, adam_lr=1e-3, max_steps=max_steps))
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            return training_loss(model, people, seed, step, num_people, num_pictures)
+        return training_loss(model, people, seed, step, num_people, num_pictures)
 
-    finished = training.run(loss_step)
+    training, folder = SmallTraining(model, loss_step, lr, seed), Path(folder)
+    finished = train(training, folder, Length(minutes, max_steps), autocast)
     with training.averaged():
         export(model, folder)
-        scores = {"steps": training.step, "minutes": training.elapsed_s / 60, **score(model, people, seed)}
-    files.write_json(Path(folder) / "scores.json", scores)
+        scores = {**report(training, folder), **score(model, people, seed)}
+    files.write_json(folder / "scores.json", scores)
     print(scores, flush=True)
     return finished

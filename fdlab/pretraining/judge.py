@@ -21,7 +21,7 @@ from fdlab.models.judge import Judge, build_clip
 from fdlab.pretraining.clip import shorten, text_labels, tokenize
 from fdlab.pretraining.contrastive import image_text_loss, retrieval_at_one
 from fdlab.pretraining.packed import load_array, load_list
-from fdlab.pretraining.timed import Schedule, TimedTraining
+from fdlab.pretraining.small import Length, SmallTraining, report, train
 from fdlab.randomness import numpy_rng
 
 PICTURE_ATTRIBUTES = ("scene", "hour", "style")
@@ -146,7 +146,7 @@ def pretrain(
 ) -> bool:
     """Train for `minutes` in all and export; False if stopped by a signal. Run again to go on.
 
-    Writes to `folder`: log.txt, state.safetensors, judge/, scores.json. `config`: {"text": {...}, "vision":
+    Writes to `folder`: metrics.csv, checkpoints/, judge/, scores.json. `config`: {"text": {...}, "vision":
     {...}} changes sizes.
     """
     from fdlab.models.tokenizer import load_tokenizer
@@ -157,24 +157,23 @@ def pretrain(
     # On a CPU in bf16 the fused kernel's backward takes half of a step; plain products take a tenth.
     clip.set_attn_implementation("eager")
     judge = Judge(clip, pictures.vocabularies, seed)
-    training = TimedTraining(folder, judge, Schedule(minutes, lr=lr, adam_lr=1e-3, max_steps=max_steps))
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         rng = numpy_rng(seed, "judge batch", step)
         chosen = np.sort(rng.integers(0, pictures.num_training, batch_size))
         pixels, ids = worsened(pictures.images_NHW3[chosen], judge.image_size, rng), pictures.ids_NL[chosen]
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            image_BD, logits = judge(pixels)
-            text_BD = judge.embed_texts(shorten(ids, tokenizer.eos_token_id))
+        image_BD, logits = judge(pixels)
+        text_BD = judge.embed_texts(shorten(ids, tokenizer.eos_token_id))
         scale = clip.logit_scale.clamp(max=4.6).exp()
         retrieval = image_text_loss(image_BD, text_BD, text_labels(ids), scale)
         heads = head_loss(logits, torch.from_numpy(pictures.target_NA[chosen]))
         return heads + 0.3 * retrieval, {"heads": heads.detach(), "retrieval": retrieval.detach()}
 
-    finished = training.run(loss_step)
+    training, folder = SmallTraining(judge, loss_step, lr, seed), Path(folder)
+    finished = train(training, folder, Length(minutes, max_steps), autocast)
     with training.averaged():
-        judge.save(Path(folder) / "judge", tokenizer_folder)
-        scores = {"steps": training.step, "minutes": training.elapsed_s / 60, **score(judge, pictures)}
-    files.write_json(Path(folder) / "scores.json", scores)
+        judge.save(folder / "judge", tokenizer_folder)
+        scores = {**report(training, folder), **score(judge, pictures)}
+    files.write_json(folder / "scores.json", scores)
     print(scores, flush=True)
     return finished

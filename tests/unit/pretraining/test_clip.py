@@ -53,6 +53,18 @@ def test_noise_lies_behind_people_only():
                                              (1 - 0.40821073) / 0.27577711))  # fmt: skip
 
 
+def test_a_half_transparent_pixel_is_half_itself_and_half_the_noise_behind():
+    crops = np.full((1, 4, 4, 4), 255, np.uint8)
+    found = {}
+    for alpha in (0, 102, 255):
+        crops[..., 3] = alpha
+        found[alpha] = lay_on_noise(crops, np.random.default_rng(0), jitter=False)
+    assert torch.allclose(found[102], 0.4 * found[255] + 0.6 * found[0], atol=1e-5)
+    # Where it is clear, the same noise lies under any colour.
+    crops[...] = 0
+    assert torch.equal(found[0], lay_on_noise(crops, np.random.default_rng(0), jitter=False))
+
+
 def test_whole_pictures_are_resized_and_mirrored():
     images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.uint8)
     assert whole_pictures(images, 24).shape == (2, 3, 24, 24)
@@ -76,6 +88,6 @@ def test_pretraining_learns_what_is_worn_and_who_wears_it(packed, tokenizer_fold
     text = CLIPTextModel.from_pretrained(tmp_path / "text_encoder")
     assert image.dtype == text.dtype == torch.float16
     assert image.config.projection_dim == text.config.hidden_size == 24
-    assert "identity" in (tmp_path / "log.txt").read_text()
+    assert "identity" in (tmp_path / "metrics.csv").read_text()
     assert pretrain(packed, tokenizer_folder, tmp_path, 1.0, 12, 12, lr=0.02, config=CONFIG, max_steps=60)
     assert json.loads((tmp_path / "scores.json").read_text()) == scores
