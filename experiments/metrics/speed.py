@@ -19,7 +19,7 @@ from PIL import Image
 
 from fdlab.benchmarks import jobs
 from fdlab.data import pictures
-from fdlab.evaluation import measuring, rows, run
+from fdlab.evaluation import measuring, rows
 from fdlab.measure import choose as loading
 from fdlab.measure.faces import by_size
 from fdlab.measure.networks import Extractors
@@ -70,6 +70,7 @@ def parts(paths: Sequence[Path], extractors: Extractors) -> None:
 
 def drawing(num: int, cache: Path) -> tuple[float, float]:
     """Nano's three-stage sampling in 50 steps, milliseconds a picture."""
+    from fdlab.benchmarks.choice import BenchmarkSettings
     from fdlab.config.compose import compose
 
     cfg = compose(
@@ -77,7 +78,7 @@ def drawing(num: int, cache: Path) -> tuple[float, float]:
          "benchmark.max_subjects=4", "benchmark.max_prompts=4", "trainer.accelerator=cpu"],
         config_name="evaluate",
     )  # fmt: skip
-    bench = run.open_benchmark(cfg)
+    bench = BenchmarkSettings.read(cfg.benchmark).open()
     method = rows.standard(cfg, bench, Path("nowhere"), "cpu")[-1].make()
     todo = jobs.jobs(bench)[:num]
     method(todo[:1])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -70,11 +69,6 @@ def profile_of(name: str) -> Profile:
     if name not in PROFILES:
         raise unknown("benchmark.profile", name, PROFILES)
     return PROFILES[name]
-
-
-def chosen(cfg: Any) -> Profile:
-    """The profile of a configuration; strict where it names none. Raises: UserError."""
-    return profile_of(str(cfg.benchmark.get("profile", STRICT)))
 
 
 def recompressed(images_BHW3: np.ndarray, quality: int) -> np.ndarray:

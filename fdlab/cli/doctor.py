@@ -110,11 +110,11 @@ def measures() -> Iterator[tuple[str, str]]:
     """Every set of extractors and every recogniser one can choose: whether it is here, else how to get it."""
     from fdlab.config.compose import compose
     from fdlab.config.locate import options
-    from fdlab.measure.choose import problems
+    from fdlab.measure.choose import ExtractorSettings, problems
     from fdlab.measure.faces.choice import CHOICES
 
     for name in options("evaluation"):
-        lacking = list(problems(compose([f"evaluation={name}"]).evaluation))
+        lacking = list(problems(ExtractorSettings.read(compose([f"evaluation={name}"]).evaluation)))
         yield f"evaluation={name}", "missing:" if lacking else "found"
         yield from (("", line) for line in lacking)
     for name, choice in CHOICES.items():

@@ -54,9 +54,9 @@ def main(argv: list[str]) -> int:
 
 def _list_jobs(cfg: DictConfig, path: Path) -> int:
     """Write the list of jobs."""
+    from fdlab.benchmarks.choice import BenchmarkSettings
     from fdlab.benchmarks.jobs import write_jobs
-    from fdlab.evaluation.run import open_benchmark
 
-    num = write_jobs(open_benchmark(cfg), path)
+    num = write_jobs(BenchmarkSettings.read(cfg.benchmark).open(), path)
     print(f"{num} pictures listed in {path}; draw them as PNG with these names, then images=FOLDER")
     return 0

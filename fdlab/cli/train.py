@@ -40,10 +40,10 @@ def main(argv: list[str]) -> int:
     if arguments.cfg:
         print_config(cfg)
         return 0
-    if cfg.evaluate:
-        from fdlab.evaluation.run import check
+    from fdlab.config.directory import is_main_process
+    from fdlab.evaluation.requirements import check
 
-        # Hours of training must not end at a misspelt sampler.
+    if is_main_process():
         check(cfg)
     if arguments.dry:
         _dry(cfg)
@@ -66,6 +66,7 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     from fdlab.config import directory
 
     directory.save(cfg, overrides)
+    from fdlab.evaluation.requirements import evaluates
     from fdlab.evaluation.validation import watch
     from fdlab.training.fit import fit
 
@@ -73,11 +74,13 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     fit(cfg, watchers=[watcher] if watcher else [], stop_at=watcher.stop_step if watcher else None)
     if not directory.is_main_process():
         return
-    if cfg.evaluate:
+    if evaluates(cfg):
         from fdlab.evaluation.run import evaluate
 
         evaluate(cfg, folder)
     _print_paths(folder)
+    if cfg.evaluate and not evaluates(cfg):
+        print(f"nothing was evaluated, for benchmark={cfg.benchmark.name}; give one, as in benchmark=own")
 
 
 def _print_paths(folder: Path) -> None:

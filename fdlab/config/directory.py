@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fdlab import files
 from fdlab.config import provenance
 from fdlab.config.naming import run_dir
-from fdlab.config.schema import leaves
+from fdlab.config.schema import leaves as schema_leaves
 from fdlab.errors import UserError
 
 _NAME_OF_PARENT = "FDLAB_RUN_NAME"
 _MAY_DIFFER = ("resume", "paths.", "logger.", "trainer.devices", "trainer.accelerator", "trainer.num_workers")
 """Leaves that a resumed run may change: they do not change what it computes. More steps are welcome, too."""
+_AFTERWARDS = (
+    "evaluate", "evaluation.", "benchmark.", "sampler.", "tdm", "sdm", "trainer.benchmark_",
+    "trainer.sampler_steps",
+)  # fmt: skip
+"""Leaves that come to bear when training is over (samples on the way aside): sampling and evaluation."""
 
 
 def is_main_process() -> bool:
@@ -30,7 +39,9 @@ def settle(cfg: Any) -> Path:
     """Settle the run directory of `cfg` (its `name` may get a number) and return it.
 
     `resume=never` takes a directory that is new. Otherwise an existing one is gone on with, provided that it
-    holds the same configuration. Raises: UserError naming the first key that differs.
+    holds the same configuration; keys that only evaluation reads may differ until it has a record. A new one
+    takes over the checkpoints of a run of the experiment that trained the very same, under whatever name: so
+    a corrected sampler or benchmark costs no training. Raises: UserError naming the first key that differs.
     """
     if not is_main_process():
         cfg.name = os.environ.get(_NAME_OF_PARENT, cfg.name)
@@ -39,8 +50,10 @@ def settle(cfg: Any) -> Path:
         name, number = cfg.name, 2
         while run_dir(cfg).exists():
             cfg.name, number = f"{name}-{number}", number + 1
-    elif (run_dir(cfg) / "config.yaml").is_file() and any((run_dir(cfg) / "checkpoints").glob("*.ckpt")):
+    elif _is_begun(run_dir(cfg)):
         _check_same(cfg, run_dir(cfg))
+    elif cfg.resume == "auto":
+        _take_over(cfg, run_dir(cfg))
     os.environ[_NAME_OF_PARENT] = cfg.name
     return run_dir(cfg)
 
@@ -51,17 +64,70 @@ def save(cfg: Any, overrides: list[str]) -> None:
         provenance.save(cfg, run_dir(cfg), overrides)
 
 
-def _check_same(cfg: Any, folder: Path) -> None:
-    from omegaconf import OmegaConf
+def _is_begun(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and any((folder / "checkpoints").glob("*.ckpt"))
 
-    old, new = (
-        dict(leaves(OmegaConf.to_container(c, resolve=True)))  # type: ignore[arg-type]
-        for c in (provenance.load(folder), cfg)
-    )
-    for key in sorted(set(old) & set(new)):
-        longer = key == "trainer.max_steps" and new[key] >= old[key]
-        if old[key] != new[key] and not longer and not key.startswith(_MAY_DIFFER):
+
+def _check_same(cfg: Any, folder: Path) -> None:
+    old, new = _leaves(provenance.load(folder)), _leaves(cfg)
+    recorded = (folder / "evaluation" / "record.json").is_file()
+    passed = _MAY_DIFFER if recorded else (*_MAY_DIFFER, *_only_afterwards(new))
+    for key in _differing(old, new, passed):
+        both = key in old and key in new
+        longer = both and key == "trainer.max_steps" and new[key] >= old[key]
+        if both and not longer:
             raise UserError(
                 f"'{folder}' holds a run with {key}={old[key]}, not {new[key]}; "
                 f"choose another name=..., or resume=never for a new directory."
             )
+
+
+def _take_over(cfg: Any, folder: Path) -> None:
+    """Take the state of the latest run of this experiment that trained what `cfg` asks for, and differs from
+    it in what comes afterwards. (A second run under another name is trained again: so it may be compared.)"""
+    new, passed = _leaves(cfg), ("name", *_MAY_DIFFER)
+    begun = (other for other in folder.parent.glob("*") if other != folder and _is_begun(other))
+    for other in sorted(begun, key=lambda other: (other / "config.yaml").stat().st_mtime, reverse=True):
+        try:
+            old = _leaves(provenance.load(other))
+        except UserError:
+            # A damaged neighbour is not what this run is about.
+            continue
+        same = not any(_differing(old, new, (*passed, *_only_afterwards(new))))
+        if same and any(_differing(old, new, passed)):
+            print(f"note: '{other}' trained the same; going on from its checkpoints.", file=sys.stderr)
+            _adopt(other, folder)
+            return
+
+
+def _adopt(other: Path, folder: Path) -> None:
+    """Copy a run's curves and grids, then its checkpoints, linked where the disk can do so: they are written
+    whole, never changed."""
+    if (other / "metrics.csv").is_file():
+        files.write_bytes(folder / "metrics.csv", (other / "metrics.csv").read_bytes())
+    if (other / "samples").is_dir():
+        shutil.copytree(other / "samples", folder / "samples", dirs_exist_ok=True)
+    with files.whole_folder(folder / "checkpoints") as temporary:
+        for path in (other / "checkpoints").glob("*.ckpt"):
+            try:
+                os.link(path, temporary / path.name)
+            except OSError:
+                shutil.copyfile(path, temporary / path.name)
+
+
+def _only_afterwards(leaves: dict[str, Any]) -> tuple[str, ...]:
+    """Keys that no training of this configuration depends on: evaluating while training reads them, too."""
+    return () if leaves.get("validation.every") else _AFTERWARDS
+
+
+def _leaves(cfg: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    return dict(schema_leaves(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any], passed: tuple[str, ...]) -> Iterator[str]:
+    for key in sorted(set(old) | set(new)):
+        exact = key in passed or key.startswith(tuple(p for p in passed if p.endswith((".", "_"))))
+        if not exact and old.get(key) != new.get(key):
+            yield key

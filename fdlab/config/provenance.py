@@ -45,13 +45,21 @@ def save(cfg: Any, run_dir: Path, overrides: Sequence[str]) -> None:
 
 def load(path: Path) -> Any:
     """Read the configuration of an earlier run from its directory or its config.yaml. Raises: UserError."""
+    import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     path = Path(path)
     path = path / "config.yaml" if path.is_dir() else path
     if not path.is_file():
         raise UserError(f"no configuration at '{path}'; give a run directory that holds config.yaml.")
-    cfg = OmegaConf.load(path)
+    try:
+        cfg = OmegaConf.load(path)
+        OmegaConf.to_container(cfg, resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"'{path}' is damaged: {' '.join(str(error).split())}") from error
+    if not OmegaConf.is_dict(cfg) or not cfg:
+        raise UserError(f"'{path}' is damaged: it holds no keys.")
     OmegaConf.set_struct(cfg, True)
     return cfg
 

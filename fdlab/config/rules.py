@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fdlab.errors import UserError, nearest
 
@@ -16,6 +17,9 @@ class Rule:
     """Limits of one leaf."""
 
     choices: tuple[str, ...] = ()
+    registry: str = ""
+    """Where more choices stand: `package.module.NAME` of a mapping, tuple or Literal. Only a value other than
+    the default imports it."""
     low: float = -math.inf
     high: float = math.inf
     above: float = -math.inf
@@ -34,22 +38,31 @@ class Rule:
 
     def check(self, key: str, value: Any) -> Any:
         """Return `value` if it is allowed. Raises: UserError."""
-        if value is not None and (self.choices or self.path):
+        if value is not None and (self.choices or self.registry or self.path):
             self._check_choice(key, str(value))
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, int | float) and not isinstance(item, bool):
                 self._check_range(key, item)
         return value
 
+    def all_choices(self) -> tuple[str, ...]:
+        """Every choice by name."""
+        if not self.registry:
+            return self.choices
+        module, _, name = self.registry.rpartition(".")
+        found = getattr(importlib.import_module(module), name)
+        return (*self.choices, *(get_args(found) or found))
+
     def _check_choice(self, key: str, value: str) -> None:
         # What ships is looked up where it is loaded: the error there knows what does ship.
         if self.path and (value.startswith("asset:") or Path(value).expanduser().exists()):
             return
-        if value in self.choices or (self.or_count and value.isdecimal() and int(value) > 0):
+        choices = self.all_choices()
+        if value in choices or (self.or_count and value.isdecimal() and int(value) > 0):
             return
-        guess = nearest(value, self.choices)
+        guess = nearest(value, choices)
         hint = f" Did you mean '{guess}'?" if guess else ""
-        allowed = [*self.choices, *["a path that exists"] * self.path, *["a whole number"] * self.or_count]
+        allowed = [*choices, *["a path that exists"] * self.path, *["a whole number"] * self.or_count]
         raise UserError(f"{key}={value}: allowed: {', '.join(allowed)}.{hint}")
 
     def _check_range(self, key: str, value: float) -> None:
@@ -70,9 +83,7 @@ OPTIONAL_POSITIVE = Rule(above=0, nullable=True, kind=float)
 
 WEIGHTS = Rule(choices=("shipped", "base"), path=True)
 
-RECOGNISERS = ("dlib", "faceres", "facenet", "arcface", "adaface")
-RECOGNISER = Rule(choices=RECOGNISERS)
-RECOGNISER_OR_NONE = Rule(choices=RECOGNISERS, nullable=True, kind=str)
+RECOGNISERS = "fdlab.measure.faces.choice.CHOICES"
 
 RULES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
@@ -105,15 +116,17 @@ RULES: dict[str, Rule] = {
     "backbone.*": Rule(nullable=True, kind=str),
     "benchmark.max_*": NOT_NEGATIVE,
     "benchmark.batch_size": COUNT,
-    "benchmark.profile": Rule(choices=("strict", "fastcomposer")),
-    "evaluation.recogniser": RECOGNISER,
-    "evaluation.second": RECOGNISER_OR_NONE,
+    "benchmark.kind": Rule(registry="fdlab.benchmarks.choice.KINDS"),
+    "benchmark.profile": Rule(registry="fdlab.benchmarks.profiles.PROFILES"),
+    "benchmark.folder": Rule(nullable=True, kind=str),
+    "evaluation.recogniser": Rule(registry=RECOGNISERS),
+    "evaluation.second": Rule(registry=RECOGNISERS, nullable=True, kind=str),
     "evaluation.clip": Rule(kind=str),
     "evaluation.*": Rule(nullable=True, kind=str),
     "validation.folder": Rule(nullable=True, kind=str),
     "validation.keep": Rule(choices=("last", "best")),
     "validation.num_steps": COUNT,
-    "validation.monitor": Rule(kind=str),
+    "validation.monitor": Rule(choices=("auto",), registry="fdlab.metrics.registry.METRICS"),
     "validation.*": NOT_NEGATIVE,
     "images": Rule(nullable=True, kind=str),
     "label": Rule(nullable=True, kind=str),
@@ -127,7 +140,7 @@ RULES: dict[str, Rule] = {
     "trainer.max_steps": COUNT,
     "trainer.batch_size": COUNT,
     "trainer.accumulate": COUNT,
-    "trainer.precision": Rule(choices=("auto", "32", "bf16")),
+    "trainer.precision": Rule(registry="fdlab.training.precision.PRECISIONS"),
     "trainer.devices": Rule(choices=("auto",), or_count=True),
     "trainer.strategy": Rule(choices=("auto", "ddp")),
     "trainer.accelerator": Rule(choices=("auto", "cpu", "gpu")),
@@ -138,14 +151,15 @@ RULES: dict[str, Rule] = {
     "trainer.*_every": NOT_NEGATIVE,
     "trainer.num_workers": NOT_NEGATIVE,
     "trainer.benchmark_*": NOT_NEGATIVE,
-    "data.mix": Rule(choices=("portraits", "scenes", "all")),
-    "data.split": Rule(choices=("all", "train", "test")),
+    "data.kind": Rule(choices=("people", "fastcomposer")),
+    "data.mix": Rule(registry="fdlab.people.picture.MIXES"),
+    "data.split": Rule(registry="fdlab.data.layout.SPLITS"),
     "data.num": COUNT,
     "data.seed": NOT_NEGATIVE,
     "data.size": COUNT,
     "data.max_subjects": Rule(low=1, high=4),
-    "data.reference": Rule(choices=("own", "other", "mixed")),
-    "data.background": Rule(choices=("noise", "grey", "white")),
+    "data.reference": Rule(registry="fdlab.data.batches.Reference"),
+    "data.background": Rule(registry="fdlab.data.transforms.Background"),
     "data.root": Rule(kind=str),
     "data.*_workers": NOT_NEGATIVE,
     "logger.mode": Rule(choices=("online", "offline", "disabled")),

@@ -128,7 +128,7 @@ def _check_leaf(path: str, given: Any, default: Any) -> Any:
     value = given if kind is None else _cast(path, given, kind)
     if rule.items is not None and isinstance(value, list):
         value = [_cast(f"{path}[{index}]", item, rule.items) for index, item in enumerate(value)]
-    return rule.check(path, value)
+    return value if value == default else rule.check(path, value)
 
 
 def _kind(rule: Rule, default: Any) -> type | None:

@@ -14,27 +14,28 @@ from fdlab.measure.networks import Extractors
 VIT_L14 = ("vit_l14", "clip-vit-large-patch14")
 
 
-def settle(cfg: Any, benchmark: Benchmark, extractors: Extractors) -> tuple[Benchmark, Extractors]:
+def settle(
+    benchmark: Benchmark, extractors: Extractors, clip: str, sampler: Mapping[str, Any]
+) -> tuple[Benchmark, Extractors]:
     """The benchmark with what departs from its profile, and the extractors that the profile asks for.
 
-    Every departure costs a line on stderr; none stops the evaluation.
+    `clip` is what was asked for (`evaluation.clip`), `sampler` what draws (empty: pictures of another
+    program). Every departure costs a line on stderr; none stops the evaluation.
     """
     profile = profiles.profile_of(benchmark.profile)
     if profile.metrics is None:
         return benchmark, extractors
-    departures = tuple(_measuring(cfg, profile, extractors))
-    drawn_here = cfg.get("images") is None
-    for line in (*departures, *(_drawing(cfg.get("sampler") or {}, profile) if drawn_here else ())):
+    departures = tuple(_measuring(profile, extractors, clip))
+    for line in (*departures, *_drawing(sampler, profile)):
         print(f"note: not as published (benchmark.profile={profile.name}): {line}.", file=sys.stderr)
     return replace(benchmark, departures=departures), replace(extractors, features=None, judge=None)
 
 
-def _measuring(cfg: Any, profile: profiles.Profile, extractors: Extractors) -> Iterator[str]:
+def _measuring(profile: profiles.Profile, extractors: Extractors, asked: str) -> Iterator[str]:
     faces, clip = extractors.faces, extractors.clip
     if faces is None or faces.name != profile.faces:
         by = "nothing" if faces is None else faces.name
         yield f"faces are measured by {by}, published numbers by {profile.faces} (evaluation=published)"
-    asked = (cfg.get("evaluation") or {}).get("clip")
     if clip is None or not (asked == VIT_L14[0] or clip.name.endswith(VIT_L14[1])):
         by = "nothing" if clip is None else clip.name
         yield f"prompts are measured by {by}, published numbers by {VIT_L14[1]} (evaluation=published)"

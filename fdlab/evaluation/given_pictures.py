@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from fdlab.benchmarks.jobs import Job, jobs
 from fdlab.data.pictures import read_image
 from fdlab.errors import UserError
 from fdlab.evaluation.measuring import check_png
-from fdlab.evaluation.rows import Row, ceilings
+from fdlab.evaluation.rows import Row
 from fdlab.files import sha256
 
 
@@ -30,14 +29,14 @@ class GivenPictures:
         return np.stack([read_image(self.folder / job.file, self.size) for job in batch])
 
 
-def rows(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
-    """The table of somebody's pictures: the ceilings where there are true pictures, then these.
+def row(images: str, label: str | None, benchmark: Benchmark) -> Row:
+    """Somebody's pictures as a row of the table; `label` None is the folder's name.
 
     Raises: UserError for a folder, or one of its pictures, that is missing.
     """
-    folder = Path(cfg.images).expanduser()
+    folder = Path(images).expanduser()
     if not folder.is_dir():
-        raise UserError(f"images={cfg.images}: no such folder.")
+        raise UserError(f"images={images}: no such folder.")
     todo = jobs(benchmark)
     missing = [job.file for job in todo if not (folder / job.file).is_file()]
     if missing:
@@ -46,9 +45,6 @@ def rows(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
             " `python -m fdlab evaluate --jobs FILE` lists what a benchmark asks for."
         )
     check_png([folder / job.file for job in todo])
-    label = str(cfg.label or folder.name)
     digest = sha256(folder)
     method = {"backbone": None, "sampler": {}, "pictures": {"sha256": digest}, "training_steps": "?"}
-    main = Row("given", label, lambda: GivenPictures(folder, benchmark.size), method)
-    above = ceilings(cfg, benchmark, device)[:1] if benchmark.real and cfg.benchmark.baselines else []
-    return [*above, main]
+    return Row("given", str(label or folder.name), lambda: GivenPictures(folder, benchmark.size), method)

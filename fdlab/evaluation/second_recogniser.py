@@ -60,7 +60,7 @@ class Second:
         return written
 
 
-def prepare(cfg: Any, benchmark: Benchmark, device: str) -> Second | None:
-    """The second recogniser of `cfg.evaluation.second`, None where none is asked for. Raises: UserError."""
-    extractors = loading.second(cfg, device)
+def prepare(settings: loading.ExtractorSettings, benchmark: Benchmark, device: str) -> Second | None:
+    """The second recogniser of `settings`, None where none is asked for. Raises: UserError."""
+    extractors = loading.second(settings, device)
     return None if extractors is None else Second(extractors, measuring.references(benchmark, extractors))

@@ -15,17 +15,19 @@ from typing import Any
 import lightning
 import torch
 
-from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.evaluation.methods import Sampled
+from fdlab.evaluation.requirements import device_of
 from fdlab.evaluation.rows import SDM_ALONE, TEXT_ALONE, baseline, plain, trained_kind
 from fdlab.evaluation.validation_history import History
 from fdlab.measure import choose as loading
 from fdlab.measure import networks
+from fdlab.measure.choose import ExtractorSettings
 from fdlab.metrics.registry import METRICS
 from fdlab.pipeline.artist import Artist
 from fdlab.training import checkpoints
@@ -37,7 +39,6 @@ from fdlab.training.module import Training
 FILE, FOLDER = "validation.csv", "validation"
 MONITORED = {"sdm": "identity_auc", "tdm": "prompt_accuracy"}
 """What decides where nobody chose: what each model is trained for."""
-EMBEDDED = "people_validation"
 
 
 class EvaluateWhileTraining(StepCallback):
@@ -169,17 +170,18 @@ def watch(cfg: Any, folder: Path) -> EvaluateWhileTraining | None:
     settings, kind = cfg.validation, trained_kind(cfg)
     if not settings.every:
         return None
-    from fdlab.evaluation.run import device_of
-
-    loading.check(cfg)
+    benchmark = BenchmarkSettings.validation(
+        Path(cfg.paths.cache).expanduser(), settings.folder, settings.max_subjects, settings.max_prompts
+    )
     alone = baseline(plain(cfg.sampler), SDM_ALONE if kind == "sdm" else TEXT_ALONE)
     monitor = MONITORED[kind] if settings.monitor == "auto" else str(settings.monitor)
-    extractors = loading.chosen(cfg, device_of(cfg))
+    asked = ExtractorSettings.read(cfg.evaluation)
+    extractors = loading.chosen(asked, device_of(cfg.trainer.accelerator))
     if monitor == "prompt_accuracy" and extractors.judge is None:
         monitor = "clip_score"
     return EvaluateWhileTraining(
         folder,
-        _benchmark(cfg),
+        benchmark.open(),
         extractors,
         {**alone, "num_steps": int(settings.num_steps)},
         int(settings.every),
@@ -188,17 +190,3 @@ def watch(cfg: Any, folder: Path) -> EvaluateWhileTraining | None:
         int(cfg.benchmark.batch_size),
         str(cfg.data.background),
     )
-
-
-def _benchmark(cfg: Any) -> Benchmark:
-    """The people of `cfg.validation`: embedded, rendered at first use, or a folder of the user's."""
-    settings = cfg.validation
-    if settings.folder is None:
-        from fdlab.people import benchmark as rendered
-
-        version = rendered.manifest(EMBEDDED)["version"]
-        folder = Path(cfg.paths.cache).expanduser() / "benchmarks" / EMBEDDED / f"v{version}"
-        rendered.render(folder, EMBEDDED)
-    else:
-        folder = Path(settings.folder).expanduser()
-    return benchmarks.load(folder).limited(settings.max_subjects, settings.max_prompts, 1)

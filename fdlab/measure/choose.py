@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,23 @@ JUDGES = ("judge", "nano/judge")
 """Where the judge ships: a CLIP model of its own with heads for what rendered people show."""
 EMBEDDED, VIT_L14 = "embedded", "vit_l14"
 VIT_L14_FOLDER, VIT_L14_HUB = "models/clip-vit-large-patch14", "openai/clip-vit-large-patch14"
+
+
+@dataclass(frozen=True)
+class ExtractorSettings:
+    """conf/evaluation. The defaults are what ships."""
+
+    recogniser: str = "dlib"
+    recogniser_weights: str | None = None
+    second: str | None = None
+    second_weights: str | None = None
+    clip: str = EMBEDDED
+    inception: str | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any] | None) -> ExtractorSettings:
+        """From the configuration's `evaluation`; what ships where it has none."""
+        return cls(**{str(key): given[key] for key in given}) if given is not None else cls()
 
 
 class Faces:
@@ -55,8 +73,8 @@ class Faces:
         return np.asarray(self.recogniser.embed(images_BHW3, [[face] for face in faces]).cpu().numpy())
 
 
-def problems(settings: Any) -> Iterator[str]:
-    """What a configuration's `evaluation` lacks, one line each: which file, where from, where to put it."""
+def problems(settings: ExtractorSettings) -> Iterator[str]:
+    """What `settings` lack, one line each: which file, where from, where to put it."""
     from fdlab.measure.extractors.inception import HOW
     from fdlab.measure.faces.choice import missing
 
@@ -85,22 +103,19 @@ def problems(settings: Any) -> Iterator[str]:
         yield f"evaluation.inception={settings.inception}: no such file. {HOW}"
 
 
-def check(cfg: Any) -> None:
-    """Look for every file that `cfg.evaluation` names, before anything is drawn. Raises: UserError."""
-    problem = next(problems(cfg.evaluation), None) if "evaluation" in cfg else None
+def check(settings: ExtractorSettings) -> None:
+    """Look for every file that `settings` name, before anything is drawn. Raises: UserError."""
+    problem = next(problems(settings), None)
     if problem:
         raise UserError(problem)
 
 
-def chosen(cfg: Any, device: str = "cpu", min_face: float | None = None) -> Extractors:
-    """The extractors that `cfg.evaluation` names. What ships but is not here costs a line on stderr, what was
-    asked for and is not here an error. Raises: UserError."""
-    if "evaluation" not in cfg:
-        return shipped(device, Faces(device, min_face=min_face))
+def chosen(settings: ExtractorSettings, device: str = "cpu", min_face: float | None = None) -> Extractors:
+    """The extractors that `settings` name. What ships but is not here costs a line on stderr, what was asked
+    for and is not here an error. Raises: UserError."""
     from fdlab.measure.extractors import ClipExtractor
 
-    check(cfg)
-    settings = cfg.evaluation
+    check(settings)
     faces = Faces(device, settings.recogniser, settings.recogniser_weights, min_face=min_face)
     embedded = shipped(device, faces, settings.inception)
     if settings.clip == EMBEDDED:
@@ -113,10 +128,9 @@ def chosen(cfg: Any, device: str = "cpu", min_face: float | None = None) -> Extr
     return Extractors(embedded.faces, clip, embedded.features, embedded.judge)
 
 
-def second(cfg: Any, device: str = "cpu") -> Extractors | None:
-    """Faces alone, by `cfg.evaluation.second`; None where none is asked for. Raises: UserError."""
-    settings = cfg.get("evaluation")
-    if settings is None or settings.second is None:
+def second(settings: ExtractorSettings, device: str = "cpu") -> Extractors | None:
+    """Faces alone, by the second recogniser; None where none is asked for. Raises: UserError."""
+    if settings.second is None:
         return None
     return Extractors(Faces(device, settings.second, settings.second_weights, "evaluation.second_weights"))
 

@@ -7,23 +7,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import fdlab
-from fdlab.benchmarks import profiles
 from fdlab.config import provenance
 
 
-def measured(cfg: Any, device: str, seconds: float, seed: int) -> dict[str, Any]:
-    """The record's `provenance` for something measured here and now under the configuration `cfg`."""
+def measured(config_sha256: str, image_format: str, device: str, seconds: float, seed: int) -> dict[str, Any]:
+    """The record's `provenance` for something measured here and now under a configuration."""
     return {
         "kind": "measured",
         "source": "python -m fdlab",
         "fdlab_version": fdlab.__version__,
         **provenance.git(),
-        "config_sha256": provenance.config_sha256(cfg),
+        "config_sha256": config_sha256,
         "packages": {"python": platform.python_version(), **provenance.packages()},
         "device": device_name(device),
         "seconds": round(seconds, 3),
         "seed": seed,
-        "image_format": profiles.chosen(cfg).image_format,
+        "image_format": image_format,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -21,12 +21,10 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[
 
 
 def log(
-    cfg: Any, run_dir: Path, records: Sequence[Mapping[str, Any]], figures: Sequence[tuple[str, Path]]
+    loggers: Sequence[Any], records: Sequence[Mapping[str, Any]], figures: Sequence[tuple[str, Path]]
 ) -> None:
     """Log the table, the main method's metrics and the figures to the run that training logged to."""
-    from fdlab.training.loggers import make_loggers
-
-    for logger in make_loggers(cfg.logger, run_dir / "wandb", str(cfg.experiment), str(cfg.name), {}):
+    for logger in loggers:
         import wandb
 
         header, lines = rows_of(records)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import lock
+from fdlab.benchmarks.choice import NONE
 from fdlab.config.compose import compose, variants
 from fdlab.config.naming import run_dir
 from fdlab.errors import UserError
@@ -84,7 +85,7 @@ def plan(overrides: Sequence[str]) -> list[Trial]:
     trials = []
     for lines, varied in expand(overrides):
         cfg = compose(lines)
-        trials.append(Trial(lines, varied, run_dir(cfg), cfg.evaluate))
+        trials.append(Trial(lines, varied, run_dir(cfg), cfg.evaluate and cfg.benchmark.kind != NONE))
     folders: dict[Path, Trial] = {}
     for trial in trials:
         other = folders.setdefault(trial.folder, trial)

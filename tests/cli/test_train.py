@@ -58,7 +58,7 @@ def test_what_the_evaluation_needs_is_looked_for_before_the_training(
 ) -> None:
     overrides = ["+exp=sdm", *tiny, "evaluate=true", f"paths.runs={tmp_path}"]
     assert main(["train", *overrides, "sampler.guider=snff", "tdm=base"]) == 2
-    assert "unknown guider 'snff'" in capsys.readouterr().err
+    assert "Did you mean 'snf'?" in capsys.readouterr().err
     assert main(["train", *overrides]) == 2
     assert "ships no TDM; give tdm=FOLDER" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -15,8 +15,8 @@ from fdlab.errors import UserError
 from fdlab.sweeps import grid
 
 TEXTS = [
-    "photo(1).jpg", "a=b", "a#b", "it's", 'say "x"', "two words", "ä/Ø 人.png", "1.10", "1e3", "true", "a,b", "a\\",
-    "~/x", "[a]", "{a: b}", "range(1,2)", "'tis", "a: b", "50%", "@file", "*", "-", "$HOME", "a\nb",
+    "photo(1).jpg", "a=b", "a#b", "it's", 'say "x"', "two words", "ä/Ø 人.png", "1.10", "1e3", "true", "a,b",
+    "a\\", "~/x", "[a]", "{a: b}", "range(1,2)", "'tis", "a: b", "50%", "@file", "*", "-", "$HOME", "a\nb",
 ]  # fmt: skip
 
 

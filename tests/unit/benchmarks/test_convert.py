@@ -15,12 +15,14 @@ from PIL import Image
 
 from fdlab.__main__ import main
 from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.benchmarks.convert import people_folder, photos, prompt_lists
 from fdlab.config import compose as composing
 from fdlab.config import locate
 from fdlab.data import pictures
 from fdlab.errors import UserError
 from fdlab.evaluation import measuring, run
+from fdlab.evaluation.pages import Evaluated
 from fdlab.evaluation.rows import Row
 
 PROMPTS = """\
@@ -112,7 +114,7 @@ def test_the_benchmark_is_drawn_and_measured(
     tmp_path: Path, world: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Coloured squares as people, from photos to a record."""
-    monkeypatch.setattr(run, "finish", lambda *_: [])
+    monkeypatch.setattr(Evaluated, "write", lambda *_: [])
     for s in range(3):
         for k in range(2):
             path = tmp_path / f"photos/s{s:02d}/{k}.png"
@@ -151,7 +153,7 @@ def test_a_benchmark_is_added_by_a_file(own: Path, tmp_path: Path, monkeypatch: 
         cfg = composing.compose(["benchmark=mine", "trainer=full"])
     finally:
         composing._hydra.cache_clear()
-    assert run.open_benchmark(cfg).name == "out"
+    assert BenchmarkSettings.read(cfg.benchmark).open().name == "out"
 
 
 def corrupt(root: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from fdlab.__main__ import main
 from fdlab.errors import UserError
 from fdlab.evaluation import run
+from fdlab.evaluation.pages import Evaluated
 from fdlab.evaluation.rows import Row
 from fdlab.measure.networks import Extractors
 from fdlab.records import record
@@ -24,7 +25,7 @@ from fdlab.records import record
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures and pages take most of the time, and come after everything that is tested here."""
-    monkeypatch.setattr(run, "finish", lambda *_: [])
+    monkeypatch.setattr(Evaluated, "write", lambda *_: [])
 
 
 def settings(folder: Path, cache: Path) -> Any:

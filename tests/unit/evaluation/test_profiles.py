@@ -15,9 +15,11 @@ from PIL import Image
 
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs, profiles
+from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.config.compose import compose
 from fdlab.errors import UserError
 from fdlab.evaluation import departures, measuring, run
+from fdlab.evaluation.pages import Evaluated
 from fdlab.evaluation.rows import Row
 from fdlab.evaluation.second_recogniser import Second
 from fdlab.leaderboard import collect, compare, formats, published
@@ -64,7 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, world: ModuleType) -> Path:
         rows = [Row("snf", "SNF", lambda: world.Painter(wrong=0.3, missing=0.2, size=32))]
         with pytest.MonkeyPatch.context() as patch:
             if name == "before":
-                patch.setattr(run, "finish", lambda *_: [])
+                patch.setattr(Evaluated, "write", lambda *_: [])
             run.evaluate(settings(base / "bench", base, profile), base / name, rows, world.extractors())
     return base
 
@@ -211,8 +213,7 @@ def test_other_settings_cost_a_line_and_go_on(
 
     bench = benchmarks.load(folder).scored("fastcomposer")
     parts = Extractors(Published(), ViT(), world.Features(), world.Judge())
-    cfg = settings(folder, tmp_path, "fastcomposer", sampler)
-    settled, kept = departures.settle(cfg, bench, parts)
+    settled, kept = departures.settle(bench, parts, "vit_l14", sampler)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(said) and all(text in line for text, line in zip(said, lines, strict=True))
     assert all(line.startswith("note: not as published (benchmark.profile=fastcomposer): ") for line in lines)
@@ -220,16 +221,16 @@ def test_other_settings_cost_a_line_and_go_on(
     assert settled.departures == () and "departures" not in settled.summary()
     assert kept.features is kept.judge is None and kept.faces is parts.faces
     # Strictly, or where the pictures come from elsewhere, there is nothing to say.
-    assert departures.settle(cfg, bench.scored("strict"), parts) == (bench.scored("strict"), parts)
-    cfg.images = "theirs"
-    departures.settle(cfg, bench, parts)
+    strict = bench.scored("strict")
+    assert departures.settle(strict, parts, "vit_l14", sampler) == (strict, parts)
+    departures.settle(bench, parts, "vit_l14", {})
     assert capsys.readouterr().err == ""
 
 
 def test_the_least_like_of_two_counts_and_a_missing_one_counts_nothing(
     tmp_path: Path, crowd: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "finish", lambda *_: [])
+    monkeypatch.setattr(Evaluated, "write", lambda *_: [])
     crowd.write_benchmark(tmp_path / "bench", subjects=4, prompts=2)
     for name, method in (("good", crowd.Painter()), ("mixed", crowd.Painter(mixed=0.7))):
         rows = [Row(name, name, lambda method=method: method)]
@@ -302,7 +303,7 @@ def test_an_unknown_profile_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"allowed: strict, fastcomposer\. Did you mean 'fastcomposer'"):
         compose(["benchmark=own", "benchmark.folder=x", "benchmark.profile=fastcompser"])
     with pytest.raises(UserError, match=r"unknown benchmark\.profile 'strikt'.* Did you mean 'strict'"):
-        run.open_benchmark(settings(folder, tmp_path, "strikt"))
+        BenchmarkSettings.read(settings(folder, tmp_path, "strikt").benchmark)
 
 
 def test_what_ships_is_scored_strictly_and_the_published_as_published() -> None:

@@ -13,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.errors import UserError
 from fdlab.evaluation import run
 from fdlab.evaluation.rows import Row
@@ -130,9 +131,9 @@ def test_a_killed_evaluation_goes_on(folder: Path, tmp_path: Path, world: Module
 
 def test_bad_settings_cost_nothing(folder: Path, tmp_path: Path, world: ModuleType) -> None:
     with pytest.raises(UserError, match=r"benchmark\.kind 'fodler'"):
-        run.open_benchmark(settings(folder, tmp_path, kind="fodler"))
+        BenchmarkSettings.read(settings(folder, tmp_path, kind="fodler").benchmark)
     with pytest.raises(UserError, match=r"no benchmark\.json"):
-        run.open_benchmark(settings(tmp_path / "nowhere", tmp_path))
+        BenchmarkSettings.read(settings(tmp_path / "nowhere", tmp_path).benchmark).open()
     cfg = settings(folder, tmp_path)
     cfg.trainer.accelerator = "gpu"
     import torch

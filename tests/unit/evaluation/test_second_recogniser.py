@@ -15,6 +15,7 @@ from fdlab.evaluation import measuring, run
 from fdlab.evaluation import second_recogniser as second
 from fdlab.evaluation.rows import Row
 from fdlab.leaderboard import collect
+from fdlab.measure.choose import ExtractorSettings
 from fdlab.measure.networks import Extractors
 from fdlab.records import per_sample, record
 
@@ -44,7 +45,7 @@ def test_the_second_record_stands_beside_the_first(folder: Path, tmp_path: Path,
     rows = [Row("snf", "SNF", lambda: world.Painter(wrong=0.2, missing=0.1))]
     first = run.evaluate(cfg, tmp_path / "run", rows, world.extractors())[0]
 
-    assert second.prepare(cfg, benchmarks.load(folder), "cpu") is None
+    assert second.prepare(ExtractorSettings(), benchmarks.load(folder), "cpu") is None
     benchmark = benchmarks.load(folder)
     extractors = Extractors(Inverted())
     judge = second.Second(extractors, measuring.references(benchmark, extractors))

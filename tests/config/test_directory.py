@@ -1,0 +1,90 @@
+"""What only evaluation reads may be corrected without losing the training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fdlab.config import directory, provenance
+from fdlab.config.compose import compose
+from fdlab.errors import UserError
+
+CORRECTED = [
+    "sampler.alpha=0.1", "sampler=tdm", "sampler.num_steps=7", "benchmark=people_multi",
+    "benchmark.max_prompts=3",
+    "evaluation.clip=vit_l14", "evaluate=false", "tdm=base", "trainer.benchmark_subjects=5",
+    "trainer.sampler_steps=9",
+]  # fmt: skip
+
+
+def begun(tmp_path: Path, *overrides: str) -> Path:
+    """A run of these overrides, with what a training leaves."""
+    cfg = compose([f"paths.runs={tmp_path}", *overrides])
+    folder = directory.settle(cfg)
+    directory.save(cfg, list(overrides))
+    if not (folder / "checkpoints").exists():
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints/last.ckpt").write_text(" ".join(overrides))
+        (folder / "metrics.csv").write_text("step,loss\n")
+    return folder
+
+
+def state(folder: Path) -> str:
+    return (folder / "checkpoints/last.ckpt").read_text()
+
+
+@pytest.mark.parametrize("key", CORRECTED)
+def test_a_corrected_command_goes_on_where_it_was(key: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    first = begun(tmp_path, "+exp=sdm", "seed=3")
+    second = begun(tmp_path, "+exp=sdm", "seed=3", key)
+    assert second != first and state(second) == "+exp=sdm seed=3"
+    assert (second / "metrics.csv").read_text() == "step,loss\n"
+    assert f"'{first}' trained the same" in capsys.readouterr().err
+    # What the second run writes from here on is its own.
+    (second / "checkpoints/last.ckpt").unlink()
+    (second / "checkpoints/last.ckpt").write_text("mine")
+    assert state(first) == "+exp=sdm seed=3"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["seed=4"], ["seed=3", "model.lr=1e-3"], ["seed=3", "trainer.max_steps=9"], ["seed=3", "data.num=9",
+        "tdm=base"],
+        ["seed=3", "resume=never", "tdm=base"], ["seed=3", "validation.every=5", "sampler=tdm"], ["seed=3",
+        "name=again"],
+    ],
+)  # fmt: skip
+def test_another_training_is_a_training_of_its_own(keys: list[str], tmp_path: Path) -> None:
+    begun(tmp_path, "+exp=sdm", "seed=3")
+    assert state(begun(tmp_path, "+exp=sdm", *keys)) == " ".join(["+exp=sdm", *keys])
+
+
+def test_what_validation_reads_belongs_to_the_training(tmp_path: Path) -> None:
+    begun(tmp_path, "validation.every=5")
+    keys = ["validation.every=5", "sampler.num_steps=7"]
+    assert state(begun(tmp_path, *keys)) == " ".join(keys)
+
+
+def test_under_one_name_evaluation_may_be_corrected_until_there_is_a_record(tmp_path: Path) -> None:
+    folder = begun(tmp_path, "name=x")
+    assert begun(tmp_path, "name=x", "sampler=tdm") == folder
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation/record.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds a run with sampler\.guider=tdm, not snf"):
+        begun(tmp_path, "name=x")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [", "\x00", "a: ${b}", "a: ${", "[]"])
+def test_a_damaged_neighbour_is_passed_over_and_a_damaged_run_is_told(text: str, tmp_path: Path) -> None:
+    (folder := tmp_path / "sdm" / "seed0").mkdir(parents=True)
+    (folder / "config.yaml").write_text(text)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/last.ckpt").touch()
+    assert state(begun(tmp_path, "tdm=base")) == "tdm=base"
+    with pytest.raises(UserError, match="is damaged"):
+        begun(tmp_path)
+    shutil.rmtree(folder)
+    assert provenance.load(begun(tmp_path)).seed == 0
