@@ -54,12 +54,20 @@ def main(argv: list[str]) -> int:
         metavar="FILE",
         help="published numbers (default: experiments/published.yaml of the checkout)",
     )
+    made.add_argument(
+        "--metrics", action="store_true", help="list every metric: unit, range, direction, what it needs"
+    )
     made.add_argument("--no-quoted", action="store_true", help="leave published numbers out")
     arguments = made.parse_args(argv)
 
     from fdlab.errors import UserError
     from fdlab.leaderboard import collect, formats
 
+    if arguments.metrics:
+        from fdlab.metrics import registry
+
+        _put(registry.listing(), arguments.out)
+        return 0
     if arguments.out and arguments.format == "terminal":
         raise UserError("--out needs --format markdown, json or csv.")
     if arguments.compare:

@@ -17,7 +17,7 @@ from fdlab.benchmarks.benchmark import Benchmark, group_id
 from fdlab.data.pictures import read_image, read_images
 from fdlab.errors import UserError
 from fdlab.measure.faces.face import by_size
-from fdlab.measure.networks import Extractors, FaceExtractor, finite
+from fdlab.measure.networks import Extractors, FaceNetwork, finite
 from fdlab.progress import bar
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -154,7 +154,7 @@ def join(parts: Sequence[Measured]) -> Measured:
 
 
 def _embed(
-    extractor: FaceExtractor, images_BHW3: np.ndarray, counted: Sequence[Sequence[Any]], num_subjects: int
+    extractor: FaceNetwork, images_BHW3: np.ndarray, counted: Sequence[Sequence[Any]], num_subjects: int
 ) -> np.ndarray:
     places = [(i, k) for i, faces in enumerate(counted) for k in range(len(faces))]
     shape = (len(images_BHW3), num_subjects)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fdlab.benchmarks.profiles import STRICT
 from fdlab.errors import UserError, unknown
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
+from fdlab.records.comparability import Basis, described
 from fdlab.records.record import RECORD, read
 
 
@@ -21,6 +22,11 @@ class Entry:
 
     path: Path
     record: dict[str, Any]
+
+    @cached_property
+    def basis(self) -> Basis:
+        """What its numbers rest on."""
+        return Basis.of(self.record)
 
     @property
     def run(self) -> str:
@@ -33,37 +39,29 @@ class Entry:
 
 @dataclass
 class Group:
-    """Records whose numbers may stand in one table: one benchmark hash and profile, and one version and
-    extractor a metric."""
+    """Records whose numbers may stand in one table."""
 
-    benchmark: dict[str, Any]
+    basis: Basis
     entries: list[Entry] = field(default_factory=list)
-    measured_by: dict[str, tuple[str, str, str | None]] = field(default_factory=dict)
-    """Metric name -> version, extractor's name and sha256."""
     ordered_by: str = ""
     """The metric that decides the order, empty where there is none."""
 
     @property
+    def benchmark(self) -> Mapping[str, Any]:
+        return self.basis.benchmark
+
+    @property
     def title(self) -> str:
-        b = self.benchmark
-        profile = "" if profile_of(b) == STRICT else f", profile {profile_of(b)}"
-        return (
-            f"{b['name']} v{b['version']} ({b['num_subjects']} subjects, {b['num_prompts']} prompts, "
-            f"{b['images_per_prompt']} images each, {b['sha256'][:10]}{profile})"
-        )
+        return described(self.benchmark)
 
     def admits(self, entry: Entry) -> bool:
-        """Whether every metric that both have was measured alike."""
-        theirs = entry.record["benchmark"]
-        if (theirs["sha256"], profile_of(theirs)) != (self.benchmark["sha256"], profile_of(self.benchmark)):
-            return False
-        ours = measured_by(entry.record)
-        return all(self.measured_by.get(name, how) == how for name, how in ours.items())
+        """Whether a record's numbers may stand here."""
+        return self.basis.differing(entry.basis) is None
 
     def add(self, entry: Entry) -> None:
         """Take a record in."""
         self.entries.append(entry)
-        self.measured_by |= measured_by(entry.record)
+        self.basis = self.basis.joined(entry.basis)
 
     def order(self, by: str | None = None) -> str:
         """Sort best first and return the metric that decides; records without it come last.
@@ -113,7 +111,7 @@ def group(entries: Sequence[Entry], by: str | None = None) -> list[Group]:
     for entry in sorted(entries, key=lambda e: (-len(e.record["metrics"]), str(e.path))):
         home = next((g for g in groups if g.admits(entry)), None)
         if home is None:
-            home = Group(entry.record["benchmark"])
+            home = Group(entry.basis)
             groups.append(home)
         home.add(entry)
     for each in groups:
@@ -133,16 +131,3 @@ def relative(path: Path) -> Path:
     """A path as seen from the current folder, where it lies below."""
     relative = Path(os.path.relpath(path))
     return path if relative.parts[:1] == ("..",) else relative
-
-
-def profile_of(benchmark: Mapping[str, Any]) -> str:
-    """How a record's pictures were scored; records older than profiles were scored strictly."""
-    return str(benchmark.get("profile") or STRICT)
-
-
-def measured_by(record: dict[str, Any]) -> dict[str, tuple[str, str, str | None]]:
-    """Metric name -> version, extractor's name and sha256: what must agree within a column."""
-    return {
-        name: (str(entry["version"]), entry["extractor"]["name"], entry["extractor"]["sha256"])
-        for name, entry in record["metrics"].items()
-    }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.errors import UserError
-from fdlab.leaderboard.collect import Entry, measured_by, profile_of, relative
+from fdlab.leaderboard.collect import Entry, relative
 from fdlab.metrics import identity, paired
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.metrics.registry import METRICS
@@ -73,32 +73,12 @@ def locate(given: Path) -> Entry:
     return Entry(relative(found[0].resolve()), read(found[0]))
 
 
-def differing(a: Entry, b: Entry) -> str | None:
-    """The first thing that makes two records incomparable, in one line; None where they may be compared."""
-    first, second = a.record["benchmark"], b.record["benchmark"]
-    if first["sha256"] != second["sha256"]:
-        about = " and ".join(
-            f"{x['name']} v{x['version']} ({x['num_subjects']} subjects, {x['num_prompts']} prompts, "
-            f"{x['images_per_prompt']} images each, {x['sha256'][:10]})"
-            for x in (first, second)
-        )
-        return f"their benchmarks differ: {about}"
-    if profile_of(first) != profile_of(second):
-        return f"their pictures were scored by profile {profile_of(first)} and {profile_of(second)}"
-    ours, theirs = measured_by(a.record), measured_by(b.record)
-    for name in METRICS:
-        if name in ours and name in theirs and ours[name] != theirs[name]:
-            by = " and ".join(f"version {v} by {e} ({str(s)[:10]})" for v, e, s in (ours[name], theirs[name]))
-            return f"{name} is not measured alike: {by}"
-    return None
-
-
 def compare(a: Entry, b: Entry, seed: int = 0) -> Comparison:
     """Compare two records and their pictures. UserError where they may not be compared, in one line."""
     for entry in (a, b):
         if entry.record["provenance"]["kind"] != "measured":
             raise UserError(f"record '{entry.path}' is quoted; only measured pictures can be paired.")
-    problem = differing(a, b)
+    problem = a.basis.differing(b.basis)
     if problem:
         raise UserError(f"'{a.path}' and '{b.path}' cannot be compared; {problem}.")
     first, second = load(a.path, a.record), load(b.path, b.record)

@@ -147,8 +147,8 @@ def shipped(device: str = "cpu", faces: Faces | None = None, inception: str | No
     if inception is not None:
         features = InceptionExtractor(resolve(inception), device)
     else:
-        features = _optional(lambda: EfficientNetExtractor(device), "no Frechet or kernel distance")
-    folder = _optional(_judge_folder, "no prompt accuracy, CLIP score or CMMD")
+        features = _optional(lambda: EfficientNetExtractor(device), "no metric that needs features")
+    folder = _optional(_judge_folder, "no metric that needs CLIP or the judge")
     if folder is None:
         return Extractors(faces=faces, features=features)
     from fdlab.measure.extractors import ClipExtractor

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from fdlab.errors import UserError
 
 
-class Face(Protocol):
-    """A detected face: box x1 y1 x2 y2 in pixels, score in [0, 1], five landmarks."""
-
-    box: tuple[float, float, float, float]
-    score: float
-    landmarks_52: np.ndarray
-
-
-class FaceExtractor(Protocol):
+class FaceNetwork(Protocol):
     """Finds and embeds faces."""
 
     name: str
@@ -32,7 +24,8 @@ class FaceExtractor(Protocol):
         """Embed one face a picture: (B, D)."""
 
 
-class FeatureExtractor(Protocol):
+@runtime_checkable
+class FeatureNetwork(Protocol):
     """Any network with one feature vector a picture."""
 
     name: str
@@ -42,21 +35,21 @@ class FeatureExtractor(Protocol):
         """Features (B, D), an array or a tensor."""
 
 
-class TextFeatures(Protocol):
+class PromptFeatures(Protocol):
     """Features of prompts, and which prompts had to be cut."""
 
     feature_BD: Any
     truncated_B: Any
 
 
-class ClipExtractor(FeatureExtractor, Protocol):
+class ClipNetwork(FeatureNetwork, Protocol):
     """A dual encoder that is not the conditioner of any model measured."""
 
     def text(self, prompts: Sequence[str]) -> Any:
-        """`TextFeatures` of prompts."""
+        """`PromptFeatures` of prompts."""
 
 
-class Judge(Protocol):
+class JudgeNetwork(Protocol):
     """Says what a picture of rendered people shows, attribute by attribute."""
 
     name: str
@@ -70,10 +63,10 @@ class Judge(Protocol):
 class Extractors:
     """The networks that measure; a metric whose extractor is None is absent from the record."""
 
-    faces: FaceExtractor | None = None
-    clip: ClipExtractor | None = None
-    features: FeatureExtractor | None = None
-    judge: Judge | None = None
+    faces: FaceNetwork | None = None
+    clip: ClipNetwork | None = None
+    features: FeatureNetwork | None = None
+    judge: JudgeNetwork | None = None
 
     def summary(self) -> dict[str, Any]:
         """Name and digest of each, None where there is none."""

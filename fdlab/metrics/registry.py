@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 
 import fdlab.metrics
-from fdlab.metrics.metric import NETWORKS, Metric
+from fdlab.metrics.metric import LARGEST, NETWORKS, Metric
 
 
 def discover() -> dict[str, Metric]:
@@ -71,3 +71,14 @@ def _ordered(key: str) -> list[str]:
     return sorted(
         (name for name, place in places.items() if place is not None), key=lambda name: places[name]
     )
+
+
+def listing() -> str:
+    """Every metric as a table in Markdown: what it says, its unit and range, what it needs."""
+    lines = ["| metric | unit | from | to | better | needs | says |", "|---|---|---:|---:|---|---|---|"]
+    for name, metric in SCORES.items():
+        low, high = ("" if abs(end) >= LARGEST else f"{end:g}" for end in metric.limits)
+        better = "higher" if metric.higher_is_better else "lower"
+        needs = ", ".join(metric.needs)
+        lines.append(f"| {name} | {metric.unit} | {low} | {high} | {better} | {needs} | {metric.about} |")
+    return "\n".join(lines) + "\n"

@@ -14,6 +14,7 @@ from fdlab.files import write_text
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.records import table
+from fdlab.records.comparability import profile_of
 
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#16181d;--dim:#626975;--line:#e3e6ea;--card:#f6f7f9}
@@ -96,7 +97,7 @@ def write(
 
 def _profile(benchmark: Mapping[str, Any]) -> str:
     """How pictures were scored, where not strictly."""
-    name = str(benchmark.get("profile") or STRICT)
+    name = profile_of(benchmark)
     if name == STRICT:
         return ""
     lines = [

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from fdlab.measure.extractors.clip import ClipExtractor, TextFeatures
 from fdlab.measure.extractors.efficientnet import EfficientNetExtractor
-from fdlab.measure.extractors.extractor import Extractor
 from fdlab.measure.extractors.inception import InceptionExtractor
 from fdlab.measure.extractors.open_clip import OpenClipExtractor
 
 __all__ = [
-    "ClipExtractor", "EfficientNetExtractor", "Extractor", "InceptionExtractor", "OpenClipExtractor",
+    "ClipExtractor", "EfficientNetExtractor", "InceptionExtractor", "OpenClipExtractor",
     "TextFeatures",
 ]  # fmt: skip

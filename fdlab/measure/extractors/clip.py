@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.measure.extractors.extractor import in_batches
+from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.resize import resize_and_crop
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

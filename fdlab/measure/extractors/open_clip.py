@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fdlab.errors import UserError
 from fdlab.files import sha256
+from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.extractors.clip import CLIP_MEAN, CLIP_STD, TextFeatures
-from fdlab.measure.extractors.extractor import in_batches
 from fdlab.measure.resize import resize, resize_and_crop
 from fdlab.measure.weights import fill, load_tensors
 

@@ -22,13 +22,14 @@ from fdlab.evaluation import departures, measuring, run
 from fdlab.evaluation.pages import Evaluated
 from fdlab.evaluation.rows import Row
 from fdlab.evaluation.second_recogniser import Second
-from fdlab.leaderboard import collect, compare, formats, published
+from fdlab.leaderboard import collect, formats, published
 from fdlab.measure import choose as loading
 from fdlab.measure.networks import Extractors
 from fdlab.metrics import matching
 from fdlab.metrics.metric import Measurements
 from fdlab.metrics.registry import METRICS
 from fdlab.records import per_sample, record
+from fdlab.records.comparability import Basis
 
 DELAYED = {"guider": "delayed", "num_steps": 50, "guidance_scale": 5.0, "subject_fraction": 0.5}
 
@@ -166,8 +167,8 @@ def test_profiles_never_share_a_table(base: Path, tmp_path: Path) -> None:
     bare = copy.deepcopy(entries["published"])
     bare.record["metrics"] = {"clip_score": {**bare.record["metrics"]["clip_score"], "version": "1"}}
     assert not groups[0].admits(bare)
-    assert compare.differing(entries["strict"], entries["before"]) is None
-    said = compare.differing(entries["before"], entries["published"])
+    assert entries["strict"].basis.differing(entries["before"].basis) is None
+    said = entries["before"].basis.differing(entries["published"].basis)
     assert said == "their pictures were scored by profile strict and fastcomposer"
 
 
@@ -177,7 +178,7 @@ def test_quoted_numbers_stand_only_beside_what_follows_the_protocol() -> None:
     assert quoted.follows(about)
     assert not quoted.follows({**about, "departures": ["faces are measured by squares"]})
     assert not quoted.follows({**about, "profile": "strict"})
-    group = collect.Group({**about, "departures": ["x"], "version": "1"})
+    group = collect.Group(Basis({**about, "departures": ["x"], "version": "1"}, {}))
     assert quoted in formats.beside([group], [quoted])[1][1]
 
 

@@ -18,13 +18,13 @@ from fdlab.files import sha256
 from fdlab.measure.extractors import (
     ClipExtractor,
     EfficientNetExtractor,
-    Extractor,
     InceptionExtractor,
     OpenClipExtractor,
     inception,
 )
 from fdlab.measure.extractors.efficientnet import PACKAGE
 from fdlab.measure.extractors.inception_net import Inception2015
+from fdlab.measure.networks import FeatureNetwork
 from fdlab.measure.resize import resize, resize_and_crop, to_float
 from fdlab.randomness import numpy_rng
 
@@ -62,7 +62,7 @@ def test_crop_keeps_the_centre() -> None:
 )
 def test_efficientnet_knows_a_cat() -> None:
     extractor = EfficientNetExtractor()
-    assert isinstance(extractor, Extractor) and len(extractor.sha256) == 64
+    assert isinstance(extractor, FeatureNetwork) and len(extractor.sha256) == 64
     feature = extractor(np.stack([cat(), cat()[:, ::-1]]))
     assert feature.shape == (2, extractor.dim) and feature.dtype == torch.float32
     probability = extractor.network._fc(feature).softmax(1)
@@ -141,7 +141,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_clip_features_have_unit_length(clip_folder: Path) -> None:
     clip = ClipExtractor(clip_folder)
-    assert isinstance(clip, Extractor) and clip.dim == 12
+    assert isinstance(clip, FeatureNetwork) and clip.dim == 12
     image, text = clip(cat()[None]), clip.text(["a woman", "a man on the beach the beach"])
     assert image.shape == (1, 12) and text.feature_BD.shape == (2, 12)
     for feature in (image, text.feature_BD):
@@ -201,7 +201,7 @@ def test_open_clip_features_are_open_clips_own(tmp_path: Path) -> None:
     model = open_clip.CLIP(**model_cfg).eval()
     save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
     clip = OpenClipExtractor(tmp_path)
-    assert isinstance(clip, Extractor) and clip.name == f"open_clip:{tmp_path.name}"
+    assert isinstance(clip, FeatureNetwork) and clip.name == f"open_clip:{tmp_path.name}"
     text = clip.text(["a woman", "a woman on the beach reading a book", "a woman on the beach reading"])
     assert text.truncated_B.tolist() == [False, True, False]
     assert torch.allclose(text.feature_BD[1], text.feature_BD[2], atol=1e-6), "the end token must stay"

@@ -15,6 +15,7 @@ import pytest
 import fdlab.metrics
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
+from fdlab.cli import leaderboard as verb
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.leaderboard import collect, compare, formats
 from fdlab.metrics import metric, registry
@@ -64,7 +65,12 @@ def evaluated(folder: Path, run: Path, method: Any, world: ModuleType) -> tuple[
 
 
 def test_a_new_metric_is_one_file(
-    toy: metric.Metric, folder: Path, tmp_path: Path, world: ModuleType, monkeypatch: pytest.MonkeyPatch
+    toy: metric.Metric,
+    folder: Path,
+    tmp_path: Path,
+    world: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     made, rows = evaluated(folder, tmp_path / "runs/dark", world.Painter(scene="beach"), world)
     evaluated(folder, tmp_path / "runs/bright", world.Painter(scene="forest"), world)
@@ -101,6 +107,9 @@ def test_a_new_metric_is_one_file(
     (group,) = collect.group(collect.find([Path("runs")])[0])
     assert group.ordered_by == "brightness" and [e.run for e in group.entries] == ["dark", "bright"]
     assert r"best bright \<b\> first" in formats.markdown([group], [])
+    # And the list of metrics has it.
+    assert verb.main(["--metrics"]) == 0
+    assert "| brightness | lux | 0 | 5 | lower | clip | how bright |" in capsys.readouterr().out
     first = compare.compare(*group.entries).lines[-1]
     assert first.metric == "brightness" and first.better == "A"
 
