@@ -8,11 +8,13 @@ from threading import Event
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from fdlab.demo import choices, markup
 from fdlab.demo.asked import Asked, Models, ask
 from fdlab.demo.drawing import Drawn, Painter
 from fdlab.demo.examples import Example
+from fdlab.demo.guard import OwnPageOnly, names_of
 from fdlab.errors import UserError
 
 CSS = Path(__file__).with_name("page.css")
@@ -248,6 +250,7 @@ class Page:
 
 def launch(blocks: gr.Blocks, host: str, port: int, allowed: Path, open_browser: bool) -> str:
     """Serve the page from a thread; returns its address. Browsers fetch nothing from elsewhere."""
+    guard = Middleware(OwnPageOnly, names=names_of(host))
     theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=SYSTEM, font_mono=MONOSPACE)
     _, address, _ = blocks.queue(default_concurrency_limit=1).launch(
         server_name=host,
@@ -263,6 +266,7 @@ def launch(blocks: gr.Blocks, host: str, port: int, allowed: Path, open_browser:
         run_history=False,
         footer_links=[],
         max_file_size="32mb",
+        app_kwargs={"middleware": [guard]},
         allowed_paths=[str(allowed)],
         theme=theme,
         css_paths=CSS,

@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,23 @@ def test_stop_stops_and_draw_draws_again(page: Any) -> None:
     assert "of 100 steps" in page.locator("#status", has_text="stopped after").inner_text()
     fill(page, "steps", 2)
     assert "drawn in" in draw(page, "drawn in")
+
+
+@needs_gradio
+def test_other_sites_are_refused(address: str) -> None:
+    def status(**headers: str) -> int:
+        """Of what a page asks first, as another site would ask it through a name of its own."""
+        request = urllib.request.Request(f"{address}config", headers=headers)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status() == status(Origin=address.rstrip("/")) == 200
+    port = address.rstrip("/").rpartition(":")[2]
+    assert status(Host=f"evil.com:{port}", Origin=f"http://evil.com:{port}") == 403
+    assert status(Host=f"evil.com:{port}") == status(Origin="http://evil.com") == 403
 
 
 def test_a_port_in_use_is_refused(

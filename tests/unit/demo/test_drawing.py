@@ -95,6 +95,12 @@ def test_a_photo_without_a_face_is_named_without_its_folder(painter: Painter, tm
         painter.faces([str(tmp_path / "wall.png")])
 
 
+def test_a_photo_too_large_for_memory_is_refused_before_it_is_read(painter: Painter, tmp_path: Path) -> None:
+    Image.new("1", (13_000, 13_000)).save(tmp_path / "black.png")
+    with pytest.raises(UserError, match=r"^photo 'black\.png' is too large; at most 64 million pixels"):
+        painter.faces([str(tmp_path / "black.png")])
+
+
 def test_what_a_user_wrote_is_no_markup() -> None:
     assert "<|image|>" not in markup.refusal("prompt 'a <|image|> <script>'")
     assert "&lt;script&gt;" in markup.refusal("prompt 'a <|image|> <script>'")
