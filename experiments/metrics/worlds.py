@@ -6,7 +6,6 @@ prompts: what a method without any fault would draw. Distances between them are 
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -22,8 +21,9 @@ from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.files import write_bytes, write_json
 from fdlab.people import benchmark as embedded
 from fdlab.people import picture
-from fdlab.people.dataset import HELD_OUT, ignore_interrupts, png_bytes
-from fdlab.people.identity import Identity, identity
+from fdlab.people.identity import HELD_OUT, Identity, identity
+from fdlab.people.picture import png_bytes
+from fdlab.people.workers import in_processes
 from fdlab.progress import track
 
 TRUE, DRAWN = "real", "drawn"
@@ -178,14 +178,8 @@ def make(world: World, folder: Path, sets: Iterable[str] | None = None, workers:
         for index in range(world.images)
     ]
     missing = [(folder, one) for one in wanted if not (folder / one.path).is_file()]
-    if workers > 1 and missing:
-        with multiprocessing.get_context("spawn").Pool(workers, ignore_interrupts) as pool:
-            done = pool.imap_unordered(_write, missing, chunksize=4)
-            for _ in track(done, f"rendering {world.name}", len(missing)):
-                pass
-    else:
-        for job in missing:
-            _write(job)
+    for _ in track(in_processes(_write, missing, workers), f"rendering {world.name}", len(missing)):
+        pass
     write_json(folder / benchmarks.MANIFEST, _manifest(world))
     return benchmarks.load(folder)
 

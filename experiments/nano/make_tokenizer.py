@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 from fdlab import files
+from fdlab.data.rendered import spec_of
 from fdlab.models.nano import SCHEDULER
 from fdlab.models.tokenizer import train_tokenizer
-from fdlab.people.dataset import spec_of
 from fdlab.people.picture import MIXES, describe
 
 CAPTIONS = 6000

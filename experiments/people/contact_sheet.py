@@ -12,7 +12,7 @@ import numpy as np
 
 from fdlab import files
 from fdlab.people import appearance, picture, scenes, styles
-from fdlab.people.dataset import png_bytes
+from fdlab.people.picture import png_bytes
 from fdlab.randomness import numpy_rng
 
 OUT = Path(__file__).with_name("contact_sheet.png")

@@ -14,7 +14,7 @@ import numpy as np
 from fdlab.measure.faces import FaceDetector, largest
 from fdlab.measure.faces.choice import CHOICES, recogniser_of
 from fdlab.people import appearance, picture
-from fdlab.people.dataset import HELD_OUT
+from fdlab.people.identity import HELD_OUT
 from fdlab.randomness import numpy_rng
 
 FRAMINGS = {"benchmark framing": (1.0, (32.0, 36.0)), "all poses": (0.0, (28.0, 38.0))}

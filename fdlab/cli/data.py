@@ -7,10 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fdlab.assets import resolve
 from fdlab.cli.options import parser, positive
+from fdlab.data.annotation import LABEL
 
 MIXES = ("portraits", "scenes", "all")
 SPLITS = ("all", "train", "test")
+
+
+def _labels(text: str) -> tuple[str, ...] | None:
+    return None if text == "all" else tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def main(argv: list[str]) -> int:
@@ -37,11 +43,19 @@ def _arguments() -> argparse.ArgumentParser:
     for verb in (check, stats):
         verb.add_argument("folder", type=Path, help="folder in FastComposer's layout")
         verb.add_argument("--split", choices=SPLITS, default="all", help="ids to read (default: all)")
+        verb.add_argument(
+            "--labels",
+            type=_labels,
+            default=(LABEL,),
+            help=f"coco_label of subjects, with commas between; all: every one (default: {LABEL})",
+        )
     check.add_argument(
-        "--max-subjects", type=positive, default=4, help="most subjects a picture may have (default: 4)"
+        "--skip-corrupt", action="store_true", help="list what cannot be used in place of stopping"
     )
     check.add_argument(
-        "--skip-corrupt", action="store_true", help="list what cannot be read in place of stopping"
+        "--tokenizer",
+        default="asset:nano/tokenizer",
+        help="folder of the backbone's tokenizer, whose tokens must reach every subject (default: nano's)",
     )
     _add_convert(verbs)
     return top
@@ -91,7 +105,7 @@ def _add_convert(verbs: Any) -> None:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from fdlab.people.dataset import render
+    from fdlab.data.rendered import render
 
     a = arguments
     render(a.folder, a.mix, a.num, a.seed, size=a.size, workers=a.workers)
@@ -101,10 +115,11 @@ def _render(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from fdlab.data.check import check
+    from fdlab.models.tokenizer import load_tokenizer
 
-    report = check(
-        arguments.folder, arguments.split, arguments.max_subjects, skip_corrupt=arguments.skip_corrupt
-    )
+    a = arguments
+    tokenizer = load_tokenizer(resolve(a.tokenizer))
+    report = check(a.folder, tokenizer, a.split, a.labels, skip_corrupt=a.skip_corrupt)
     for line in report.skipped.values():
         print(f"corrupt: {line}")
     print(f"{report.num_samples} samples with {report.num_subjects} subjects, {len(report.skipped)} corrupt")
@@ -145,7 +160,7 @@ def _stats(arguments: argparse.Namespace) -> int:
     words: Counter[str] = Counter()
     ids = read_ids(arguments.folder, arguments.split)
     for name in ids:
-        annotation = read_annotation(arguments.folder, name)
+        annotation = read_annotation(arguments.folder, name, arguments.labels)
         subjects[len(annotation.subjects)] += 1
         words.update(annotation.caption.lower().replace(",", " ").replace(".", " ").split())
     print(f"pictures               {len(ids)}")

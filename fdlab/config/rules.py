@@ -152,6 +152,7 @@ RULES: dict[str, Rule] = {
     "trainer.num_workers": NOT_NEGATIVE,
     "trainer.benchmark_*": NOT_NEGATIVE,
     "data.kind": Rule(choices=("people", "fastcomposer")),
+    "data.labels": Rule(items=str, nullable=True, kind=list),
     "data.mix": Rule(registry="fdlab.people.picture.MIXES"),
     "data.split": Rule(registry="fdlab.data.layout.SPLITS"),
     "data.num": COUNT,

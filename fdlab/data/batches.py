@@ -6,7 +6,7 @@ Axes: B batch, C channels, H W latents or pixels, L tokens, N subjects (padded t
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fdlab.data.entry import Entry, Source
-from fdlab.data.layout import CorruptFile
 from fdlab.data.order import rows
+from fdlab.data.sample import CorruptFile
 from fdlab.data.transforms import Background, composite, to_model
 from fdlab.randomness import numpy_rng
 
@@ -56,8 +56,9 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         s, usable = self.settings, self.source.usable
+        first = (step * s.world + s.rank) * s.batch_size
         chosen = rows(s.seed, len(usable), s.batch_size, step, s.rank, s.world)
-        entries = [self._entry(place) for place in chosen]
+        entries = [self._some_subjects(self._entry(row), first + b) for b, row in enumerate(chosen)]
         batch = collate(entries, s.max_subjects)
         if s.reference_size is not None:
             rng = numpy_rng(s.seed, "references", step, s.rank)
@@ -76,13 +77,37 @@ class Batches(Dataset[Batch]):
                 _log.warning("skipped: %s", error)
         raise CorruptFile("no sample of the data set can be read.")
 
+    def _some_subjects(self, entry: Entry, place: int) -> Entry:
+        """At most `max_subjects` of an entry's subjects, drawn anew at each place of the stream, as released
+        (FastComposer draws anew at each read)."""
+        most = self.settings.max_subjects
+        if len(entry.keys_N) <= most:
+            return entry
+        rng = numpy_rng(self.settings.seed, "subjects", place)
+        kept = sorted(rng.choice(len(entry.keys_N), most, replace=False).tolist())
+        return replace(
+            entry,
+            positions_N=[entry.positions_N[n] for n in kept],
+            masks_NHW=entry.masks_NHW[kept],
+            keys_N=[entry.keys_N[n] for n in kept],
+        )
+
     def _references(self, entries: list[Entry], size: int, rng: np.random.Generator) -> Tensor:
         references_BN3HW = torch.zeros(len(entries), self.settings.max_subjects, 3, size, size)
         for b, entry in enumerate(entries):
             for n, key in enumerate(entry.keys_N):
-                rgba = self.source.reference(self._choose(key, rng))
+                rgba = self._cut_out(key, self._choose(key, rng))
                 references_BN3HW[b, n] = composite(rgba, self.settings.background, rng)
         return references_BN3HW
+
+    def _cut_out(self, own: int, chosen: int) -> np.ndarray:
+        try:
+            return self.source.reference(chosen)
+        except CorruptFile:
+            # The other picture of the person is a broken one.
+            if chosen == own or not self.settings.skip_corrupt:
+                raise
+            return self.source.reference(own)
 
     def _choose(self, key: int, rng: np.random.Generator) -> int:
         if self.settings.reference == "own":

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fdlab.errors import UserError
+from fdlab.marker import MARKER
 
-MARKER = "<|image|>"
-_MARKER = re.compile(r"[ \t]*<\|image\|>")
+_MARKER = re.compile(rf"[ \t]*{re.escape(MARKER)}")
 
 
 class Encoded(NamedTuple):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fdlab.data.captions import encode
-from fdlab.data.layout import Annotation, CorruptFile, PersonSample, read_annotation, read_ids, read_sample
+from fdlab.data.annotation import Annotation
+from fdlab.data.entry import Shape, caption_tokens, read_checked
+from fdlab.data.layout import read_annotation, read_ids, read_json
+from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.progress import track
 
@@ -28,14 +27,14 @@ class Report:
 
 
 def dataset_card(root: Path) -> dict[str, Any] | None:
-    """Read `dataset.json`, which rendered data carry and photographs do not."""
+    """Read `dataset.json`, which rendered data carry and photographs do not. Raises: UserError."""
     path = Path(root) / "dataset.json"
-    if not path.exists():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise UserError(f"'{path}' is no JSON ({error}).") from None
+    return read_json(path) if path.exists() else None
+
+
+def is_rendered(root: Path) -> bool:
+    """Whether a folder holds rendered people."""
+    return (dataset_card(root) or {}).get("kind") == "people"
 
 
 def check_complete(root: Path, rendered: bool = False) -> None:
@@ -46,70 +45,49 @@ def check_complete(root: Path, rendered: bool = False) -> None:
             f"data folder '{root}' is half written: it has no dataset.json; "
             "run the same command again to finish it."
         )
-    read_ids(root)
-    card = dataset_card(root)
-    if card and card.get("num") is not None and int(card["num"]) > len(read_ids(root)):
-        raise UserError(
-            f"data folder '{root}' is half written: dataset.json promises {card['num']} pictures."
-        )
-
-
-def check_subjects(annotation: Annotation, max_subjects: int) -> None:
-    """Refuse a sample with more subjects than a model takes."""
-    if len(annotation.subjects) > max_subjects:
-        raise UserError(
-            f"sample '{annotation.id}' has {len(annotation.subjects)} subjects; at most "
-            f"{max_subjects} are allowed (data.max_subjects)."
-        )
-
-
-def check_labels(sample: PersonSample) -> None:
-    """Refuse a rendered sample whose label map holds a person the caption does not list."""
-    extra = set(np.unique(sample.segments_HW).tolist()) - {0} - {s.segment for s in sample.subjects}
-    if extra:
-        raise CorruptFile(f"sample '{sample.id}': mask {min(extra)} has no person in the json.")
+    listed = len(read_ids(root))
+    promised = (dataset_card(root) or {}).get("num")
+    if isinstance(promised, int) and promised > listed:
+        raise UserError(f"data folder '{root}' is half written: dataset.json promises {promised} pictures.")
 
 
 def check(
     root: Path,
+    tokenizer: Any,
     split: str = "all",
-    max_subjects: int = 4,
-    tokenizer: Any = None,
+    labels: Collection[str] | None = None,
     skip_corrupt: bool = False,
     workers: int = 4,
     show: bool = True,
 ) -> Report:
-    """Read every sample of a folder. Raises UserError at the first fault; with `skip_corrupt`, broken files
-    are listed in the report instead. `tokenizer` also checks that each subject lies within the text encoder's
-    tokens."""
+    """Read every sample of a folder as training does, to the tokens of its caption. Raises UserError at the
+    first fault; with `skip_corrupt`, samples that cannot be used are listed in the report instead."""
     root = Path(root)
-    card = dataset_card(root)
     check_complete(root)
-    rendered = bool(card and card.get("kind") == "people")
-    ids = read_ids(root, split)
+    rendered, ids = is_rendered(root), read_ids(root, split)
+    shape = Shape(image_size=1, latent_CHW=(1, 1, 1), reference_size=None, max_subjects=1)
     report = Report()
 
-    def one(id: str) -> int | CorruptFile:
+    def read(id: str) -> Annotation | CorruptFile:
         try:
-            annotation = read_annotation(root, id)
-            sample = read_sample(root, id, annotation)
-            if rendered:
-                check_labels(sample)
+            annotation = read_annotation(root, id, labels)
+            read_checked(root, annotation, rendered)
+        except CorruptFile as error:
+            return error
+        return annotation
+
+    for id, found in track(zip(ids, _map(read, ids, workers), strict=True), "check", len(ids), show=show):
+        try:
+            if isinstance(found, CorruptFile):
+                raise found
+            caption_tokens(tokenizer, found, shape)
         except CorruptFile as error:
             if not skip_corrupt:
                 raise
-            return error
-        check_subjects(annotation, max_subjects)
-        if tokenizer is not None:
-            encode(tokenizer, annotation.caption, [s.end for s in annotation.subjects])
-        return len(annotation.subjects)
-
-    for id, result in track(zip(ids, _map(one, ids, workers), strict=True), "check", len(ids), show=show):
-        if isinstance(result, CorruptFile):
-            report.skipped[id] = str(result)
+            report.skipped[id] = str(error)
         else:
             report.num_samples += 1
-            report.num_subjects += result
+            report.num_subjects += len(found.subjects)
     if not report.num_samples:
         raise UserError(
             f"data folder '{root}' holds no readable sample: {next(iter(report.skipped.values()))}"

@@ -5,16 +5,17 @@ Axes: H W pixels or latents, N subjects, L tokens, R side of a reference, 3 RGB,
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from fdlab.data.annotation import MOST_SEGMENTS, Annotation
 from fdlab.data.captions import Encoded, encode
-from fdlab.data.check import check_labels, check_subjects
-from fdlab.data.layout import Annotation, read_annotation, read_sample
-from fdlab.data.sample import PersonSample, Subject
+from fdlab.data.layout import read_annotation, read_sample
+from fdlab.data.sample import CorruptFile, PersonSample, Subject
 from fdlab.data.transforms import cut_rgba, latent_mask, square
 from fdlab.errors import UserError
 
@@ -29,7 +30,8 @@ class Shape:
     reference_size: int | None
     """Pixels a side of a reference; None where none are needed."""
     max_subjects: int
-    """Most subjects a picture may have; 0: captions alone are wanted, and subjects are not looked at."""
+    """Most subjects of a picture that a batch shows; 0: captions alone are wanted, and subjects are not
+    looked at."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,27 @@ def caption_tokens(
 ) -> tuple[Encoded, tuple[Subject, ...]]:
     """Tokenise a caption; one token can carry one subject, so of two at the same token the first stays.
 
-    UserError when there are more subjects than allowed, or one past the last token.
+    CorruptFile when a subject lies past the last token.
     """
     if not shape.max_subjects:
         return encode(tokenizer, annotation.caption), ()
-    check_subjects(annotation, shape.max_subjects)
     try:
         encoded = encode(tokenizer, annotation.caption, [s.end for s in annotation.subjects])
     except UserError as error:
-        raise UserError(f"sample '{annotation.id}': {error}") from None
+        raise CorruptFile(f"sample '{annotation.id}': {error}") from None
     first = [n for n, position in enumerate(encoded.positions) if position not in encoded.positions[:n]]
     subjects = tuple(annotation.subjects[n] for n in first)
     return Encoded(encoded.input_ids_L, [encoded.positions[n] for n in first]), subjects
 
 
 def read_checked(root: Path, annotation: Annotation, rendered: bool) -> PersonSample:
-    """Read a sample and, for rendered people, make sure that every mask has its person."""
+    """Read a sample and, for rendered people, make sure that every mask has its person. Raises:
+    CorruptFile."""
     sample = read_sample(root, annotation.id, annotation)
     if rendered:
-        check_labels(sample)
+        listed = {0, *(s.segment for s in annotation.subjects), *annotation.others}
+        if extra := set(np.unique(sample.segments_HW).tolist()) - listed:
+            raise CorruptFile(f"sample '{sample.id}': mask {min(extra)} has no person in the json.")
     return sample
 
 
@@ -112,22 +116,29 @@ class Live:
     """Rows read from the folder at every step: for data too large to keep prepared."""
 
     def __init__(
-        self, root: Path, ids: list[str], tokenizer: Any, shape: Shape, views: int = 1, rendered: bool = False
+        self,
+        root: Path,
+        ids: list[str],
+        tokenizer: Any,
+        shape: Shape,
+        views: int = 1,
+        rendered: bool = False,
+        labels: Collection[str] | None = None,
     ) -> None:
         self.root, self.ids, self.tokenizer, self.shape = Path(root), ids, tokenizer, shape
-        self.views, self.rendered = views, rendered
+        self.views, self.rendered, self.labels = views, rendered, labels
         self.usable = list(range(len(ids) * views))
         self._identities: dict[int, list[int]] | None = None
 
     def entry(self, row: int) -> Entry:
         """Read one row."""
         picture, mirrored = self.ids[row // self.views], bool(row % self.views)
-        annotation = read_annotation(self.root, picture)
+        annotation = self._annotation(row)
         encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape)
         sample = read_checked(self.root, annotation, self.rendered)
         image_HW3, masks_NHW = picture_and_masks(sample, subjects, self.shape, mirrored)
         seen = [n for n in range(len(subjects)) if masks_NHW[n].any()]
-        keys = [row * self.shape.max_subjects + annotation.subjects.index(subjects[n]) for n in seen]
+        keys = [row * MOST_SEGMENTS + annotation.subjects.index(subjects[n]) for n in seen]
         return Entry(
             picture,
             image_HW3,
@@ -137,10 +148,13 @@ class Live:
             keys,
         )
 
+    def _annotation(self, row: int) -> Annotation:
+        return read_annotation(self.root, self.ids[row // self.views], self.labels)
+
     def reference(self, key: int) -> np.ndarray:
         """Cut-out RR4 of one subject."""
-        row, n = divmod(key, self.shape.max_subjects)
-        sample = read_sample(self.root, self.ids[row // self.views])
+        row, n = divmod(key, MOST_SEGMENTS)
+        sample = read_sample(self.root, self.ids[row // self.views], self._annotation(row))
         assert self.shape.reference_size is not None
         return cut_subject(sample, sample.subjects[n], self.shape.reference_size, bool(row % self.views))
 
@@ -150,13 +164,18 @@ class Live:
         if self._identities is None:
             self._identities = {}
             for row in range(len(self.ids) * self.views):
-                for n, subject in enumerate(read_annotation(self.root, self.ids[row // self.views]).subjects):
+                try:
+                    subjects = self._annotation(row).subjects
+                except CorruptFile:
+                    # It is named where its own row is read.
+                    continue
+                for n, subject in enumerate(subjects):
                     if subject.identity is not None:
-                        here = row * self.shape.max_subjects + n
+                        here = row * MOST_SEGMENTS + n
                         self._identities.setdefault(subject.identity, []).append(here)
-        row, n = divmod(key, self.shape.max_subjects)
-        identity = read_annotation(self.root, self.ids[row // self.views]).subjects[n].identity
+        row, n = divmod(key, MOST_SEGMENTS)
+        identity = self._annotation(row).subjects[n].identity
         if identity is None:
             return []
-        per_picture = self.shape.max_subjects * self.views
+        per_picture = MOST_SEGMENTS * self.views
         return [k for k in self._identities.get(identity, []) if k // per_picture != key // per_picture]

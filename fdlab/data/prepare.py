@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fdlab.data.check import check_complete, dataset_card
+from fdlab.data.annotation import Annotation
+from fdlab.data.check import check_complete, is_rendered
 from fdlab.data.entry import Shape, caption_tokens, cut_subject, picture_and_masks, read_checked
 from fdlab.data.latents import encode_images, weights_hash
-from fdlab.data.layout import SUFFIXES, Annotation, CorruptFile, read_annotation, read_ids, stem
+from fdlab.data.layout import SUFFIXES, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
-from fdlab.data.sample import Subject
+from fdlab.data.sample import CorruptFile, Subject
 from fdlab.data.store import ArrayFolder, is_whole, make_once
 from fdlab.errors import UserError
 from fdlab.progress import bar
@@ -45,11 +47,13 @@ def prepare(
     skip_corrupt: bool = False,
     device: torch.device | str = "cpu",
     show: bool = True,
+    labels: Collection[str] | None = None,
 ) -> Prepared:
-    """Make (or find) the prepared form of a data folder and open it.
+    """Make (or find) the prepared form of a data folder and open it. What is there and whole is not written
+    to; what is damaged is made anew.
 
-    Raises UserError for a folder that is missing or half written, a corrupt file (unless `skip_corrupt`), too
-    many subjects, a subject past the last token, and when the disk is full.
+    Raises UserError for a folder that is missing or half written, a sample that cannot be used (unless
+    `skip_corrupt`), and when the disk is full.
     """
     root = Path(root)
     check_complete(root)
@@ -57,16 +61,17 @@ def prepare(
     parts = [VERSION, split, mirror, asdict(shape), fingerprint(root, ids), weights_hash(vae)]
     parts += [float(vae.config.scaling_factor), getattr(vae.config, "shift_factor", None)]
     parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
+    parts += [] if labels is None else [sorted(labels)]
     key = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     folder = Path(cache) / "prepared" / f"{root.name}-{key}"
     arrays = ["input_ids", "positions", "latents", "masks"]
     arrays += ["references"] if shape.reference_size is not None else []
 
     def make() -> None:
-        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt)
+        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels)
         _fill(plan, folder, vae, device, skip_corrupt, show)
 
-    make_once(folder, lambda: is_whole(folder, "rows.json", arrays), make)
+    make_once(folder, lambda: is_whole(folder, "rows.json", arrays) and _fits(folder), make)
     prepared = Prepared(folder)
     if prepared.rows.skipped and not skip_corrupt:
         # An earlier run was told to skip these; this one was not.
@@ -76,6 +81,16 @@ def prepare(
     return prepared
 
 
+def _fits(folder: Path) -> bool:
+    """Whether arrays that are whole belong together."""
+    try:
+        Prepared(folder)
+    except CorruptFile as error:
+        print(f"{error} It is made anew.", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
 def fingerprint(root: Path, ids: list[str]) -> str:
     """Hash of what a folder holds: names, sizes and times of every listed file (no content is read)."""
     digest = hashlib.blake2b(digest_size=16)
@@ -83,7 +98,7 @@ def fingerprint(root: Path, ids: list[str]) -> str:
         for suffix in (*SUFFIXES, ".json", ".npy"):
             try:
                 stat = Path(f"{stem(root, id)}{suffix}").stat()
-            except FileNotFoundError:
+            except OSError:
                 continue
             digest.update(f"{id}{suffix} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -120,25 +135,41 @@ class _Picture:
     references_SRR4: np.ndarray | None
 
 
-def _plan(root: Path, ids: list[str], tokenizer: Any, shape: Shape, views: int, skip_corrupt: bool) -> _Plan:
-    card = dataset_card(root)
-    rendered = bool(card and card.get("kind") == "people")
+def _plan(
+    root: Path,
+    ids: list[str],
+    tokenizer: Any,
+    shape: Shape,
+    views: int,
+    skip_corrupt: bool,
+    labels: Collection[str] | None,
+) -> _Plan:
     annotations, subjects, input_ids, positions = [], [], [], []
     skipped: dict[str, str] = {}
     for id in ids:
         try:
-            annotation = read_annotation(root, id)
+            annotation = read_annotation(root, id, labels)
+            encoded, kept = caption_tokens(tokenizer, annotation, shape)
         except CorruptFile as error:
             if not skip_corrupt:
                 raise
             skipped[id], annotation = str(error), Annotation(id, "", ())
-        encoded, kept = caption_tokens(tokenizer, annotation, shape)
+            encoded, kept = caption_tokens(tokenizer, annotation, shape)
         annotations.append(annotation)
         subjects.append(kept)
         input_ids.append(encoded.input_ids_L)
         positions.append(encoded.positions)
     return _Plan(
-        root, ids, shape, views, rendered, annotations, subjects, np.stack(input_ids), positions, skipped
+        root,
+        ids,
+        shape,
+        views,
+        is_rendered(root),
+        annotations,
+        subjects,
+        np.stack(input_ids),
+        positions,
+        skipped,
     )
 
 

@@ -14,7 +14,6 @@ subjects.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,17 @@ from typing import Any
 import numpy as np
 
 from fdlab.data.entry import Entry
+from fdlab.data.layout import read_json
+from fdlab.data.sample import CorruptFile
+
+ARRAYS: dict[str, tuple[str, int, type]] = {
+    "input_ids": ("rows", 2, np.int32),
+    "latents": ("rows", 4, np.float16),
+    "positions": ("subjects", 1, np.int16),
+    "masks": ("subjects", 3, np.uint8),
+    "references": ("subjects", 4, np.uint8),
+}
+"""What each array has an entry for, its axes and type; `references` is absent where none are needed."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,19 @@ class Rows:
     skipped: dict[str, str]
     """Id to reason."""
 
+    def __post_init__(self) -> None:
+        if not (
+            all(isinstance(entries, list) for entries in (self.ids, self.first, self.identities))
+            and all(isinstance(id, str) for id in self.ids)
+            and self.views in (1, 2)
+            and all(type(number) is int for number in self.first)
+            and self.first == sorted(self.first)
+            and self.first[:1] == [0]
+            and all(number is None or type(number) is int for number in self.identities)
+            and isinstance(self.skipped, dict)
+        ):
+            raise ValueError("rows.json is not of its form")
+
     @property
     def usable(self) -> list[int]:
         """Rows whose files could be read."""
@@ -51,12 +74,33 @@ class Rows:
 
 
 class Prepared:
-    """Read access to a prepared folder; arrays are memory-mapped at first use, in each process of its own."""
+    """Read access to a prepared folder; arrays are memory-mapped at first use, in each process of its own.
+
+    Raises: CorruptFile where something of it is missing, torn or of another size.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.rows = Rows(**json.loads((self.folder / "rows.json").read_text(encoding="utf-8")))
-        self.usable = self.rows.usable
+        value = read_json(self.folder / "rows.json")
+        try:
+            self.rows = Rows(**value)
+            self.usable = self.rows.usable
+            self._check()
+        except (TypeError, ValueError, AttributeError, IndexError, OSError, EOFError) as error:
+            raise CorruptFile(f"'{self.folder}' is damaged ({error}).") from error
+
+    def _check(self) -> None:
+        """That the arrays are as long as the rows say."""
+        rows, subjects = len(self.rows.ids) * self.rows.views, self.rows.first[-1]
+        if len(self.rows.first) != rows + 1 or len(self.rows.identities) != subjects:
+            raise ValueError("rows.json is not of one piece")
+        for name, (entries, axes, dtype) in ARRAYS.items():
+            if name == "references" and not (self.folder / "references.npy").exists():
+                continue
+            length = rows if entries == "rows" else max(1, subjects)
+            found = self._array(f"{name}.npy")
+            if (found.ndim, found.dtype) != (axes, dtype) or len(found) != length:
+                raise ValueError(f"{name}.npy is {found.dtype} {found.shape}")
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map pickles as a copy: workers open their own instead.

@@ -10,6 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from fdlab.errors import UserError
+
+
+class CorruptFile(UserError):
+    """One sample of a data set cannot be used. What `data.skip_corrupt=true` passes over."""
+
+    def __init__(self, message: str) -> None:
+        # A DataLoader raises a worker's error anew, with its traceback as the message: its last line is ours.
+        super().__init__(message.strip().rpartition(f"{__name__}.CorruptFile: ")[2])
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -19,8 +29,6 @@ class Subject:
     """Value of this person's pixels in the segment map."""
     end: int
     """Character offset in the caption just after the person's noun phrase."""
-    bbox: tuple[int, int, int, int]
-    """x1, y1, x2, y2 in pixels, x2 and y2 exclusive."""
     identity: int | None = None
     """Which person it is, where that is known."""
 

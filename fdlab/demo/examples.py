@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fdlab import files
 from fdlab.people import benchmark, picture
-from fdlab.people.dataset import HELD_OUT, png_bytes
-from fdlab.people.identity import identity
+from fdlab.people.identity import HELD_OUT, identity
+from fdlab.people.picture import png_bytes
 
 SIZE = 256
 SUBJECTS = (1, 5, 3)

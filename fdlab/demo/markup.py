@@ -11,7 +11,7 @@ from PIL import Image
 
 from fdlab.demo.drawing import Drawn, Step
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.people.dataset import png_bytes
+from fdlab.people.picture import png_bytes
 from fdlab.sampling.filmstrip import STAGES, words
 from fdlab.sampling.trace import SDM_RGB, TDM_RGB, StepPicture
 

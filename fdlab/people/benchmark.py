@@ -1,15 +1,13 @@
 """The embedded benchmarks: held-out people, prompts by category, references, and true renders of every
 prompt; one person a picture, or two.
 
-Identities start at `dataset.HELD_OUT`, which no dataset reaches. Faces are framed so that a recogniser can
+Identities start at `HELD_OUT`, which no dataset reaches. Faces are framed so that a recogniser can
 judge them: about half the picture's height (a third with two), yaw mostly within 20 degrees.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -21,9 +19,11 @@ from fdlab import files
 from fdlab.errors import unknown
 from fdlab.people import appearance, picture, prompts
 from fdlab.people.appearance import Appearance
-from fdlab.people.dataset import HELD_OUT, VERSION, ignore_interrupts, png_bytes
-from fdlab.people.identity import identity
+from fdlab.people.identity import HELD_OUT, identity
+from fdlab.people.picture import VERSION, png_bytes
 from fdlab.people.prompts import Prompt, Wish
+from fdlab.people.workers import in_processes
+from fdlab.progress import track
 from fdlab.randomness import numpy_rng
 
 SEED = 7
@@ -154,51 +154,64 @@ def _write(job: _Job) -> int:
     """Render what is missing of a job; return how many pictures it stands for."""
     root, name, group, real = job
     if not real:
-        return _write_references(root, group[0])
-    members = "-".join(_id(k) for k in group)
-    num_prompts = len(embedded(name).prompts)
-    for p in range(num_prompts):
-        path = root / "real" / f"{members}-p{p:02d}-0.png"
-        if not path.exists():
+        _write_references(root, group[0])
+        return 1
+    for p, path in enumerate(_real_paths(root, name, group)):
+        if not _is_there(path):
             made = picture.render(group_spec(name, group, p), SIZE)
             files.write_bytes(path, png_bytes(made.image_HW3), flush=False)
-    return num_prompts
+    return len(embedded(name).prompts)
 
 
-def _write_references(root: Path, subject: int) -> int:
-    name = f"{_id(subject)}.png"
-    if not (root / "references" / name).exists():
-        held = picture.render(spec(subject, "heldout"), SIZE)
-        files.write_bytes(root / "heldout" / name, png_bytes(held.image_HW3), flush=False)
-        made = picture.render(spec(subject, "reference"), SIZE)
-        mask = (made.segments_HW > 0).astype(np.uint8) * 255
-        files.write_bytes(root / "masks" / name, png_bytes(mask), flush=False)
-        files.write_bytes(root / "references" / name, png_bytes(made.image_HW3), flush=False)
-    return 1
+def _write_references(root: Path, subject: int) -> None:
+    reference, held, mask = _reference_paths(root, subject)
+    if all(map(_is_there, (reference, held, mask))):
+        return
+    files.write_bytes(held, png_bytes(picture.render(spec(subject, "heldout"), SIZE).image_HW3), flush=False)
+    made = picture.render(spec(subject, "reference"), SIZE)
+    files.write_bytes(mask, png_bytes((made.segments_HW > 0).astype(np.uint8) * 255), flush=False)
+    files.write_bytes(reference, png_bytes(made.image_HW3), flush=False)
 
 
-def _counted(done: Iterator[int]) -> Iterator[int]:
-    for n in done:
-        yield from range(n)
+def _reference_paths(root: Path, subject: int) -> list[Path]:
+    return [root / folder / f"{_id(subject)}.png" for folder in ("references", "heldout", "masks")]
+
+
+def _real_paths(root: Path, name: str, group: tuple[int, ...]) -> list[Path]:
+    members = "-".join(_id(k) for k in group)
+    return [root / "real" / f"{members}-p{p:02d}-0.png" for p in range(len(embedded(name).prompts))]
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _is_whole(root: Path, name: str) -> bool:
+    """Whether nothing of a benchmark is missing, empty or, of its manifest, torn."""
+    try:
+        json.loads((root / "benchmark.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    made = embedded(name)
+    paths = [path for k in made.subjects for path in _reference_paths(root, k)]
+    paths += [path for group in made.groups for path in _real_paths(root, name, group)]
+    return all(map(_is_there, paths))
 
 
 def render(root: Path | str, name: str, workers: int = 0) -> None:
-    """Render an embedded benchmark into `root`, going on where a call stopped; benchmark.json comes last."""
-    from fdlab.progress import track
+    """Render an embedded benchmark into `root`, going on where a call stopped; benchmark.json comes last.
 
+    What is missing or empty of a complete one is rendered again; a whole one is not written to. Failure where
+    a process is killed.
+    """
     root, wanted, made = Path(root), manifest(name), embedded(name)
-    if (root / "benchmark.json").exists():
+    if _is_whole(root, name):
         return
     jobs: list[_Job] = [(root, name, (k,), False) for k in made.subjects]
     jobs += [(root, name, group, True) for group in made.groups]
     total = made.num_subjects + len(made.groups) * len(made.prompts)
-    workers = workers or os.cpu_count() or 1
-    if workers > 1:
-        with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), ignore_interrupts) as pool:
-            for _ in track(_counted(pool.imap_unordered(_write, jobs)), f"rendering {name}", total):
-                pass
-    else:
-        for _ in track(_counted(map(_write, jobs)), f"rendering {name}", total):
-            pass
+    done = (1 for n in in_processes(_write, jobs, workers) for _ in range(n))
+    for _ in track(done, f"rendering {name}", total):
+        pass
     files.flush_all()
     files.write_json(root / "benchmark.json", wanted)

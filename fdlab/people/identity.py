@@ -16,6 +16,8 @@ from fdlab.randomness import numpy_rng
 
 POPULATION = 1
 """Version of the population; another number is another set of people."""
+HELD_OUT = 1_000_000
+"""Identities from here on are benchmarks' alone; no dataset contains them."""
 PAIRS = (
     ("decr", "incr"),
     ("down", "up"),

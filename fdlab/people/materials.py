@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from fdlab.people.compiled import compiled
 from fdlab.people.raster import hash_noise
 
 PAINT = {
@@ -47,14 +47,14 @@ def paint_vector(paint: dict[str, np.ndarray | float]) -> np.ndarray:
     return np.concatenate([np.atleast_1d(np.asarray(paint[name], np.float32)) for name in PAINT])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step(low, high, x):
     """Hermite step from 0 at `low` to 1 at `high`, one number."""
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def skin(color, q, x, y, z, occlusion, lips, lids):
     """Colour of skin at a point of the body at rest; returns how glossy it is."""
     side = abs(x)
@@ -139,7 +139,7 @@ def skin(color, q, x, y, z, occlusion, lips, lids):
     return gloss
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def eye(color, q, x, y, z):
     """Colour of an eyeball: white, iris and pupil round the direction of gaze."""
     sign = 1.0 if x > 0 else -1.0
@@ -158,7 +158,7 @@ def eye(color, q, x, y, z):
         color[k] = inner + (white[k] - inner) * iris
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cloth(color, q, x, y, z):
     """Colour of a garment: its pattern, what it opens on, its weave."""
     kind, pattern = q[GARMENT], q[PATTERN]

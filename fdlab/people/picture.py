@@ -5,6 +5,7 @@ Axes: H W pixels.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from fdlab.people.appearance import Appearance
 from fdlab.people.identity import Identity, identity
 from fdlab.randomness import numpy_rng
 
+VERSION = 1
+"""Of the renderer: raised when the same seed gives other bytes."""
 SUPERSAMPLING = 2
 EYES_ABOVE_NECK = 1.33
 """Decimetres from the neck's pivot to the eyes at rest."""
@@ -182,6 +185,13 @@ def describe(spec: Spec, share: float = 0.3) -> tuple[str, list[int]]:
     """Caption of a picture and the end of each person's noun phrase; a spec is always described alike."""
     pairs: list[tuple[Identity, Appearance]] = [(identity(number), look) for number, look in spec.people]
     return captions.caption(numpy_rng(spec.seed, "caption"), pairs, spec.scene, spec.hour, spec.style, share)
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encode uint8 pixels as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
 
 
 def truth(spec: Spec) -> dict[str, Any]:

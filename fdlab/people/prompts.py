@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fdlab.marker import MARKER
 from fdlab.people import scenes, styles
 from fdlab.people.captions import article
-
-MARKER = "<|image|>"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ Axes: V vertices, T triangles, H W pixels. Pixel centres lie at half integers; y
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from fdlab.people.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def hash_noise(x: float, y: float, z: float) -> float:
     """Smooth value noise in [0, 1] at a point of space, one cycle a unit."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
@@ -27,7 +28,7 @@ def hash_noise(x: float, y: float, z: float) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rasterise(screen_V3, triangles_T3, cut_V, jitter_T, rest_V3, height, width):
     """Find the nearest triangle of every pixel.
 
@@ -82,7 +83,7 @@ def rasterise(screen_V3, triangles_T3, cut_V, jitter_T, rest_V3, height, width):
     return triangle, weights, depth
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def vertex_normals(positions_V3, triangles_T3):
     """Area-weighted unit normals of a triangle mesh, (V, 3)."""
     normals = np.zeros_like(positions_V3)

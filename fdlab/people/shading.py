@@ -6,13 +6,13 @@ Colours are linear RGB. Axes: H W pixels, P people, V vertices, T triangles.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from fdlab.people.compiled import compiled
 from fdlab.people.materials import CURL, EYE0, FRAME0, HAIR0, HAT0, NUMBER, SCARF0, cloth, eye, skin, step
 from fdlab.people.raster import hash_noise
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shade(
     triangle_HW,
     weights_HW2,

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 from fdlab.config import directory
 from fdlab.config.instantiate import class_of, instantiate
 from fdlab.data.batches import BatchSettings
-from fdlab.data.check import check_complete, dataset_card
+from fdlab.data.check import check_complete, is_rendered
 from fdlab.data.datamodule import StatelessData
 from fdlab.data.entry import Live, Shape, Source
 from fdlab.data.layout import read_ids
-from fdlab.data.people_source import ensure_people
 from fdlab.data.prepare import prepare
+from fdlab.data.rendered import ensure_people, mend
+from fdlab.data.sample import CorruptFile
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.files import whole_folder, write_json
@@ -164,24 +166,32 @@ def make_source(cfg: Any, backbone: Backbone, references: bool) -> tuple[Path, S
     else:
         root = Path(data.root).expanduser()
     split = str(data.get("split", "train"))
+    labels = list(data.labels) if data.get("labels") is not None else None
     mirror, skip = bool(data.get("mirror", False)), bool(data.skip_corrupt)
     if data.cache_latents:
         device = choose_device(str(cfg.trainer.accelerator), _local_rank())
         cache = Path(cfg.paths.cache).expanduser()
-        return root, prepare(
-            root, cache, backbone.vae, backbone.tokenizer, shape, split, mirror, skip, device
-        )
+        make = partial(
+            prepare, root, cache, backbone.vae, backbone.tokenizer, shape, split, mirror, skip, device,
+            labels=labels,
+        )  # fmt: skip
+        try:
+            return root, make()
+        except CorruptFile:
+            if data.kind != "people" or not mend(root):
+                raise
+            return root, make()
     check_complete(root)
-    rendered = bool((dataset_card(root) or {}).get("kind") == "people")
     views = 2 if mirror else 1
-    return root, Live(root, read_ids(root, split), backbone.tokenizer, shape, views, rendered)
+    ids = read_ids(root, split)
+    return root, Live(root, ids, backbone.tokenizer, shape, views, is_rendered(root), labels)
 
 
 def default_grid(cfg: Any, module: DenoisingTraining, source: Source, root: Path) -> samples.Grid:
     """A grid of people of the training data; a TDM sees their captions only."""
     rows: list[list[samples.Case]] = []
     if module.REFERENCES:
-        rows = samples.cases_from_data(source, root, GRID_ROWS, int(cfg.seed))
+        rows = samples.cases_from_data(source, root, GRID_ROWS, int(cfg.seed), cfg.data.get("labels"))
     else:
         rows = samples.captions_from_data(source, root, GRID_ROWS)
     return samples.Grid(

@@ -6,7 +6,7 @@ Axes: B batch, H W pixels, 3 RGB, R side of a reference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,11 @@ class Grid:
     seed: int = 0
 
 
-def cases_from_data(source: Source, root: Path, num: int, seed: int) -> list[list[Case]]:
+def cases_from_data(
+    source: Source, root: Path, num: int, seed: int, labels: Collection[str] | None = None
+) -> list[list[Case]]:
     """The first `num` pictures that have subjects: their own captions, and their first subject in another
-    place."""
+    place. `labels`: what counts as a subject (None: everything)."""
     rng = numpy_rng(seed, "grid references")
     rows: list[list[Case]] = []
     seen: set[str] = set()
@@ -58,7 +60,7 @@ def cases_from_data(source: Source, root: Path, num: int, seed: int) -> list[lis
             continue
         seen.add(entry.id)
         references = tuple(composite(source.reference(key), "grey", rng) for key in entry.keys_N)
-        annotation = read_annotation(root, entry.id)
+        annotation = read_annotation(root, entry.id, labels)
         ends = [subject.end for subject in annotation.subjects]
         if len(ends) != len(references):
             continue

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fdlab import files
 from fdlab.__main__ import main
 from fdlab.data.layout import write_ids, write_sample
 from fdlab.data.sample import PersonSample, Subject
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
         image_HW3 = np.random.default_rng(index).integers(0, 255, (64, 64, 3), np.uint8)
         segments_HW = np.zeros((64, 64), np.uint8)
         segments_HW[10:50, 4:28], segments_HW[10:50, 36:60] = 1, 2
-        subjects = (Subject(1, ENDS[0], (4, 10, 28, 50)), Subject(2, ENDS[1], (36, 10, 60, 50)))
+        subjects = (Subject(1, ENDS[0]), Subject(2, ENDS[1]))
         write_sample(root, PersonSample(f"s{index:05d}", CAPTION, image_HW3, segments_HW, subjects))
     write_ids(root, [f"s{index:05d}" for index in range(NUM)])
     return root
@@ -72,16 +72,33 @@ def long_caption(folder: Path) -> None:
     file(folder, ".json").write_text(json.dumps({**value, "caption": before + value["caption"]}))
 
 
+def marked_caption(folder: Path) -> None:
+    value = json.loads(file(folder, ".json").read_text())
+    file(folder, ".json").write_text(json.dumps({**value, "caption": value["caption"] + " <|image|>"}))
+
+
 FAULTS: list[tuple[str, Break, str]] = [
     ("a corrupt picture", cut_picture, f"{NAMED}.png' cannot be read"),
     ("a picture that is not there", lambda d: file(d, ".png").unlink(), f"picture '{NAMED}' is missing"),
     ("a mask that is not there", lambda d: file(d, ".npy").unlink(), f"{NAMED}.npy' is missing"),
     ("half a json", lambda d: file(d, ".json").write_text('{"caption"'), f"{NAMED}.json' is no JSON"),
-    ("a json that is a list", lambda d: file(d, ".json").write_text("[1]"), f"{NAMED}.json' is not a FastC"),
+    ("a json that is a list", lambda d: file(d, ".json").write_text("[1]"), f"{NAMED}.json' holds a list"),
     ("no list of ids", lambda d: (d / "image_ids_train.txt").unlink(), "only half written"),
     ("a person without pixels", no_person, "subject 2 of the caption has no pixel"),
     ("a mask without its person", no_json_entry, f"'{NAMED}': mask 2 has no person"),
     ("a subject past the last token", long_caption, f"sample '{NAMED}'"),
+    ("a marker in the caption", marked_caption, f"{NAMED}.json': its caption holds a marker"),
+    ("a mask of NaN", lambda d: np.save(file(d, ".npy"), np.full((64, 64), np.nan)), f"{NAMED}.npy' holds"),
+    (
+        "a complex mask",
+        lambda d: np.save(file(d, ".npy"), np.ones((64, 64)) * 1j),
+        f"{NAMED}.npy' is complex",
+    ),
+    (
+        "a mask of another shape",
+        lambda d: np.save(file(d, ".npy"), np.ones((64, 64, 1))),
+        f"{NAMED}.npy' is f",
+    ),
 ]
 
 
@@ -89,11 +106,13 @@ FAULTS: list[tuple[str, Break, str]] = [
 def test_bad_data_are_named(
     spoil: Break, said: str, tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Training refuses, and `data check` says the same before."""
     spoil(folder)
-    assert main(command(tiny, folder)) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
-    assert said in error
+    for arguments in (command(tiny, folder), ["data", "check", str(folder), "--split", "train"]):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        assert said in error
 
 
 def test_a_corrupt_picture_is_skipped_where_the_user_says_so(
@@ -107,11 +126,19 @@ def test_a_corrupt_picture_is_skipped_where_the_user_says_so(
     assert f"{NAMED}.png' cannot be read" in capsys.readouterr().err
 
 
-def test_more_subjects_than_allowed(
-    tiny: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("cached", ["true", "false"])
+def test_more_subjects_than_a_step_shows(tiny: list[str], folder: Path, cached: str) -> None:
+    assert main(command(tiny, folder, "data.max_subjects=1", f"data.cache_latents={cached}")) == 0
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "peopl", "null"])
+def test_an_unknown_kind_of_data(
+    tiny: list[str], folder: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(tiny, folder, "data.max_subjects=1")) == 2
-    assert "has 2 subjects; at most 1 are allowed (data.max_subjects)" in capsys.readouterr().err
+    assert main(command(tiny, folder, f"data.kind={kind}")) == 2
+    error = capsys.readouterr().err
+    assert f"data.kind={kind}: " in error and error.count("\n") == 1
+    assert "allowed: people, fastcomposer" in error or kind == "null"
 
 
 def test_a_data_folder_that_is_a_file(
@@ -137,7 +164,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert main(command(tiny, folder)) == 0
     checkpoints = folder.parent / "runs" / "sdm" / "x" / "checkpoints"
     before = (checkpoints / "last.ckpt").read_bytes()
-    full = checkpoints / f".step-2.ckpt.{os.getpid()}.tmp"
+    full = files._beside(checkpoints / "step-2.ckpt", "tmp")
     real = type(full).open
 
     def opened(path: Path, *arguments: object, **named: object) -> object:

@@ -33,9 +33,7 @@ def sample(index: int, num_subjects: int, size: int = IMAGE, seed: int = 0) -> P
         disc = (x - centre) ** 2 + (y - size / 2) ** 2 < radius**2
         image[disc] = [80 * identity, 250 - 80 * identity, 128]
         segments[disc] = n + 1
-        xs, ys = np.nonzero(disc.any(0))[0], np.nonzero(disc.any(1))[0]
-        box = (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)
-        subjects.append(Subject(n + 1, ENDS[num_subjects][n], box, identity))
+        subjects.append(Subject(n + 1, ENDS[num_subjects][n], identity))
         people.append({"segment": n + 1, "identity": identity, "noun": "woman"})
     truth = {"scene": "beach", "style": "photograph", "people": people}
     return PersonSample(f"{index:07d}", CAPTIONS[num_subjects], image, segments, tuple(subjects), truth)

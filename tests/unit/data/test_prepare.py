@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,8 @@ from fdlab.data.entry import Live, Shape
 from fdlab.data.layout import read_ids
 from fdlab.data.order import rows
 from fdlab.data.prepare import prepare
-from fdlab.data.prepared import Prepared
+from fdlab.data.prepared import ARRAYS, Prepared
+from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 
 
@@ -134,6 +136,147 @@ def test_corrupt_pictures_are_named_or_skipped(
         prepare(*arguments, show=False)
     live = Live(folder, read_ids(folder), world.tokenizer(), shape)
     assert "0000002" not in {id for step in range(5) for id in batches(live, skip_corrupt=True)[step]["ids"]}
+
+
+def crowded(folder: Path, num: int = 6) -> Path:
+    """Every picture shows `num` people side by side, each named by a letter of its caption."""
+    from fdlab.data.layout import write_sample
+    from fdlab.data.sample import PersonSample, Subject
+
+    for id in read_ids(folder):
+        stripes_W = np.arange(1, num + 1, dtype=np.uint8).repeat(32 // num + 1)[:32]
+        segments_HW = np.tile(stripes_W, (32, 1))
+        image_HW3 = np.random.default_rng(int(id)).integers(0, 256, (32, 32, 3), np.uint8)
+        subjects = tuple(Subject(k, 2 * k - 1) for k in range(1, num + 1))
+        write_sample(folder, PersonSample(id, "a b c d e f g"[: 2 * num], image_HW3, segments_HW, subjects))
+    return folder
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_of_many_subjects_some_are_drawn_anew_each_time(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, live: bool
+) -> None:
+    words = world.tokenizer()
+    crowded(folder)
+    fine = replace(shape, latent_CHW=(4, 8, 8))
+    source: Prepared | Live = Live(folder, read_ids(folder), words, fine)
+    if not live:
+        source = prepare(folder, tmp_path / "cache", world.vae(), words, shape, show=False)
+    data = batches(source, reference="other")
+    shown: dict[str, set[tuple[int, ...]]] = {}
+    for step in range(10):
+        batch, again = data[step], data[step]
+        assert equal(batch, again), "the same step draws the same subjects"
+        assert batch["subject_valid_BN"].all(), "as many as may be shown are"
+        for b, id in enumerate(batch["ids"]):
+            positions = tuple(batch["token_index_BN"][b].tolist())
+            assert positions[0] < positions[1], "in the order of the caption"
+            assert batch["subject_token_BL"][b].nonzero().flatten().tolist() == list(positions)
+            shown.setdefault(id, set()).add(positions)
+    assert all(len(pairs) > 1 for pairs in shown.values()), "each time others"
+    assert {place for pairs in shown.values() for pair in pairs for place in pair} == {1, 2, 3, 4, 5, 6}
+
+
+def test_who_is_drawn_depends_on_the_place_in_the_stream_alone(
+    folder: Path, shape: Shape, world: ModuleType
+) -> None:
+    live = Live(crowded(folder), read_ids(folder), world.tokenizer(), shape)
+    one = [batches(live, batch_size=4)[0]["token_index_BN"]]
+    two = [batches(live, batch_size=2)[step]["token_index_BN"] for step in range(2)]
+    ranks = [batches(live, batch_size=2, rank=rank, world=2)[0]["token_index_BN"] for rank in range(2)]
+    assert torch.equal(torch.cat(one), torch.cat(two)) and torch.equal(torch.cat(two), torch.cat(ranks))
+
+
+def test_masks_and_references_are_those_of_the_subjects_drawn(
+    folder: Path, shape: Shape, world: ModuleType
+) -> None:
+    fine = replace(shape, latent_CHW=(4, 32, 32))
+    live = Live(crowded(folder), read_ids(folder), world.tokenizer(), fine)
+    batch = batches(live)[0]
+    for b in range(4):
+        centres = [np.nonzero(mask.numpy())[1].mean() for mask in batch["mask_BNHW"][b]]
+        # Subject k's noun is token k, and its stripe the k-th from the left.
+        for position, centre in zip(batch["token_index_BN"][b].tolist(), centres, strict=True):
+            assert abs(centre - 6 * (position - 0.5)) < 3
+
+
+def test_labels_that_are_not_asked_for_are_no_subjects(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    path = folder / "00000/0000001.json"
+    path.write_text(path.read_text().replace('"coco_label": "person"', '"coco_label": "dog"', 1))
+    words = world.tokenizer()
+    live = Live(folder, read_ids(folder), words, shape, labels=["person"])
+    assert len(live.entry(1).keys_N) == 1 and len(live.entry(3).keys_N) == 2
+    arguments = (folder, tmp_path / "c", world.vae(), words, shape)
+    some = prepare(*arguments, labels=["person"], show=False)
+    assert len(some.entry(1).keys_N) == 1
+    np.testing.assert_array_equal(
+        some.reference(some.entry(1).keys_N[0]), live.reference(live.entry(1).keys_N[0])
+    )
+    everything = prepare(*arguments, show=False)
+    assert everything.folder != some.folder and len(everything.entry(1).keys_N) == 2
+
+
+@pytest.mark.parametrize("harm", ["emptied", "torn", "removed", "another"])
+@pytest.mark.parametrize("name", ["rows.json", *(f"{name}.npy" for name in ARRAYS)])
+def test_a_damaged_cache_is_made_anew(
+    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, name: str, harm: str
+) -> None:
+    before, path = files(prepared.folder), prepared.folder / name
+    if harm == "removed":
+        path.unlink()
+    else:
+        other = {"rows.json": b'{"ids": 3}'}.get(name, before["masks.npy"] if "masks" not in name else b"PK")
+        path.write_bytes({"emptied": b"", "torn": path.read_bytes()[:200], "another": other}[harm])
+    again = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+    assert again.folder == prepared.folder and files(again.folder) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+def test_a_damaged_folder_in_the_making_is_begun_again(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, content: bytes
+) -> None:
+    arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
+    whole = prepare(*arguments, show=False)
+    before = files(whole.folder)
+    partial = whole.folder.with_name(whole.folder.name + ".partial")
+    whole.folder.rename(partial)
+    (partial / "progress.json").write_bytes(content)
+    assert files(prepare(*arguments, show=False).folder) == before
+
+
+def test_a_whole_cache_is_not_written_to(
+    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    places = [tmp_path / "cache", *(tmp_path / "cache").rglob("*")]
+    before = {path: path.stat().st_mtime_ns for path in places}
+    prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+    assert {path: path.stat().st_mtime_ns for path in places} == before
+
+
+def test_a_broken_picture_of_the_same_person_is_passed_over(
+    folder: Path, shape: Shape, world: ModuleType
+) -> None:
+    for id in read_ids(folder)[3:]:
+        (folder / f"00000/{id}.png").write_bytes(b"broken")
+    (folder / "00000/0000006.json").write_bytes(b"broken")
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape)
+    drawn = batches(live, reference="other", skip_corrupt=True)
+    assert {id for step in range(5) for id in drawn[step]["ids"]} == set(read_ids(folder)[:3])
+    with pytest.raises(CorruptFile, match="cannot be read"):
+        for step in range(5):
+            batches(live, reference="other")[step]
+
+
+def test_a_broken_picture_is_one_line_from_a_worker_too(
+    folder: Path, shape: Shape, world: ModuleType
+) -> None:
+    for id in read_ids(folder):
+        (folder / f"00000/{id}.png").write_bytes(b"broken")
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape)
+    with pytest.raises(CorruptFile, match=r"^picture '.*\.png' cannot be read: [^\n]*$"):
+        next(iter(DataLoader(batches(live), batch_size=None, sampler=range(2), num_workers=1)))
 
 
 def test_mirrored_views(folder: Path, shape: Shape, world: ModuleType, tmp_path: Path) -> None:

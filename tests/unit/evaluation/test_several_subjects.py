@@ -306,12 +306,12 @@ def test_figure_reads_who_was_matched(score: Any, crowd: ModuleType) -> None:
 
 
 def test_the_embedded_pairs_share_people_with_the_embedded_singles() -> None:
-    from fdlab.people import benchmark, dataset
+    from fdlab.people import benchmark, identity
 
     single, multi = (benchmark.manifest(name) for name in ("people_single", "people_multi"))
     as_before = hashlib.sha256(json.dumps(single, sort_keys=True).encode()).hexdigest()
     assert as_before == "6b1b266dbc25538051e7c3bef03f10632d5dad235e3f90837466fc07401d9a96"
     assert multi["subjects"] == single["subjects"][:12] and len(multi["groups"]) == 66
-    assert all(subject["identity"] >= dataset.HELD_OUT for subject in multi["subjects"])
+    assert all(subject["identity"] >= identity.HELD_OUT for subject in multi["subjects"])
     with pytest.raises(UserError, match="Did you mean 'people_multi'"):
         benchmark.manifest("people_mult")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fdlab.data import layout
-from fdlab.errors import UserError
-from fdlab.people import appearance, benchmark, body, captions, dataset, identity, picture, scenes, styles
+from fdlab.data.rendered import spec_of
+from fdlab.people import appearance, benchmark, body, captions, identity, picture, scenes, styles
 from fdlab.people.raster import rasterise
 from fdlab.randomness import numpy_rng
 
@@ -105,7 +103,7 @@ def test_the_mask_is_where_the_person_is():
 
 def test_captions_say_what_the_truth_knows_and_ends_point_behind_nouns():
     for index in range(60):
-        spec = dataset.spec_of("all", 1000, 3, index)
+        spec = spec_of("all", 1000, 3, index)
         text, ends = picture.describe(spec)
         known = picture.truth(spec)
         assert len(ends) == len(spec.people)
@@ -118,47 +116,9 @@ def test_captions_say_what_the_truth_knows_and_ends_point_behind_nouns():
 
 def test_no_dataset_reaches_the_benchmark():
     for mix in picture.MIXES:
-        numbers = [n for i in range(200) for n, _ in dataset.spec_of(mix, 24000, 0, i).people]
-        assert max(numbers) < dataset.HELD_OUT
-    assert all(s["identity"] >= dataset.HELD_OUT for s in benchmark.manifest("people_single")["subjects"])
-
-
-def test_bytes_do_not_depend_on_workers_or_interruption(tmp_path):
-    dataset.render(tmp_path / "one", "portraits", 18, 4, size=64, workers=1, progress=False)
-    (tmp_path / "two").mkdir()
-    for index in (17, 3):
-        dataset.write_one(tmp_path / "two", "portraits", 18, 4, index, 64)
-    dataset.render(tmp_path / "two", "portraits", 18, 4, size=64, workers=2, progress=False)
-    ours, theirs = (
-        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-        for root in (tmp_path / "one", tmp_path / "two")
-    )
-    assert ours and ours == theirs
-    sample = layout.read_sample(tmp_path / "one", layout.read_ids(tmp_path / "one", "all")[0])
-    assert sample.image_HW3.shape == (64, 64, 3)
-    for subject in sample.subjects:
-        x1, y1, x2, y2 = subject.bbox
-        rows, columns = np.nonzero(sample.segments_HW == subject.segment)
-        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
-
-
-def test_another_dataset_in_the_folder_is_refused(tmp_path):
-    dataset.render(tmp_path, "portraits", 2, 4, size=32, workers=1, progress=False)
-    with pytest.raises(UserError, match="holds another dataset"):
-        dataset.render(tmp_path, "portraits", 3, 4, size=32, workers=1, progress=False)
-    with pytest.raises(UserError, match="Did you mean 'portraits'"):
-        dataset.render(tmp_path / "x", "portrait", 3, 4)
-
-
-def test_splits_share_no_person(tmp_path):
-    dataset.render(tmp_path, "all", 40, 4, size=16, workers=1, progress=False)
-    people = {}
-    for split in ("train", "test"):
-        ids = (tmp_path / f"image_ids_{split}.txt").read_text().split()
-        records = [json.loads((tmp_path / i[:5] / f"{i}.json").read_text()) for i in ids]
-        people[split] = {p["identity"] for r in records for p in r["truth"]["people"]}
-    held = {n for n in people["test"] if n % dataset.TEST_EVERY == dataset.TEST_EVERY - 1}
-    assert not held & people["train"]
+        numbers = [n for i in range(200) for n, _ in spec_of(mix, 24000, 0, i).people]
+        assert max(numbers) < identity.HELD_OUT
+    assert all(s["identity"] >= identity.HELD_OUT for s in benchmark.manifest("people_single")["subjects"])
 
 
 @pytest.mark.parametrize("name", benchmark.EMBEDDED)
@@ -171,7 +131,7 @@ def test_benchmark_prompts_are_asked_in_words(name):
         assert [prompt.text.count(noun) for noun in nouns] == [1] * made.size
         spec = benchmark.group_spec(name, group, k)
         assert (spec.scene, spec.style, spec.hour) == (prompt.scene, prompt.style, prompt.hour)
-        assert [number - dataset.HELD_OUT for number, _ in spec.people] == list(group)
+        assert [number - identity.HELD_OUT for number, _ in spec.people] == list(group)
         # What is asked of a person stands behind that person's marker.
         said = prompt.text.split("<|image|>")[1:]
         for wish, (_, look), words in zip(prompt.wishes, spec.people, said, strict=True):
