@@ -1,4 +1,5 @@
-"""Latents of pictures: scaled as the denoiser takes them, and the identity of the encoder that made them.
+"""Latents of pictures and back, for any autoencoder with AutoencoderKL's interface: scaled as the denoiser
+takes them; and the identity of the encoder that made them.
 
 Axes: B batch, C channels, H W grid, 3 RGB.
 """
@@ -15,16 +16,22 @@ from torch import Tensor
 from fdlab.data.transforms import to_model
 
 
-def scale_latents(vae: Any, z_BCHW: Tensor) -> Tensor:
-    """The autoencoder's raw latents to the denoiser's: (z - shift) * scale."""
-    return (z_BCHW - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
-
-
 def encode_pixels(vae: Any, x_B3HW: Tensor) -> Tensor:
-    """Scaled posterior means (BCHW float32) of pixels in [-1, 1]; no gradient."""
+    """Pixels in [-1, 1] to scaled posterior means (BCHW float32), (mean - shift) * scale; no gradient."""
     with torch.no_grad():
         raw_BCHW = vae.encode(x_B3HW.to(next(vae.parameters()).dtype)).latent_dist.mean
-        return scale_latents(vae, raw_BCHW).float()
+        return ((raw_BCHW - _shift(vae)) * vae.config.scaling_factor).float()
+
+
+def decode_latents(vae: Any, z_BCHW: Tensor) -> Tensor:
+    """Scaled latents to pixels B3HW, about [-1, 1], not clamped."""
+    return vae.decode(z_BCHW / vae.config.scaling_factor + _shift(vae)).sample
+
+
+def spatial_factor(vae_config: Any) -> int:
+    """Pixels a latent along one side: 2 to the number of halvings; the nano autoencoder's is 8."""
+    widths = vae_config.get("block_out_channels")
+    return 2 ** (len(widths) - 1) if widths else 8
 
 
 def encode_images(vae: Any, images_BHW3: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
@@ -39,3 +46,7 @@ def weights_hash(module: torch.nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _shift(vae: Any) -> float:
+    return getattr(vae.config, "shift_factor", None) or 0.0

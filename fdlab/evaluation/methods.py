@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fdlab.benchmarks.benchmark import Benchmark, Subject
 from fdlab.benchmarks.jobs import Job
+from fdlab.data.latents import decode_latents, encode_pixels
 from fdlab.data.pictures import open_photo, read_image
 from fdlab.data.transforms import cut_out, to_model
 from fdlab.errors import UserError
-from fdlab.models.latents import decode_latents, encode_images
 from fdlab.pipeline.artist import Artist
 from fdlab.pipeline.inputs import Scene
 from fdlab.pipeline.pictures import to_pixels
@@ -54,7 +54,7 @@ class AutoencoderOnly:
         """images_BHW3 uint8."""
         x_B3HW = to_model(RealPictures(self.benchmark)(batch)).to(self.device)
         vae = self.backbone.need("vae")
-        return to_pixels(decode_latents(vae, encode_images(vae, x_B3HW)))
+        return to_pixels(decode_latents(vae, encode_pixels(vae, x_B3HW)))
 
 
 class Sampled:

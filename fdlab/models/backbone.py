@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from fdlab.assets import resolve
+from fdlab.data.latents import spatial_factor
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
 from fdlab.models import formats
-from fdlab.models.latents import spatial_factor
 from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, save_part
 from fdlab.models.weights import PICKLED, refuse_pickle
 

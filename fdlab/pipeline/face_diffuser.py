@@ -17,6 +17,7 @@ from diffusers.utils import BaseOutput, is_accelerate_available
 from torch import Tensor
 
 from fdlab.data.captions import parse, unseen
+from fdlab.data.latents import decode_latents, spatial_factor
 from fdlab.data.transforms import Background
 from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
@@ -29,7 +30,6 @@ from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import UNetDenoiser
-from fdlab.models.latents import decode_latents, spatial_factor
 from fdlab.models.weights import check_finite
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder

@@ -9,7 +9,7 @@ import pytest
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides for a backbone so small that a step takes milliseconds."""
     from fdlab.models.backbone import save_backbone
-    from fdlab.models.tiny import tiny_backbone
+    from tests.worlds.backbones import tiny_backbone
 
     folder = tmp_path_factory.mktemp("backbone")
     backbone = tiny_backbone()

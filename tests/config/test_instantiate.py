@@ -78,7 +78,7 @@ def test_lists_and_mappings_arrive_as_plain_python() -> None:
 
 @pytest.mark.parametrize("experiment", [name for name in options("exp") if not name.endswith("_sd15")])
 def test_every_experiment_builds_its_training_on_the_network_handed_in(experiment: str) -> None:
-    from fdlab.models.tiny import tiny_backbone
+    from tests.worlds.backbones import tiny_backbone
 
     cfg, backbone = compose([f"+exp={experiment}"]), tiny_backbone()
     module = instantiate(cfg.model, backbone=backbone, seed=cfg.seed)
@@ -89,7 +89,7 @@ def test_every_experiment_builds_its_training_on_the_network_handed_in(experimen
 
 @pytest.mark.parametrize("experiment", [name for name in options("exp") if name.endswith("_sd15")])
 def test_the_twins_build_on_stable_diffusions_parts(experiment: str) -> None:
-    from fdlab.models.tiny import tiny_sd15
+    from tests.worlds.backbones import tiny_sd15
 
     cfg = compose([f"+exp={experiment}", "data.root=/somewhere"])
     module = instantiate(cfg.model, backbone=tiny_sd15(subjects=True), seed=cfg.seed)

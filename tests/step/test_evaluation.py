@@ -24,11 +24,11 @@ from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import save_part
-from fdlab.models.tiny import tiny_backbone
 from fdlab.pipeline.artist import Artist
 from fdlab.records import per_sample, record
 from tests.worlds import crowd as crowd_world
 from tests.worlds import squares
+from tests.worlds.backbones import tiny_backbone
 
 SAMPLER = {
     "guider": "snf",

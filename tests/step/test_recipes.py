@@ -9,8 +9,8 @@ import pytest
 from fdlab.__main__ import main
 from fdlab.config.locate import options
 from fdlab.measure import choose
-from fdlab.models.tiny import write_tiny_sd15
 from tests.worlds import squares, tiny
+from tests.worlds.backbones import write_tiny_sd15
 
 SD15 = [name for name in options("exp") if name.endswith("_sd15")]
 

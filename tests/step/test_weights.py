@@ -20,10 +20,10 @@ from fdlab.evaluation import rows
 from fdlab.models import parts
 from fdlab.models.backbone import save_backbone
 from fdlab.models.parts import save_part
-from fdlab.models.tiny import tiny_backbone
 from fdlab.sampling import drawing
 from fdlab.training.initial import load_start
 from tests.worlds import squares
+from tests.worlds.backbones import tiny_backbone
 
 FACE = Path(__file__).resolve().parents[1] / "golden/faces/astronaut-0.png"
 OWN = {"tdm": ("unet", "scheduler"), "sdm": ("unet", "fusion", "image_encoder", "scheduler")}

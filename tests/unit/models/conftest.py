@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
-from fdlab.models.tiny import tiny_backbone, write_tiny_sd15
+from tests.worlds.backbones import tiny_backbone, write_tiny_sd15
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from fdlab.errors import UserError
 from fdlab.models.attention import CrossAttentionMaps, attention_blocks, middle_blocks
 from fdlab.models.nano import build_unet
-from fdlab.models.tiny import tiny_backbone, tiny_sd15
+from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
 RELEASED = ["down_blocks.1", "down_blocks.2", "mid_block", "up_blocks.1", "up_blocks.2"]
 

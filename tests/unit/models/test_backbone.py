@@ -11,7 +11,7 @@ import torch
 
 from fdlab.errors import UserError
 from fdlab.models.backbone import ALL, Backbone, load_backbone, part_folders, save_backbone
-from fdlab.models.tiny import tiny_backbone, tiny_sd15
+from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
 
 @pytest.fixture

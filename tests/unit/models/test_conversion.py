@@ -14,7 +14,7 @@ from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.conversion import export_released, import_folder, import_released, join, read_flat
 from fdlab.models.nano import build_image_encoder
-from fdlab.models.tiny import tiny_sd15
+from tests.worlds.backbones import tiny_sd15
 
 
 @pytest.fixture(scope="module")

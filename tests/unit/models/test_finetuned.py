@@ -14,7 +14,7 @@ from fdlab.models import finetuned
 from fdlab.models.backbone import save_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import save_part
-from fdlab.models.tiny import tiny_backbone
+from tests.worlds.backbones import tiny_backbone
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.clip import load_clip
 from fdlab.models.conversion import describe, export_released, import_released, join, read_flat
 from fdlab.models.judge import Judge
-from fdlab.models.tiny import tiny_backbone
 from fdlab.models.weights import check_finite
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
+from tests.worlds.backbones import tiny_backbone
 
 BAD = (float("nan"), float("inf"), -float("inf"))
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.complex64)

@@ -9,7 +9,7 @@ from torch import nn
 from fdlab.models.attention import attention_blocks
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.text_cache import TextCache
-from fdlab.models.tiny import tiny_backbone, tiny_sd15
+from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
 
 def some(*shape: int, seed: int) -> torch.Tensor:

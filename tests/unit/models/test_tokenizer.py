@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.models.tiny import CAPTIONS
 from fdlab.models.tokenizer import learn, load_tokenizer, token_ids, train_tokenizer
+from tests.worlds.backbones import CAPTIONS
 
 
 def test_same_captions_same_files_in_any_order(tmp_path: Path) -> None:

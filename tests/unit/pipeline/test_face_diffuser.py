@@ -19,7 +19,7 @@ from fdlab.diffusion.guiders import Trace
 from fdlab.diffusion.initial import latents as seeded
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.errors import UserError
-from fdlab.models.tiny import tiny_backbone, tiny_sd15
+from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
 ONE, TWO = "a woman <|image|> on a beach", "a man <|image|> and a woman <|image|> in a forest"
 QUICK = {"num_inference_steps": 4, "guidance_scale": 2.0}

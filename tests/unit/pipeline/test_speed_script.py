@@ -15,7 +15,7 @@ import torch
 
 from fdlab import FaceDiffuserPipeline
 from fdlab.diffusion.schedulers import make_scheduler
-from fdlab.models.tiny import tiny_backbone, tiny_sd15
+from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "sampling_speed"
 NAMES = ("benchmark", "flops", "machine", "released_loop", "workloads")
