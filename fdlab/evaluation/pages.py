@@ -14,8 +14,7 @@ from fdlab.data.captions import unmarked
 from fdlab.evaluation.rows import Row
 from fdlab.files import write_text
 from fdlab.metrics import registry
-from fdlab.records import breakdown, gallery, table
-from fdlab.records import per_sample as samples
+from fdlab.records import breakdown, gallery, per_sample, table
 
 MAIN, OTHERS = "evaluation", "evaluation/rows"
 Figure = tuple[str, Path]
@@ -70,7 +69,7 @@ class Evaluated:
             path = folder / "intervals.png"
             figures.intervals(self.records, names, [table.label(r) for r in self.records], path)
             shown.append(("Every method with its 95 % interval", path))
-        pictures = samples.read(self.run_dir / MAIN)
+        pictures = per_sample.read(self.run_dir / MAIN)
         if any(figures.matched(picture) for picture in pictures):
             path = folder / "similarity.png"
             ids = [subject.id for subject in self.benchmark.subjects]
@@ -98,7 +97,7 @@ class Evaluated:
         references = {s.id: benchmark.folder / s.references[0] for s in benchmark.subjects}
         for row, written in zip(self.rows, self.records, strict=True):
             folder = folder_of(self.run_dir, self.rows, row)
-            found = samples.arrays(samples.read(folder), written["metrics"])
+            found = per_sample.arrays(per_sample.read(folder), written["metrics"])
             parts = breakdown.write(folder, written, found, benchmark.seed)
             back = os.path.relpath(self.run_dir / "report.html", folder)
             page = gallery.write(folder, written, found, references, Path(back).as_posix())

@@ -1,4 +1,4 @@
-"""From what was measured to numbers: every metric of the registry with its interval, and one row a picture.
+"""From what was measured to numbers: every metric of the registry with its interval, and each picture's.
 
 N pictures, M subjects a picture, F faces of a picture, S subjects, D features.
 """
@@ -14,7 +14,7 @@ from fdlab.benchmarks import profiles
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.captions import unmarked
-from fdlab.evaluation import face_rows
+from fdlab.evaluation import picture_faces
 from fdlab.evaluation.measuring import Measured, References
 from fdlab.measure.networks import Extractors, finite
 from fdlab.metrics import clusters, identity, matching, registry
@@ -31,8 +31,8 @@ def score(
     extractors: Extractors,
     compare_with_real: bool = True,
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Every metric of one method that can be had, and one row a picture. `compare_with_real` False leaves out
-    distances to the true set."""
+    """Every metric of one method that can be had, and each picture's scores. `compare_with_real` False leaves
+    out distances to the true set."""
     profile = profiles.profile_of(benchmark.profile)
     similarities = _similarities(measured, known)
     seen = measurements(benchmark, todo, measured, known, extractors, similarities, compare_with_real)
@@ -53,7 +53,7 @@ def score(
         more = metric.more(seen) if metric.more else {}
         entry = entry_of(metric.name, estimate, networks[metric.by], **more)
         entries[metric.name] = {**entry, "version": profile.version(metric.version)}
-    return entries, _rows(todo, measured, similarities, seen, scores)
+    return entries, _pictures(todo, measured, similarities, seen, scores)
 
 
 def measurements(
@@ -130,39 +130,39 @@ def _prompts(
     return finite(text.feature_BD, extractors.clip.name)[index_N], cut
 
 
-def _rows(
+def _pictures(
     todo: Sequence[Job],
     measured: Measured,
     similarities: Sequence[np.ndarray] | None,
     seen: Measurements,
     scores: dict[str, np.ndarray | Estimate | None],
 ) -> list[dict[str, Any]]:
-    """One row a picture: what was asked for, what its faces are, and its scores."""
-    rows = [_row(job) for job in todo]
+    """Every picture: what was asked for, what its faces are, and its scores."""
+    pictures = [_asked(job) for job in todo]
     if similarities is not None and seen.matches is not None:
         assert measured.faces is not None and measured.counted is not None
-        for n, row in enumerate(rows):
-            row |= face_rows.of_picture(
+        for n, picture in enumerate(pictures):
+            picture |= picture_faces.of_picture(
                 len(measured.faces[n]),
                 measured.counted[n],
                 similarities[n],
-                row["subjects"],
+                picture["subjects"],
                 seen.matches.face_NM[n],
                 seen.matches.group_NM[n],
             )
-    for metric in registry.in_rows():
+    for metric in registry.of_pictures():
         values_N = scores.get(metric.name)
         if not isinstance(values_N, np.ndarray):
             continue
         if metric.empty_without_face:
             values_N = np.where(measured.detected_N, values_N, np.nan)
-        details = metric.details(seen) if metric.details else [{}] * len(rows)
-        for row, beside, value in zip(rows, details, values_N, strict=True):
-            row |= {**beside, metric.name: round(float(value), 6) if np.isfinite(value) else None}
-    return rows
+        details = metric.details(seen) if metric.details else [{}] * len(pictures)
+        for picture, beside, value in zip(pictures, details, values_N, strict=True):
+            picture |= {**beside, metric.name: round(float(value), 6) if np.isfinite(value) else None}
+    return pictures
 
 
-def _row(job: Job) -> dict[str, Any]:
+def _asked(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "subject": job.group,

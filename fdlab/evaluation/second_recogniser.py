@@ -51,12 +51,12 @@ class Second:
             description="second recogniser",
             num_subjects=benchmark.subjects_per_picture,
         )
-        metrics, rows = scoring.score(benchmark, todo, measured, self.references, self.extractors, False)
+        metrics, pictures = scoring.score(benchmark, todo, measured, self.references, self.extractors, False)
         seconds = round(time.perf_counter() - start, 3)
         provenance = {**first["provenance"], "seconds": seconds, "image_format": strict.image_format}
         written = record.build(benchmark.summary(), first["method"], metrics, provenance)
-        rows = [{**row, "file": f"../{row['file']}"} for row in rows]
-        record.write(folder / FOLDER, written, rows)
+        pictures = [{**picture, "file": f"../{picture['file']}"} for picture in pictures]
+        record.write(folder / FOLDER, written, pictures)
         return written
 
 

@@ -16,7 +16,7 @@ from fdlab.leaderboard.collect import Entry, relative
 from fdlab.metrics import identity, paired
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.metrics.registry import METRICS
-from fdlab.records.per_sample import Samples, load
+from fdlab.records.per_sample import ScoredPictures, load
 from fdlab.records.record import RECORD, read
 
 AUC = "identity_auc"
@@ -93,28 +93,28 @@ def compare(a: Entry, b: Entry, seed: int = 0) -> Comparison:
             left_out[name] = next((reason for reason in reasons if reason), "no picture has it in both")
         else:
             lines.append(line)
-    return Comparison(a, b, len(first.rows), len(first.subjects), lines, left_out)
+    return Comparison(a, b, len(first.pictures), len(first.subjects), lines, left_out)
 
 
-def _in_order(samples: Samples, like: Samples, a: Entry, b: Entry) -> Samples:
+def _in_order(scored: ScoredPictures, like: ScoredPictures, a: Entry, b: Entry) -> ScoredPictures:
     """B's pictures in A's order. UserError unless both hold the same ones: a missing one must not go
     unseen."""
-    place = {name: i for i, name in enumerate(samples.ids)}
-    for names, others, lacking in ((like.ids, place, b), (samples.ids, set(like.ids), a)):
+    place = {name: i for i, name in enumerate(scored.ids)}
+    for names, others, lacking in ((like.ids, place, b), (scored.ids, set(like.ids), a)):
         missing = [name for name in names if name not in others]
         if missing:
             raise UserError(f"'{lacking.path}' lacks picture '{missing[0]}' ({len(missing)} in all).")
     order = np.array([place[name] for name in like.ids])
-    matches = samples.matches
+    matches = scored.matches
     if matches is not None:
         # Columns are subjects; they agree only where both records name these in one order.
-        matches = matches.take(order) if samples.subjects == like.subjects else None
-    rows = [samples.rows[i] for i in order]
-    values = {name: values_N[order] for name, values_N in samples.values.items()}
-    return replace(samples, rows=rows, values=values, matches=matches)
+        matches = matches.take(order) if scored.subjects == like.subjects else None
+    pictures = [scored.pictures[i] for i in order]
+    values = {name: values_N[order] for name, values_N in scored.values.items()}
+    return replace(scored, pictures=pictures, values=values, matches=matches)
 
 
-def _line(name: str, a: Samples, b: Samples, seed: int) -> Line | None:
+def _line(name: str, a: ScoredPictures, b: ScoredPictures, seed: int) -> Line | None:
     if name not in a.values or name not in b.values:
         return None
     first, second = a.values[name], b.values[name]
@@ -127,7 +127,7 @@ def _line(name: str, a: Samples, b: Samples, seed: int) -> Line | None:
     return Line(name, float(first[both].mean()), float(second[both].mean()), difference, won, num_subjects)
 
 
-def _auc(a: Samples, b: Samples, seed: int) -> Line | None:
+def _auc(a: ScoredPictures, b: ScoredPictures, seed: int) -> Line | None:
     if a.matches is None or b.matches is None:
         return None
     difference = paired.auc_difference(a.matches, b.matches, a.clusters_NK, seed)

@@ -36,7 +36,7 @@ def _score(seen: Measurements) -> np.ndarray:
 
 
 METRICS = (
-    # In rows only: the record's names are a contract, and this is none of them.
+    # Of pictures only: the record's names are a contract, and this is none of them.
     Metric(
         "diversity", "diversity", "cosine distance", True, _score, ("features", "several images"),
         "how far the pictures of one subject and prompt differ", place=18, recorded=None,

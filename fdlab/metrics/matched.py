@@ -37,11 +37,11 @@ def _detected(seen: Measurements) -> np.ndarray:
     return mean_of_subjects(np.where(_found(seen).detected_NM, seen.own_NM, np.nan))
 
 
-def _detected_in(row: Mapping[str, Any]) -> float:
-    if "matches" not in row:
-        value = row.get("identity_similarity")
+def _detected_in(picture: Mapping[str, Any]) -> float:
+    if "matches" not in picture:
+        value = picture.get("identity_similarity")
         return float("nan") if value is None else float(value)
-    found = [m["identity_similarity"] for m in row["matches"] if m["identity_similarity"] is not None]
+    found = [m["identity_similarity"] for m in picture["matches"] if m["identity_similarity"] is not None]
     return float(np.mean(found)) if found else float("nan")
 
 
@@ -49,12 +49,12 @@ def _rate(seen: Measurements) -> np.ndarray:
     return np.asarray(_found(seen).detected_NM.mean(axis=1))
 
 
-def _rate_in(row: Mapping[str, Any]) -> float:
-    if "matches" in row:
-        return float(np.mean([match["face"] is not None for match in row["matches"]]))
-    if "face" not in row and "faces" not in row:
+def _rate_in(picture: Mapping[str, Any]) -> float:
+    if "matches" in picture:
+        return float(np.mean([match["face"] is not None for match in picture["matches"]]))
+    if "face" not in picture and "faces" not in picture:
         return float("nan")
-    return float(bool(row.get("faces") or row.get("face")))
+    return float(bool(picture.get("faces") or picture.get("face")))
 
 
 def _count(seen: Measurements) -> np.ndarray:
@@ -87,12 +87,12 @@ METRICS = (
     Metric(
         "identity_similarity_detected", "identity, detected", "cosine", True, _detected, ("faces",),
         "the same over the subjects that got a face",
-        place=2, recorded=2, in_rows=False, from_row=_detected_in,
+        place=2, recorded=2, kept=False, from_picture=_detected_in,
     ),
     Metric(
         "face_detection_rate", "faces found", "share", True, _rate, ("faces",),
         "share of subjects that got a face",
-        place=3, recorded=3, column=6, tile=4, in_rows=False, from_row=_rate_in,
+        place=3, recorded=3, column=6, tile=4, kept=False, from_picture=_rate_in,
     ),
     Metric(
         "identity_margin", "identity margin", "cosine", True, _margin, ("faces", "other subjects"),

@@ -120,7 +120,7 @@ class Metric:
     place: float = inf
     """Order in whole tables."""
     recorded: float | None = inf
-    """Order in a record; None: in rows alone."""
+    """Order in a record; None: pictures alone have it."""
     column: float | None = None
     """Order in the short table; None: not in it."""
     tile: float | None = None
@@ -128,14 +128,14 @@ class Metric:
     rank: float | None = None
     """Leaderboards are ordered by the first of these that was measured; None: never, unless asked for."""
 
-    in_rows: bool = True
-    """Whether rows keep a picture's value under the metric's name."""
+    kept: bool = True
+    """Whether per_sample.jsonl keeps a picture's value under the metric's name."""
     empty_without_face: bool = False
-    """Rows leave it empty where no face was found, whatever the record counts there."""
-    from_row: Callable[[Mapping[str, Any]], float] | None = None
-    """A picture's value by its row, NaN where it has none; None: what stands under the metric's name."""
+    """It is left empty where no face was found, whatever the record counts there."""
+    from_picture: Callable[[Mapping[str, Any]], float] | None = None
+    """A picture's value by its line, NaN where it has none; None: what stands under the metric's name."""
     details: Callable[[Measurements], list[dict[str, Any]]] | None = None
-    """What rows say beside the value, one a picture."""
+    """What is kept beside the value, one a picture."""
     more: Callable[[Measurements], dict[str, Any]] | None = None
     """Further keys of the record's entry."""
     caution: Callable[[int], str] | None = None

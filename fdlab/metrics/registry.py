@@ -27,22 +27,22 @@ def discover() -> dict[str, Metric]:
 
 
 SCORES = discover()
-"""Every metric, those too that rows alone have."""
+"""Every metric, those too that pictures alone have."""
 METRICS = {name: metric for name, metric in SCORES.items() if metric.recorded is not None}
 """Every metric of records."""
 
 
 def scored() -> list[Metric]:
-    """Every metric in a record's order; those that rows alone have last."""
+    """Every metric in a record's order; those that pictures alone have last."""
     last = float("inf")
     return sorted(
         SCORES.values(), key=lambda m: (m.recorded is None, last if m.recorded is None else m.recorded)
     )
 
 
-def in_rows() -> list[Metric]:
-    """What rows keep a value of, in their order: by what measures it, what every picture has first."""
-    kept = (metric for metric in scored() if metric.in_rows)
+def of_pictures() -> list[Metric]:
+    """What is kept of single pictures, in their order: by what measures it, what every picture has first."""
+    kept = (metric for metric in scored() if metric.kept)
     return sorted(kept, key=lambda m: (NETWORKS.index(m.by), m.empty_without_face))
 
 

@@ -1,5 +1,7 @@
-"""When numbers of two records may stand in one column: one benchmark and profile, and one version and extractor a
-metric."""
+"""When numbers of two records may stand in one column.
+
+Benchmark and profile must agree, and a metric's version and extractor.
+"""
 
 from __future__ import annotations
 

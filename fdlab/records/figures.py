@@ -47,16 +47,16 @@ def image_grid(
 
 
 def similarity_histogram(
-    rows: Sequence[Mapping[str, Any]], subjects: Sequence[str], path: Path, title: str = ""
+    pictures: Sequence[Mapping[str, Any]], subjects: Sequence[str], path: Path, title: str = ""
 ) -> None:
     """How similar faces are to their own subject's reference, to those beside it in the picture, and to the
-    other subjects'; from per-sample rows."""
+    other subjects'; from scored pictures."""
     own: list[float] = []
     beside: list[float] = []
     others: list[float] = []
-    for row in rows:
-        shown = row.get("subjects", [row["subject"]])
-        for subject, similarities in matched(row):
+    for picture in pictures:
+        shown = picture.get("subjects", [picture["subject"]])
+        for subject, similarities in matched(picture):
             for name, value in zip(subjects, similarities, strict=True):
                 (own if name == subject else beside if name in shown else others).append(value)
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
@@ -90,13 +90,13 @@ def similarity_histogram(
     save(figure, path)
 
 
-def matched(row: Mapping[str, Any]) -> list[tuple[str, Sequence[float]]]:
-    """The subjects of a per-sample row whose face was found, with the face's similarity to every subject."""
-    if "matches" not in row:
-        return [(row["subject"], row["similarity_to"])] if row.get("similarity_to") else []
+def matched(picture: Mapping[str, Any]) -> list[tuple[str, Sequence[float]]]:
+    """The subjects of a scored picture whose face was found, with the face's similarity to every subject."""
+    if "matches" not in picture:
+        return [(picture["subject"], picture["similarity_to"])] if picture.get("similarity_to") else []
     return [
-        (match["subject"], row["faces"][match["face"]]["similarity_to"])
-        for match in row["matches"]
+        (match["subject"], picture["faces"][match["face"]]["similarity_to"])
+        for match in picture["matches"]
         if match["face"] is not None
     ]
 

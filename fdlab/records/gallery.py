@@ -22,7 +22,7 @@ from fdlab.files import write_text
 from fdlab.metrics.matching import Matches
 from fdlab.metrics.registry import SCORES
 from fdlab.records import table
-from fdlab.records.per_sample import Samples, faces
+from fdlab.records.per_sample import ScoredPictures, faces
 from fdlab.records.per_sample import drawn as drawn_in
 
 PAGE = "samples.html"
@@ -49,7 +49,7 @@ picture; each nearest to its own subject; or found, where no similarities are kn
 def write(
     folder: Path,
     record: Mapping[str, Any],
-    samples: Samples,
+    scored: ScoredPictures,
     references: Mapping[str, Path],
     report: str | None = None,
 ) -> Path:
@@ -59,56 +59,56 @@ def write(
     page. UserError for a picture that is missing.
     """
     drawn, shown = {}, {}
-    for row in samples.rows:
-        drawn[row["id"]] = thumbnail(folder / row["file"])
+    for picture in scored.pictures:
+        drawn[picture["id"]] = thumbnail(folder / picture["file"])
     for subject, path in references.items():
         shown[subject] = thumbnail(path)[0]
-    found = content(samples, drawn, shown)
+    found = content(scored, drawn, shown)
     path = folder / PAGE
     write_text(path, page(record, found, report))
     return path
 
 
 def content(
-    samples: Samples, drawn: Mapping[str, tuple[str, tuple[int, int]]], references: Mapping[str, str]
+    scored: ScoredPictures, drawn: Mapping[str, tuple[str, tuple[int, int]]], references: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the page shows, as plain JSON. `drawn`: picture's id -> data URI, (width, height)."""
-    state, mistakes = states(samples)
-    doubled = ["face_detection_rate", *(["identity_similarity"] if IDENTITY in samples.values else [])]
-    names = [n for n in SCORES if n in samples.values and n not in doubled]
-    pictures = []
-    for i, row in enumerate(samples.rows):
-        uri, size = drawn[row["id"]]
-        scores = {n: float(samples.values[n][i]) for n in names if np.isfinite(samples.values[n][i])}
+    state, mistakes = states(scored)
+    doubled = ["face_detection_rate", *(["identity_similarity"] if IDENTITY in scored.values else [])]
+    names = [n for n in SCORES if n in scored.values and n not in doubled]
+    shown = []
+    for i, picture in enumerate(scored.pictures):
+        uri, size = drawn[picture["id"]]
+        scores = {n: float(scored.values[n][i]) for n in names if np.isfinite(scored.values[n][i])}
         if state[i] == "none":
             # A miss counts 0 in the record; here an empty cell says more.
             scores = {n: value for n, value in scores.items() if not n.startswith("identity")}
-        pictures.append(
+        shown.append(
             {
-                "id": row["id"],
-                "subjects": drawn_in(row),
-                "prompt": str(row["prompt"]),
-                "category": str(row.get("category") or ""),
-                "text": unmarked(str(row.get("text", ""))),
+                "id": picture["id"],
+                "subjects": drawn_in(picture),
+                "prompt": str(picture["prompt"]),
+                "category": str(picture.get("category") or ""),
+                "text": unmarked(str(picture.get("text", ""))),
                 # Seeds have 63 bits, a number in a browser 53.
-                "seed": str(row.get("seed", "")),
-                "file": row["file"],
+                "seed": str(picture.get("seed", "")),
+                "file": picture["file"],
                 "thumbnail": uri,
                 "faces": [
-                    {"box": box(face["box"], size), "confidence": face["score"]} for face in faces(row)
+                    {"box": box(face["box"], size), "confidence": face["score"]} for face in faces(picture)
                 ],
                 "state": state[i],
                 "mistakes": mistakes[i],
                 "scores": scores,
             }
         )
-    prompts = {p["prompt"]: p["text"] for p in reversed(pictures)}
+    prompts = {p["prompt"]: p["text"] for p in reversed(shown)}
     return {
-        "pictures": pictures,
+        "pictures": shown,
         "references": dict(references),
-        "subjects": list(samples.subjects),
+        "subjects": list(scored.subjects),
         "prompts": [
-            {"id": name, "text": prompts[name]} for name in dict.fromkeys(p["prompt"] for p in pictures)
+            {"id": name, "text": prompts[name]} for name in dict.fromkeys(p["prompt"] for p in shown)
         ],
         "scores": [
             {
@@ -120,29 +120,29 @@ def content(
             for n in names
         ],
         "states": [[key, STATES[key]] for key in STATES if key in state],
-        "sections": sections(pictures),
+        "sections": sections(shown),
     }
 
 
-def states(samples: Samples) -> tuple[list[str], list[list[dict[str, str]]]]:
+def states(scored: ScoredPictures) -> tuple[list[str], list[list[dict[str, str]]]]:
     """What became of each picture's faces (a key of `STATES`, "" where none were looked for), and which face
     is nearest to somebody who is not in the picture: {"asked", "nearest"}."""
-    mistakes: list[list[dict[str, str]]] = [[] for _ in samples.rows]
-    if not samples.looked:
-        return [""] * len(samples.rows), mistakes
-    matches = samples.matches
+    mistakes: list[list[dict[str, str]]] = [[] for _ in scored.pictures]
+    if not scored.looked:
+        return [""] * len(scored.pictures), mistakes
+    matches = scored.matches
     state = []
-    for n, row in enumerate(samples.rows):
-        found = faces(row)
+    for n, picture in enumerate(scored.pictures):
+        found = faces(picture)
         if matches is not None:
-            mistakes[n] = _mistakes(samples, matches, n)
-        few = len(found) < len(drawn_in(row))
+            mistakes[n] = _mistakes(scored, matches, n)
+        few = len(found) < len(drawn_in(picture))
         known = "right" if matches is not None else "face"
         state.append("none" if not found else "wrong" if mistakes[n] else "few" if few else known)
     return state, mistakes
 
 
-def _mistakes(samples: Samples, matches: Matches, n: int) -> list[dict[str, str]]:
+def _mistakes(scored: ScoredPictures, matches: Matches, n: int) -> list[dict[str, str]]:
     made = []
     rivals_MS = matches.rivals_NMS[n] & np.isfinite(matches.similarity_NMS[n])
     for m in np.flatnonzero(matches.detected_NM[n] & rivals_MS.any(axis=1)):
@@ -150,7 +150,7 @@ def _mistakes(samples: Samples, matches: Matches, n: int) -> list[dict[str, str]
         rival = int(np.where(rivals_MS[m], similarity_S, -np.inf).argmax())
         # As in rank-1: a tie is not won.
         if similarity_S[rival] >= similarity_S[own]:
-            made.append({"asked": samples.subjects[own], "nearest": samples.subjects[rival]})
+            made.append({"asked": scored.subjects[own], "nearest": scored.subjects[rival]})
     return made
 
 

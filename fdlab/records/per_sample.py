@@ -23,14 +23,14 @@ from fdlab.records.record import PER_SAMPLE
 NEEDED = ("id", "prompt", "index")
 _COSINE, _PIXELS = (-1.000001, 1.000001), (-1e6, 1e6)
 _ROUNDED, _ROUNDED_AUC = 2e-6, 1e-3
-"""Rows keep six decimals, so a mean over them is as near to the record's value; ties may move an AUC more."""
+"""Six decimals are kept, so a mean over them is as near to the record's value; ties may move an AUC more."""
 
 
 @dataclass(frozen=True)
-class Samples:
+class ScoredPictures:
     """The pictures of one record."""
 
-    rows: list[dict[str, Any]]
+    pictures: list[dict[str, Any]]
     subjects: tuple[str, ...]
     """In the benchmark's order."""
     group_NM: np.ndarray
@@ -40,41 +40,41 @@ class Samples:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     """Metric name -> values_N, NaN where left out; their mean is the record's value."""
     matches: Matches | None = None
-    """Faces and whom they are like; None where rows do not give the record's AUC."""
+    """Faces and whom they are like; None where pictures do not give the record's AUC."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Metric name -> why rows do not give the record's value."""
+    """Metric name -> why pictures do not give the record's value."""
 
     @property
     def ids(self) -> list[str]:
         """Subjects, prompt and index of every picture in one word."""
-        return [row["id"] for row in self.rows]
+        return [picture["id"] for picture in self.pictures]
 
     @property
     def looked(self) -> bool:
         """Whether faces were looked for."""
-        return any("face" in row or "faces" in row for row in self.rows)
+        return any("face" in picture or "faces" in picture for picture in self.pictures)
 
     def column(self, key: str) -> np.ndarray:
-        """A text of every row, "" where it has none."""
-        return np.array([str(row.get(key) or "") for row in self.rows])
+        """A text of every picture, "" where it has none."""
+        return np.array([str(picture.get(key) or "") for picture in self.pictures])
 
 
-def drawn(row: Mapping[str, Any]) -> list[str]:
-    """Whom a row's picture was asked to show."""
-    several = row.get("subjects")
-    return [str(name) for name in several] if several else [str(row["subject"])]
+def drawn(picture: Mapping[str, Any]) -> list[str]:
+    """Whom a picture was asked to show."""
+    several = picture.get("subjects")
+    return [str(name) for name in several] if several else [str(picture["subject"])]
 
 
-def faces(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The faces that count in a row's picture, each with box, score and, where known, similarity_to."""
-    if "faces" in row:
-        return [dict(face) for face in row["faces"]]
-    face = row.get("face")
-    return [] if face is None else [{**face, "similarity_to": row.get("similarity_to")}]
+def faces(picture: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The faces that count in a picture, each with box, score and, where known, similarity_to."""
+    if "faces" in picture:
+        return [dict(face) for face in picture["faces"]]
+    face = picture.get("face")
+    return [] if face is None else [{**face, "similarity_to": picture.get("similarity_to")}]
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder's per_sample.jsonl. UserError for a missing file or the first line that is
+    """The pictures of a folder's per_sample.jsonl. UserError for a missing file or the first line that is
     broken."""
     path = folder / PER_SAMPLE
     if not path.exists():
@@ -82,49 +82,49 @@ def read(folder: Path) -> list[dict[str, Any]]:
     lines = foreign.text(path, "file").removesuffix("\n").split("\n")
     if lines == [""]:
         raise UserError(f"'{path}' is empty.")
-    rows: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
     seen: set[str] = set()
     for number, line in enumerate(lines, 1):
-        row = foreign.parse_json(line, f"'{path}', line {number}")
-        problem = next(problems(row), None)
-        if problem is None and len(drawn(row)) != len(drawn(rows[0] if rows else row)):
+        picture = foreign.parse_json(line, f"'{path}', line {number}")
+        problem = next(problems(picture), None)
+        if problem is None and len(drawn(picture)) != len(drawn(pictures[0] if pictures else picture)):
             problem = "shows another number of subjects than the first"
-        if problem is None and row["id"] in seen:
-            problem = f"is of picture {shown(row['id'])}, which stands there twice"
+        if problem is None and picture["id"] in seen:
+            problem = f"is of picture {shown(picture['id'])}, which stands there twice"
         if problem is not None:
             raise UserError(f"'{path}', line {number} {problem}.")
-        seen.add(row["id"])
-        rows.append(row)
-    return rows
+        seen.add(picture["id"])
+        pictures.append(picture)
+    return pictures
 
 
-def problems(row: Any) -> Iterator[str]:
-    """In what a row departs from what `evaluation.scoring` writes, one line each."""
-    lacking = [key for key in NEEDED if not isinstance(row, dict) or key not in row]
-    if not lacking and not (row.get("subject") or row.get("subjects")):
+def problems(picture: Any) -> Iterator[str]:
+    """In what a picture's line departs from what `evaluation.scoring` writes, one line each."""
+    lacking = [key for key in NEEDED if not isinstance(picture, dict) or key not in picture]
+    if not lacking and not (picture.get("subject") or picture.get("subjects")):
         lacking = ["subject"]
     if lacking:
         yield f"lacks '{lacking[0]}'"
         return
     for key in ("id", "prompt", "subject", "category", "text", "file"):
-        if key in row and not isinstance(row[key], str):
-            yield f"has {key} {shown(row[key])}, no text"
-    if not is_count(row["index"], 0):
-        yield f"has index {shown(row['index'])}, no whole number from 0"
-    if not is_texts(row.get("subjects", [])):
-        yield f"has subjects {shown(row['subjects'])}, no list of texts"
+        if key in picture and not isinstance(picture[key], str):
+            yield f"has {key} {shown(picture[key])}, no text"
+    if not is_count(picture["index"], 0):
+        yield f"has index {shown(picture['index'])}, no whole number from 0"
+    if not is_texts(picture.get("subjects", [])):
+        yield f"has subjects {shown(picture['subjects'])}, no list of texts"
         return
-    yield from _face_problems(row)
+    yield from _face_problems(picture)
     for name, metric in SCORES.items():
-        value = row.get(name)
+        value = picture.get(name)
         if value is not None and not is_number(value, *metric.limits):
             low, high = metric.limits
             yield f"has {name} {shown(value)}; allowed: null, or a number from {low:g} to {high:g}"
 
 
-def _face_problems(row: Mapping[str, Any]) -> Iterator[str]:
-    """What is broken in a row's faces, and in who is who."""
-    found = row.get("faces", [] if row.get("face") is None else [row["face"]])
+def _face_problems(picture: Mapping[str, Any]) -> Iterator[str]:
+    """What is broken in a picture's faces, and in who is who."""
+    found = picture.get("faces", [] if picture.get("face") is None else [picture["face"]])
     if not isinstance(found, list) or not all(isinstance(face, dict) for face in found):
         yield "has faces that are no objects"
         return
@@ -134,11 +134,11 @@ def _face_problems(row: Mapping[str, Any]) -> Iterator[str]:
             yield f"has a face with box {shown(box)}, not four numbers"
         if not is_number(face.get("score"), 0.0, 1.0):
             yield f"has a face with score {shown(face.get('score'))}, no number from 0 to 1"
-    for likes in [row.get("similarity_to"), *(face.get("similarity_to") for face in found)]:
+    for likes in [picture.get("similarity_to"), *(face.get("similarity_to") for face in found)]:
         if likes is not None and not (isinstance(likes, list) and all(is_number(x, *_COSINE) for x in likes)):
             yield f"has similarity_to {shown(likes)}, no list of cosines"
-    matches = row.get("matches", [])
-    if not isinstance(matches, list) or len(matches) not in (0, len(drawn(row))):
+    matches = picture.get("matches", [])
+    if not isinstance(matches, list) or len(matches) not in (0, len(drawn(picture))):
         yield "has matches that are not one for each subject"
         return
     for match in matches:
@@ -152,78 +152,86 @@ def _face_problems(row: Mapping[str, Any]) -> Iterator[str]:
             yield f"has a match with identity_similarity {shown(value)}, no cosine"
 
 
-def arrays(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]]) -> Samples:
-    """Rows as arrays, each metric checked against the record's value; what rows cannot give is `left_out`."""
-    named = dict.fromkeys(name for row in rows for name in drawn(row))
+def arrays(pictures: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]]) -> ScoredPictures:
+    """Pictures as arrays, each metric checked against the record's value; what they cannot give is
+    `left_out`."""
+    named = dict.fromkeys(name for picture in pictures for name in drawn(picture))
     values, left_out = {}, {}
     for name, entry in metrics.items():
-        values_N = _values(rows, name, entry["n"])
+        values_N = _values(pictures, name, entry["n"])
         if values_N is None:
             left_out[name] = "not a score of single pictures"
         elif not abs(np.nanmean(values_N) - entry["value"]) <= _ROUNDED:
-            left_out[name] = f"rows give {np.nanmean(values_N):.6f}, the record {entry['value']:.6f}"
+            left_out[name] = f"pictures give {np.nanmean(values_N):.6f}, the record {entry['value']:.6f}"
         else:
             values[name] = values_N
     # What is no metric of the record's, such as diversity, counts as it stands.
     for name in SCORES:
-        if name not in METRICS and any(isinstance(row.get(name), int | float) for row in rows):
-            values[name] = _column(rows, name)
+        if name not in METRICS and any(isinstance(picture.get(name), int | float) for picture in pictures):
+            values[name] = _column(pictures, name)
     subjects, matches = tuple(named), None
     auc = metrics.get("identity_auc", {}).get("value")
     if auc is not None:
-        # Similarities are in the benchmark's order. Rows name subjects in it, unless its groups do otherwise.
+        # Similarities are in the benchmark's order. Pictures name subjects so, unless groups do otherwise.
         for order in (subjects, tuple(sorted(named))):
-            found = _matches(rows, _groups(rows, order), len(order))
+            found = _matches(pictures, _groups(pictures, order), len(order))
             if found is not None and abs(identity.auc(*found.flat()) - auc) <= _ROUNDED_AUC:
                 subjects, matches = order, found
                 break
-    group_NM = _groups(rows, subjects)
-    copies = [dict(row) for row in rows]
-    return Samples(copies, subjects, group_NM, clusters.clusters(group_NM), values, matches, left_out)
+    group_NM = _groups(pictures, subjects)
+    copies = [dict(picture) for picture in pictures]
+    return ScoredPictures(copies, subjects, group_NM, clusters.clusters(group_NM), values, matches, left_out)
 
 
-def load(path: Path, record: Mapping[str, Any]) -> Samples:
-    """The pictures of the record at `path`. UserError as `read`, or if the rows are another record's."""
+def load(path: Path, record: Mapping[str, Any]) -> ScoredPictures:
+    """The pictures of the record at `path`. UserError as `read`, or if they are another record's."""
     made = arrays(read(path.parent), record["metrics"])
-    most = max((entry["n"] for entry in record["metrics"].values()), default=len(made.rows))
-    if most != len(made.rows):
-        raise UserError(f"record '{path}' counts {most} pictures, its {PER_SAMPLE} {len(made.rows)}.")
+    most = max((entry["n"] for entry in record["metrics"].values()), default=len(made.pictures))
+    if most != len(made.pictures):
+        raise UserError(f"record '{path}' counts {most} pictures, its {PER_SAMPLE} {len(made.pictures)}.")
     if not made.values:
         raise UserError(f"record '{path}' and its {PER_SAMPLE} have no number in common.")
     return made
 
 
-def _groups(rows: Sequence[Mapping[str, Any]], subjects: Sequence[str]) -> np.ndarray:
+def _groups(pictures: Sequence[Mapping[str, Any]], subjects: Sequence[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(subjects)}
-    return np.array([[place[name] for name in drawn(row)] for row in rows])
+    return np.array([[place[name] for name in drawn(picture)] for picture in pictures])
 
 
-def _values(rows: Sequence[Mapping[str, Any]], name: str, num: int) -> np.ndarray | None:
-    """A metric's value for each picture, None where rows do not hold it. `num` is the record's count."""
-    from_row = SCORES[name].from_row
-    values = np.array([from_row(row) for row in rows]) if from_row else _column(rows, name)
+def _values(pictures: Sequence[Mapping[str, Any]], name: str, num: int) -> np.ndarray | None:
+    """A metric's value for each picture, None where they do not hold it. `num` is the record's count."""
+    from_picture = SCORES[name].from_picture
+    values = (
+        np.array([from_picture(picture) for picture in pictures]) if from_picture else _column(pictures, name)
+    )
     present = np.isfinite(values)
     if not present.any():
         return None
     if num == present.sum():
         return values
-    # Rows leave a miss empty; where the record counts it, it counts 0: of those of whom any picture counts.
-    missed = ~present & np.array([not faces(row) for row in rows])
+    # A miss is left empty; where the record counts it, it counts 0: of those of whom any picture counts.
+    missed = ~present & np.array([not faces(picture) for picture in pictures])
     if num < len(values):
-        known = {subject for row, there in zip(rows, present, strict=True) if there for subject in drawn(row)}
-        missed &= np.array([not known.isdisjoint(drawn(row)) for row in rows])
+        known = {
+            subject
+            for picture, there in zip(pictures, present, strict=True)
+            if there
+            for subject in drawn(picture)
+        }
+        missed &= np.array([not known.isdisjoint(drawn(picture)) for picture in pictures])
     values = np.where(missed, 0.0, values)
     return values if np.isfinite(values).sum() == num else None
 
 
-def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    cells = (row.get(key) for row in rows)
+def _column(pictures: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    cells = (picture.get(key) for picture in pictures)
     return np.array([float(cell) if isinstance(cell, int | float) else np.nan for cell in cells])
 
 
-def _matches(rows: Sequence[Mapping[str, Any]], group_NM: np.ndarray, num: int) -> Matches | None:
-    """Faces matched to subjects again, from the similarities that rows keep."""
-    similarities = [[face.get("similarity_to") or [] for face in faces(row)] for row in rows]
+def _matches(pictures: Sequence[Mapping[str, Any]], group_NM: np.ndarray, num: int) -> Matches | None:
+    """Faces matched to subjects again, from the similarities kept."""
+    similarities = [[face.get("similarity_to") or [] for face in faces(picture)] for picture in pictures]
     if {len(similarity) for found in similarities for similarity in found} != {num}:
         return None
     return matching.match(

@@ -74,9 +74,9 @@ def build(
     return record
 
 
-def write(folder: Path, record: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Path:
+def write(folder: Path, record: Mapping[str, Any], pictures: Iterable[Mapping[str, Any]]) -> Path:
     """Write per_sample.jsonl, then record.json, into `folder`; return the record's path."""
-    lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows]
+    lines = [json.dumps(picture, allow_nan=False) + "\n" for picture in pictures]
     write_text(folder / PER_SAMPLE, "".join(lines))
     write_json(folder / RECORD, record)
     return folder / RECORD

@@ -29,14 +29,14 @@ def note(records: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(text for text in (NOTE, *(caution(num) for caution, num in least.items())) if text)
 
 
-def label(row: Mapping[str, Any]) -> str:
-    """A record's row as a person names it."""
-    return str(row["method"].get("label") or row["method"]["name"])
+def label(record: Mapping[str, Any]) -> str:
+    """A record as a person names it."""
+    return str(record["method"].get("label") or record["method"]["name"])
 
 
-def steps(row: Mapping[str, Any]) -> str:
+def steps(record: Mapping[str, Any]) -> str:
     """How many training steps stand behind a record."""
-    return str(row["method"].get("training_steps") or ABSENT)
+    return str(record["method"].get("training_steps") or ABSENT)
 
 
 def columns(records: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> list[str]:

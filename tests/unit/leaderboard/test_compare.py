@@ -126,7 +126,7 @@ def test_what_only_one_has_or_rows_do_not_give_is_left_out(make: Make) -> None:
     b = make("b", seed=1, edit=lambda made, rows: made["metrics"].pop("clip_score"))
     assert "clip_score" not in lines(run(a, b)) and "clip_score" not in run(a, b).left_out
     c = make("c", seed=1, edit=lambda made, rows: rows[0].update(clip_score=0.9))
-    assert "rows give" in run(a, c).left_out["clip_score"]
+    assert "pictures give" in run(a, c).left_out["clip_score"]
 
 
 def test_locate_takes_a_file_a_record_folder_and_a_run(make: Make, tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ import pytest
 
 from fdlab.metrics import diversity, identity
 from fdlab.records import breakdown, per_sample, record
-from fdlab.records.per_sample import Samples
+from fdlab.records.per_sample import ScoredPictures
 
 
 @pytest.fixture
-def found(squares: Path) -> Samples:
+def found(squares: Path) -> ScoredPictures:
     path = squares / "evaluation/record.json"
     return per_sample.load(path, record.read(path))
 
 
-def test_means_by_category_and_subject_are_those_of_the_rows(squares: Path, found: Samples) -> None:
+def test_means_by_category_and_subject_are_those_of_the_rows(squares: Path, found: ScoredPictures) -> None:
     held = json.loads((squares / "evaluation/breakdown.json").read_text())
     for key, column in (("by_category", "category"), ("by_subject", "subject")):
         by_hand = defaultdict(list)
@@ -37,7 +37,7 @@ def test_means_by_category_and_subject_are_those_of_the_rows(squares: Path, foun
     assert np.mean(parts) == pytest.approx(whole["metrics"]["identity_similarity"]["value"], abs=2e-6)
 
 
-def test_auc_of_a_category_is_that_of_its_pictures(found: Samples) -> None:
+def test_auc_of_a_category_is_that_of_its_pictures(found: ScoredPictures) -> None:
     assert found.matches is not None
     here = found.column("category") == "c1"
     parts = [part[here] for part in found.matches.flat()]

@@ -51,7 +51,7 @@ def test_rows_of_another_record_are_seen(squares: Path, written: dict[str, Any])
     changed = copy.deepcopy(written["metrics"])
     changed["clip_score"]["value"] += 0.01
     found = per_sample.arrays(rows, changed)
-    assert "clip_score" not in found.values and "rows give" in found.left_out["clip_score"]
+    assert "clip_score" not in found.values and "pictures give" in found.left_out["clip_score"]
     assert "prompt_accuracy" in found.values
     # Subjects in another order than similarities: the AUC would be another, so there is none.
     swapped = [{**row, "subjects": ["x" + row["subject"][1:]]} for row in rows]

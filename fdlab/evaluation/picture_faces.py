@@ -1,4 +1,4 @@
-"""What a picture's row in per_sample.jsonl says of its faces. F faces and M subjects of it, S subjects."""
+"""What per_sample.jsonl says of a picture's faces. F faces and M subjects of it, S subjects."""
 
 from __future__ import annotations
 
