@@ -24,7 +24,7 @@ from fdlab.files import fingerprint
 from fdlab.measure import choose as loading
 from fdlab.measure.networks import Extractors
 from fdlab.records import provenance, record, table, wandb_table
-from fdlab.training.loggers import make_loggers
+from fdlab.training.loggers import LoggerSettings, make_loggers
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def evaluate(
     done = Evaluated(run_dir, benchmark, rows, records)
     figures = done.write(f"{settings.experiment} / {run_dir.name}", settings.config)
     if "logger" in cfg:
-        made = make_loggers(cfg.logger, run_dir / "wandb", settings.experiment, str(cfg.name), {})
+        made = make_loggers(LoggerSettings.read(cfg), run_dir / "wandb", {})
         wandb_table.log(made, records, figures)
     num = len(drawing.todo)
     table.show(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +32,60 @@ def check(cfg: Any) -> None:
         raise UserError(f"logger.mode=online finds no key, or WANDB_MODE says otherwise; {WITHOUT}")
 
 
-def make_loggers(cfg: Any, folder: Path, group: str, name: str, values: dict[str, Any]) -> list[Any]:
-    """Lightning loggers that `cfg` (conf/logger) asks for; `values` is the run's configuration.
+@dataclass(frozen=True)
+class LoggerSettings:
+    """conf/logger, and under which name a run is to be found there."""
 
-    Raises UserError as `check` does.
+    wandb: bool
+    project: str
+    mode: str
+    group: str
+    name: str
+
+    @classmethod
+    def read(cls, cfg: Mapping[str, Any]) -> LoggerSettings:
+        """Take them from a whole configuration."""
+        logger = cfg["logger"]
+        return cls(
+            bool(logger["wandb"]),
+            str(logger["project"]),
+            str(logger["mode"]),
+            str(cfg["experiment"]),
+            str(cfg["name"]),
+        )
+
+
+def make_loggers(settings: LoggerSettings, folder: Path, values: dict[str, Any]) -> list[Any]:
+    """Lightning loggers that are asked for; `values` is the run's configuration.
+
+    Raises UserError when wandb is asked for and not installed, not logged in or out of reach.
     """
-    check(cfg)
-    if not cfg.wandb:
+    if not settings.wandb:
         return []
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError("logger=wandb needs the package wandb: pip install wandb, or logger=csv.")
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
     # The same id for the same run directory, so that a resumed run goes on in one curve.
-    identity = f"{group}-{name}".replace("/", "-")[-100:]
-    settings = wandb.Settings(mode=cfg.mode)
+    identity = f"{settings.group}-{settings.name}".replace("/", "-")[-100:]
     folder.mkdir(parents=True, exist_ok=True)
     logger = WandbLogger(
-        name=name,
+        name=settings.name,
         id=identity,
-        group=group,
-        project=cfg.project,
+        group=settings.group,
+        project=settings.project,
         save_dir=str(folder),
         resume="allow",
-        settings=settings,
+        settings=wandb.Settings(mode=settings.mode),
     )
-    if cfg.mode != "disabled":
-        logger.experiment.config.update(values, allow_val_change=True)
+    if settings.mode != "disabled":
+        try:
+            logger.experiment.config.update(values, allow_val_change=True)
+        except wandb.errors.Error as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"logger=wandb cannot start ({reason}); log in with `wandb login`, or take "
+                "logger.mode=offline or logger=csv."
+            ) from error
     return [logger]

@@ -6,13 +6,16 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
+import torch
+from lightning.pytorch.strategies import StrategyRegistry
 
+from fdlab.errors import UserError, unknown
 from fdlab.training import checkpoints
 from fdlab.training.callbacks.checkpoint import SaveCheckpoints
 from fdlab.training.callbacks.clock import UNKNOWN, StopInTime
@@ -41,6 +44,15 @@ class LoopSettings:
     keep_checkpoints: int = 2
     show: bool = True
 
+    @classmethod
+    def read(cls, trainer: Mapping[str, Any]) -> LoopSettings:
+        """Take what conf/trainer says of it."""
+        texts = ("precision", "accelerator", "strategy")
+        numbers = ("max_steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints")
+        chosen: dict[str, Any] = {key: str(trainer[key]) for key in texts}
+        chosen |= {key: int(trainer[key]) for key in numbers}
+        return cls(**chosen, devices=trainer["devices"])
+
 
 class Batches(Protocol):
     """A LightningDataModule whose batches can begin anywhere."""
@@ -61,6 +73,25 @@ class _RestoreOptimizer(lightning.Callback):
         if self.state is not None:
             checkpoints.restore_optimizer(self.state, pl_module, trainer.optimizers[0])
             self.state = None
+
+
+def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
+    """The device that a run will work on. Raises: UserError for a device, a number of them, a strategy or a
+    precision that is not to be had, before anything is loaded."""
+    device = choose_device(settings.accelerator, local_rank)
+    lightning_precision(settings.precision, device)
+    allowed = ["auto", *StrategyRegistry.available_strategies()]
+    if settings.strategy not in allowed:
+        raise unknown("trainer.strategy", settings.strategy, allowed)
+    devices = settings.devices
+    if devices == "auto":
+        return device
+    if not str(devices).lstrip("-").isdecimal() or int(devices) == 0 or int(devices) < -1:
+        raise UserError(f"trainer.devices={devices}: allowed are auto and whole numbers from 1.")
+    if device.type != "cpu" and int(devices) > torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise UserError(f"trainer.devices={devices}, but here are {there} of type {device.type}.")
+    return device
 
 
 def run(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from fdlab.errors import unknown
+from fdlab.errors import UserError, unknown
 
 PRECISIONS = ("auto", "32", "bf16")
+ACCELERATORS = ("auto", "cpu", "gpu")
 
 
 def lightning_precision(precision: str, device: torch.device | str) -> str:
@@ -32,11 +33,15 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def choose_device(accelerator: str, local_rank: int = 0) -> torch.device:
-    """Device of this process for `auto`, `cpu` or `gpu`."""
+    """Device of this process for `auto`, `cpu` or `gpu`. Raises: UserError for another word, or no GPU."""
+    if accelerator not in ACCELERATORS:
+        raise unknown("trainer.accelerator", accelerator, ACCELERATORS)
     if accelerator == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda", local_rank)
     if torch.backends.mps.is_available():
         return torch.device("mps")
+    if accelerator == "gpu":
+        raise UserError("trainer.accelerator=gpu, but no GPU is here; allowed: auto, cpu.")
     return torch.device("cpu")

@@ -85,3 +85,42 @@ def test_a_training_that_diverges_fails_and_leaves_no_model(
     folder = tmp_path / "sdm" / "x"
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     assert not any((folder / name).exists() for name in ("model", "evaluation", "report.html"))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.accelerator=gpu", "trainer.accelerator=gpu, but no GPU is here; allowed: auto, cpu"),
+        ("trainer.accelerator=gpuu", "gpuu"),
+        ("trainer.strategy=ddpp", "Did you mean 'ddp'"),
+        ("trainer.devices=none", "trainer.devices=none"),
+        ("trainer.precision=16", "16"),
+        ("data.kind=webdataset", "webdataset"),
+    ],
+)
+@pytest.mark.parametrize("flags", [["--dry"], []])
+def test_what_this_machine_cannot_do_is_said_before_anything_is_loaded(
+    override: str, said: str, flags: list[str], tiny: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("fdlab.training.settings.load_start", pytest.fail)
+    overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", override]
+    assert main(["train", *overrides, *flags]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert said in line
+
+
+def test_wandb_without_a_key_is_one_line_before_the_training(tiny: list[str], tmp_path: Path) -> None:
+    line = ["train", "+exp=tdm", *tiny, f"paths.runs={tmp_path}", "name=x", "logger=wandb"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    environment |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "fdlab", *line], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert "logger.mode=offline" in said and not (tmp_path / "tdm" / "x" / "metrics.csv").exists()

@@ -1,0 +1,64 @@
+"""The pictures that a training is shown: found, rendered or encoded first where that is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from fdlab.data.batches import BatchSettings
+from fdlab.data.check import check_complete, is_rendered
+from fdlab.data.entry import Live, Shape, Source
+from fdlab.data.layout import read_ids
+from fdlab.data.prepare import prepare
+from fdlab.data.rendered import ensure_people, mend
+from fdlab.data.sample import CorruptFile
+from fdlab.errors import UserError
+from fdlab.models.backbone import Backbone
+from fdlab.training.settings import DataSettings, FitSettings
+
+
+def make_source(
+    data: DataSettings, backbone: Backbone, references: bool, device: torch.device
+) -> tuple[Path, Source]:
+    """The data folder (rendered if it has to be) and its rows, encoded once (on `device`) or read anew."""
+    shape = Shape(
+        image_size=int(backbone.image_size),
+        latent_CHW=backbone.latent_shape_CHW,
+        reference_size=backbone.reference_size if references else None,
+        max_subjects=data.max_subjects if references else 0,
+    )
+    if data.size != shape.image_size:
+        raise UserError(f"data.size={data.size}: the backbone works at {shape.image_size} pixels.")
+    root = data.root
+    if data.kind == "people":
+        root = ensure_people(root, data.mix, data.num, data.seed, data.size, workers=data.render_workers)
+    if data.cache_latents:
+        make = partial(
+            prepare, root, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
+            data.skip_corrupt, device, labels=data.labels,
+        )  # fmt: skip
+        try:
+            return root, make()
+        except CorruptFile:
+            if data.kind != "people" or not mend(root):
+                raise
+            return root, make()
+    check_complete(root)
+    views, ids = 2 if data.mirror else 1, read_ids(root, data.split)
+    return root, Live(root, ids, backbone.tokenizer, shape, views, is_rendered(root), data.labels)
+
+
+def batch_settings(settings: FitSettings, backbone: Backbone, references: bool) -> BatchSettings:
+    """How rows become the batches of this training."""
+    data = settings.data
+    return BatchSettings(
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        max_subjects=data.max_subjects if references else 0,
+        reference_size=backbone.reference_size if references else None,
+        background=data.background,  # type: ignore[arg-type]
+        reference=data.reference,  # type: ignore[arg-type]
+        skip_corrupt=data.skip_corrupt,
+    )
