@@ -73,11 +73,11 @@ def free_port(host: str, port: int | None) -> int:
 
 def _serve(arguments: Namespace, port: int) -> None:
     from fdlab.config.compose import compose
-    from fdlab.demo.asked import Models
     from fdlab.demo.drawing import Painter
     from fdlab.demo.examples import render_examples
     from fdlab.demo.page import Page, launch
     from fdlab.demo.pipeline import load_artist
+    from fdlab.demo.recipe import Models
 
     models = Models(arguments.backbone, arguments.tdm, arguments.sdm, tuple(arguments.overrides))
     painter = Painter(load_artist(models.tdm, models.sdm, models.backbone, overrides=models.overrides))

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from fdlab.demo.asked import Asked
+from fdlab.demo.recipe import Recipe
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector
 from fdlab.pipeline.artist import Artist, Progress
@@ -71,7 +71,7 @@ class Painter:
         return found
 
     def draw(
-        self, asked: Asked, faces: Sequence[Image.Image], stop: Event, num_shown: int
+        self, recipe: Recipe, faces: Sequence[Image.Image], stop: Event, num_shown: int
     ) -> Iterator[Step | Drawn]:
         """Yield each step as it is done, and the picture at last. Setting `stop` ends it after a step.
 
@@ -79,7 +79,7 @@ class Painter:
         """
         news: SimpleQueue[Step | None] = SimpleQueue()
         with ThreadPoolExecutor(1) as pool:
-            work = pool.submit(self._draw, asked, list(faces), stop, num_shown, news)
+            work = pool.submit(self._draw, recipe, list(faces), stop, num_shown, news)
             work.add_done_callback(lambda _: news.put(None))
             try:
                 while (step := news.get()) is not None:
@@ -91,7 +91,7 @@ class Painter:
 
     def _draw(
         self,
-        asked: Asked,
+        recipe: Recipe,
         faces: list[Image.Image],
         stop: Event,
         num_shown: int,
@@ -113,8 +113,8 @@ class Painter:
             if stop.is_set():
                 step.stop()
 
-        self.artist.use(asked.sampler)
-        picture_HW3 = self.artist([asked.scene(faces)], traces.append, after)[0]
+        self.artist.use(recipe.sampler)
+        picture_HW3 = self.artist([recipe.scene(faces)], traces.append, after)[0]
         chosen = [traces[place] for place in spread(traces, num_shown)] if traces else []
         steps = step_pictures(chosen, 0, decoder(self.artist.pipeline), min(self.size, FIGURE_SIZE))
         stopped = last if last.done < last.total else None
@@ -123,5 +123,5 @@ class Painter:
             steps,
             stopped,
             time.monotonic() - began,
-            self.artist.pipeline.unseen(asked.prompt),
+            self.artist.pipeline.unseen(recipe.prompt),
         )

@@ -11,10 +11,10 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from fdlab.demo import choices, markup
-from fdlab.demo.asked import Asked, Models, ask
 from fdlab.demo.drawing import Drawn, Painter
 from fdlab.demo.examples import Example
 from fdlab.demo.guard import OwnPageOnly, names_of
+from fdlab.demo.recipe import Models, Recipe, ask
 from fdlab.errors import UserError
 
 CSS = Path(__file__).with_name("page.css")
@@ -215,13 +215,13 @@ class Page:
         paths = [path for path, _ in photos or ()]
         try:
             given = dict(zip(self.shares, shares, strict=True))
-            asked = ask(
+            recipe = ask(
                 prompt, [self._named(path) for path in paths], guider, given, steps, scale, seed, self.models
             )
-            faces = self.painter.faces(paths[: len(asked.photos)])
+            faces = self.painter.faces(paths[: len(recipe.photos)])
             yield {self.faces: markup.faces(faces, guider)}
-            for news in self.painter.draw(asked, faces, stop, int(shown)):
-                yield self._ended(asked, news) if isinstance(news, Drawn) else self._going(news)
+            for news in self.painter.draw(recipe, faces, stop, int(shown)):
+                yield self._ended(recipe, news) if isinstance(news, Drawn) else self._going(news)
         except UserError as error:
             yield {self.status: markup.refusal(str(error))}
 
@@ -235,15 +235,15 @@ class Page:
         preview = {} if step.preview is None else {self.picture: step.preview}
         return {self.status: markup.progress(step), **preview}
 
-    def _ended(self, asked: Asked, drawn: Drawn) -> dict[Any, Any]:
-        recipes = (asked.command, asked.script(self.painter.artist.pipeline.device.type), asked.as_json)
+    def _ended(self, recipe: Recipe, drawn: Drawn) -> dict[Any, Any]:
+        recipes = (recipe.command, recipe.script(self.painter.artist.pipeline.device.type), recipe.as_json)
         if drawn.stopped_at is not None:
             # They would give the whole picture.
             recipes = ("", "", "")
         return {
             self.status: markup.finished(drawn),
             self.picture: drawn.picture,
-            self.figure: markup.figure(drawn.steps, asked.sampler),
+            self.figure: markup.figure(drawn.steps, recipe.sampler),
             **dict(zip((self.command, self.python, self.json), recipes, strict=True)),
         }
 

@@ -5,7 +5,7 @@ Axes: B batch, L tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -65,25 +65,9 @@ class Conditioning:
         """Each row `num` times in a row: several images a prompt."""
         return self._map(lambda context: context.repeat_interleave(num, dim=0))
 
-    def rows(self, index: slice | Sequence[int] | Tensor) -> Conditioning:
-        """The chosen rows of the batch."""
-        return self._map(lambda context: context[index])
-
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Conditioning:
         """All embeddings on a device and in a dtype."""
         return self._map(lambda context: context.to(device=device, dtype=dtype))
-
-    @staticmethod
-    def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """One batch of several; all with subjects or all without."""
-        augmented = [part.augmented_BLD for part in parts if part.augmented_BLD is not None]
-        if len(augmented) not in (0, len(parts)):
-            raise ValueError("some conditionings have augmented embeddings and some have none")
-        return Conditioning(
-            torch.cat([part.null_BLD for part in parts]),
-            torch.cat([part.text_BLD for part in parts]),
-            torch.cat(augmented) if augmented else None,
-        )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         augmented_BLD = None if self.augmented_BLD is None else change(self.augmented_BLD)

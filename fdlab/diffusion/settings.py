@@ -89,15 +89,9 @@ class SamplerSettings:
         recorder: guiders.Recorder | None = None,
     ) -> guiders.Guider:
         """The guider over the given models, of which it takes those it needs."""
+        models: dict[str, Any] = {"tdm": tdm, "sdm": sdm, "schedule": schedule, "recorder": recorder}
         return guiders.build(
-            self.guider,
-            num_steps=self.num_steps,
-            guidance=self.guidance,
-            tdm=tdm,
-            sdm=sdm,
-            schedule=schedule,
-            recorder=recorder,
-            **self.options,
+            self.guider, num_steps=self.num_steps, guidance=self.guidance, **models, **self.options
         )
 
 

@@ -14,13 +14,6 @@ from fdlab.errors import UserError
 
 TDM, SNF, SDM = "tdm", "snf", "sdm"
 
-PRESETS: dict[str, tuple[float, float]] = {
-    "snf_demo": (0.3, 0.6),
-    "snf_test": (0.2, 0.6),
-    "snf_default": (0.2, 0.8),
-}
-"""(alpha, beta) of the released demo (steps 15, 30 of 50), batch test (10, 30) and defaults (10, 40)."""
-
 
 def last_step(fraction: float, num_steps: int) -> int:
     """The last step i <= fraction * num_steps, as the released code compares; exact for decimals."""
@@ -75,13 +68,3 @@ class Stages:
         if step <= self.last_tdm_step:
             return TDM
         return SNF if step <= self.last_snf_step else SDM
-
-    def counts(self, num_steps: int) -> tuple[int, int, int]:
-        """How many of `num_steps` each stage has."""
-        tdm = min(self.last_tdm_step + 1, num_steps)
-        snf = min(self.last_snf_step + 1, num_steps) - tdm
-        return tdm, snf, num_steps - tdm - snf
-
-    def fractions(self, num_steps: int) -> tuple[float, float]:
-        """(alpha, beta) that give these indices at `num_steps`."""
-        return self.last_tdm_step / num_steps, self.last_snf_step / num_steps

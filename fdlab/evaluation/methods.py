@@ -22,7 +22,7 @@ from fdlab.data.transforms import cut_out, to_model
 from fdlab.errors import UserError
 from fdlab.pipeline.artist import Artist
 from fdlab.pipeline.inputs import Scene
-from fdlab.pipeline.pictures import to_pixels
+from fdlab.pipeline.outputs import to_pixels
 from fdlab.randomness import numpy_rng
 
 if TYPE_CHECKING:

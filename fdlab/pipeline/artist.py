@@ -23,7 +23,7 @@ from fdlab.models.backbone import Backbone
 from fdlab.models.finetuned import BackboneSettings, Weights
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.pipeline.inputs import Scene
-from fdlab.pipeline.pictures import to_pixels, to_uint8
+from fdlab.pipeline.outputs import to_pixels, to_uint8
 
 
 @dataclass(frozen=True, eq=False)

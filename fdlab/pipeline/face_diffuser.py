@@ -35,7 +35,7 @@ from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
 from fdlab.pipeline.noise import latent_shape, starting_noise
-from fdlab.pipeline.pictures import as_output, check_output_type
+from fdlab.pipeline.outputs import as_output, check_output_type
 
 ENCODERS = ("text_encoder", "image_encoder", "fusion", "tokenizer")
 

@@ -21,7 +21,7 @@ from fdlab.diffusion.guiders.staged import StagedFusion
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.stages import SNF
 from fdlab.errors import UserError
-from fdlab.pipeline.pictures import to_pixels
+from fdlab.pipeline.outputs import to_pixels
 
 TDM_RGB, SDM_RGB = (229, 231, 235), (37, 99, 235)
 """Colours of a mask's places: who draws there."""

@@ -23,8 +23,8 @@ from PIL import Image
 
 from fdlab import FaceDiffuserPipeline
 from fdlab.__main__ import main
-from fdlab.demo.asked import ask
 from fdlab.demo.examples import render_examples
+from fdlab.demo.recipe import ask
 from fdlab.sampling.photos import cut_face
 
 CHROMIUM = next(

@@ -15,7 +15,7 @@ from fdlab.__main__ import main
 from fdlab.config import compose as composing
 from fdlab.config import locate
 from fdlab.demo import choices
-from fdlab.demo.asked import ask
+from fdlab.demo.recipe import ask
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError

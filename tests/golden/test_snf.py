@@ -86,7 +86,7 @@ def test_one_image_is_the_same_alone(
 
     def run(rows: list[int]) -> Tensor:
         chosen = {
-            name: guiders.Model(model.denoiser, model.conditioning.rows(rows))
+            name: guiders.Model(model.denoiser, model.conditioning._map(lambda context: context[rows]))
             for name, model in models.items()
         }
         guider = guiders.build("snf", **chosen, guidance=5.0, num_steps=4, last_tdm_step=0, last_snf_step=2)

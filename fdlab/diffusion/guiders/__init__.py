@@ -91,7 +91,7 @@ def build(
     sdm: Model | None = None,
     schedule: NoiseSchedule | None = None,
     recorder: Recorder | None = None,
-    **chosen: Any,
+    **given: Any,
 ) -> Guider:
     """Build the guider `name` from the models it needs and its options; see `options(name)`.
 
@@ -99,7 +99,7 @@ def build(
     Raises UserError for an unknown name or option (with the nearest match), a bad value, or a missing model.
     """
     parameters, known = _parameters(name), limits(name)
-    for key, value in chosen.items():
+    for key, value in given.items():
         if key not in options(name):
             raise unknown(f"option of guider '{name}'", key, options(name))
         if key in known:
@@ -116,14 +116,14 @@ def build(
     for model in needs(name):
         if offered[model] is None:
             raise UserError(f"guider '{name}' needs a {model.upper()}, but none was given ({model}=PATH).")
-    guider: Guider = GUIDERS[name](**{key: offered[key] for key in offered if key in parameters}, **chosen)
+    guider: Guider = GUIDERS[name](**{key: offered[key] for key in offered if key in parameters}, **given)
     return guider
 
 
-def check(name: str, *, num_steps: int, guidance: Guidance | float, **chosen: Any) -> None:
+def check(name: str, *, num_steps: int, guidance: Guidance | float, **given: Any) -> None:
     """Raise what `build` would for these options, without models."""
     nothing: Any = object()
-    build(name, num_steps=num_steps, guidance=guidance, tdm=nothing, sdm=nothing, **chosen)
+    build(name, num_steps=num_steps, guidance=guidance, tdm=nothing, sdm=nothing, **given)
 
 
 def _parameters(name: str) -> Any:

@@ -11,10 +11,10 @@ from PIL import Image
 
 from fdlab import FaceDiffuserPipeline
 from fdlab.demo import choices, markup
-from fdlab.demo.asked import ask
 from fdlab.demo.drawing import Drawn, Painter, Step
 from fdlab.demo.examples import Example, render_examples
 from fdlab.demo.pipeline import load_artist
+from fdlab.demo.recipe import ask
 from fdlab.errors import UserError
 from fdlab.sampling.photos import cut_face
 

@@ -18,16 +18,12 @@ def test_one_null_prompt_serves_the_batch() -> None:
     assert conditioning.get("text") is TEXT and conditioning.get("augmented") is AUGMENTED
 
 
-def test_rows_repeat_and_cat() -> None:
+def test_repeated_and_moved() -> None:
     conditioning = Conditioning(NULL, TEXT, AUGMENTED)
     twice = conditioning.repeat(2)
     assert torch.equal(twice.text_BLD, TEXT[[0, 0, 1, 1]]) and len(twice) == 4
-    back = Conditioning.cat([conditioning.rows(slice(0, 1)), conditioning.rows([1])])
-    assert torch.equal(back.get("augmented"), AUGMENTED) and torch.equal(back.text_BLD, TEXT)
     assert conditioning.to(dtype=torch.bfloat16).get("augmented").dtype == torch.bfloat16
     assert Conditioning(NULL, TEXT).repeat(3).augmented_BLD is None
-    with pytest.raises(ValueError, match="some have none"):
-        Conditioning.cat([conditioning, Conditioning(NULL, TEXT)])
 
 
 def test_what_is_missing_or_does_not_fit_is_said() -> None:

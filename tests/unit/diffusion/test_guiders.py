@@ -48,8 +48,7 @@ class Fake:
 
     def model(self, rows: list[int] | None = None) -> guiders.Model:
         contexts = (some(B, L, D, seed=self.seed + 10 + i) for i in range(3))
-        conditioning = Conditioning(*contexts)
-        return guiders.Model(self, conditioning if rows is None else conditioning.rows(rows))
+        return guiders.Model(self, Conditioning(*(ctx if rows is None else ctx[rows] for ctx in contexts)))
 
 
 @pytest.fixture

@@ -6,21 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdlab.diffusion.stages import PRESETS, Stages, last_step
+from fdlab.diffusion.stages import Stages, last_step
 from fdlab.errors import UserError
 
+RELEASED = {(0.3, 0.6): (15, 30), (0.2, 0.6): (10, 30), (0.2, 0.8): (10, 40)}
+"""(alpha, beta) and last steps of 50: the released demo, batch test and defaults."""
 
-@pytest.mark.parametrize(
-    ("name", "last_tdm_step", "last_snf_step"),
-    [("snf_demo", 15, 30), ("snf_test", 10, 30), ("snf_default", 10, 40)],
-)
-def test_presets_are_the_released_indices_at_50_steps(
-    name: str, last_tdm_step: int, last_snf_step: int
-) -> None:
-    stages = Stages.from_fractions(*PRESETS[name], num_steps=50)
-    assert stages == Stages(last_tdm_step, last_snf_step)
-    assert stages.fractions(50) == pytest.approx(PRESETS[name])
-    assert stages.counts(50) == (last_tdm_step + 1, last_snf_step - last_tdm_step, 49 - last_snf_step)
+
+@pytest.mark.parametrize("fractions", RELEASED)
+def test_released_fractions_are_the_released_indices_at_50_steps(fractions: tuple[float, float]) -> None:
+    assert Stages.from_fractions(*fractions, num_steps=50) == Stages(*RELEASED[fractions])
 
 
 def test_boundaries_are_inclusive() -> None:
@@ -28,7 +23,7 @@ def test_boundaries_are_inclusive() -> None:
     assert [stages.at(step) for step in range(12)] == ["tdm"] * 5 + ["snf"] * 4 + ["sdm"] * 3
     assert Stages(-1, 3).at(0) == "snf"
     assert [Stages(2, 2).at(step) for step in (2, 3)] == ["tdm", "sdm"]
-    assert Stages(-1, -1).at(0) == "sdm" and Stages(3, 99).counts(10) == (4, 6, 0)
+    assert Stages(-1, -1).at(0) == "sdm" and Stages(3, 99).at(9) == "snf"
 
 
 @given(
@@ -43,13 +38,13 @@ def test_any_number_of_steps(num_steps: int, hundredths: list[int]) -> None:
     assert stages.last_snf_step == high * num_steps // 100
     names = [stages.at(step) for step in range(num_steps)]
     assert names == sorted(names, key=("tdm", "snf", "sdm").index)
-    assert stages.counts(num_steps) == tuple(names.count(name) for name in ("tdm", "snf", "sdm"))
 
 
 @pytest.mark.parametrize("num_steps", range(6, 60))
 def test_presets_keep_three_stages_down_to_six_steps(num_steps: int) -> None:
-    for alpha, beta in PRESETS.values():
-        assert min(Stages.from_fractions(alpha, beta, num_steps).counts(num_steps)) >= 1
+    for fractions in RELEASED:
+        stages = Stages.from_fractions(*fractions, num_steps)
+        assert {stages.at(step) for step in range(num_steps)} == {"tdm", "snf", "sdm"}
 
 
 def test_decimal_fractions_are_not_lost_to_rounding() -> None:

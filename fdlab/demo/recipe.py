@@ -39,7 +39,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Recipe:
     """Everything that decides a picture."""
 
     prompt: str
@@ -157,7 +157,7 @@ def ask(
     guidance_scale: float,
     seed: int | None,
     models: Models = Models(),
-) -> Asked:
+) -> Recipe:
     """Check what a page was filled with. `shares` may hold more than the guider takes.
 
     For a guider that draws no given person, the photos are left out and the markers taken out of the prompt.
@@ -185,4 +185,4 @@ def ask(
         options={**usual.options, **chosen},
     )
     sampler.check()
-    return Asked(prompt, tuple(photos), sampler, int(seed), models)
+    return Recipe(prompt, tuple(photos), sampler, int(seed), models)

@@ -13,8 +13,8 @@ from fdlab import FaceDiffuserPipeline
 from fdlab.__main__ import main
 from fdlab.config.compose import compose
 from fdlab.demo import choices
-from fdlab.demo.asked import Models, ask
 from fdlab.demo.examples import render_examples
+from fdlab.demo.recipe import Models, ask
 from fdlab.diffusion import guiders
 from fdlab.errors import UserError
 from fdlab.sampling.photos import cut_face
