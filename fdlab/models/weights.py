@@ -114,12 +114,16 @@ def flat_state(loaded: Any, source: Path | str) -> dict[str, Tensor]:
 
 def check_finite(state: Mapping[str, Tensor], source: Path | str) -> None:
     """Raise UserError that names the first tensor that holds infinity or NaN."""
-    for name, tensor in state.items():
-        if not _is_finite(tensor):
-            raise UserError(
-                f"'{source}': tensor '{name}' has values that are not finite (NaN or infinity):"
-                " the training behind it went wrong; take weights from before."
-            )
+    if bad := first_not_finite(state):
+        raise UserError(
+            f"'{source}': tensor '{bad}' has values that are not finite (NaN or infinity):"
+            " the training behind it went wrong; take weights from before."
+        )
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor that holds infinity or NaN; "" where there is no such."""
+    return next((name for name, tensor in tensors.items() if not _is_finite(tensor)), "")
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from fdlab.errors import UserError
 from fdlab.files import whole
-from fdlab.training.finite import Diverged, first_not_finite
+from fdlab.models.weights import first_not_finite
+from fdlab.training.finite import Diverged
 from fdlab.training.module import Training
 
 FORMAT = 1

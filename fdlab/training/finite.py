@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,3 @@ def diverged(step: int, passes: Sequence[Pass], saved: str) -> Diverged:
         f"Nothing of this step was applied; {saved}. "
         "Try a smaller model.lr, more model.warmup_steps or trainer.precision=32, under another name=."
     )
-
-
-def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """Name of the first tensor that holds an infinity or none; "" where there is no such."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            return name
-    return ""

