@@ -8,13 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fdlab.assets import ROOT
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.models.weights import check_finite, read_pickled
+from fdlab.models.weights import check_finite, read_pickled, read_weights
 
 SHIPPED = ROOT / "faces"
 PREFIXES = ("model.", "module.", "backbone.")
@@ -23,13 +22,10 @@ MAX_NAMES = 3
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read every tensor of a safetensors file to the CPU; UserError where it is missing."""
+    """Read every tensor of a safetensors file to the CPU; UserError where it is missing or broken."""
     if not path.is_file():
         raise UserError(f"weights '{path}' are missing; they ship with fdlab: install it again.")
-    with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    check_finite(state, path)
-    return state
+    return read_weights(path)
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -39,10 +35,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     that cannot be read without running code of its own (TorchScript, pickled objects) or holds no tensors.
     """
     if path.suffix == ".safetensors":
-        try:
-            return load_tensors(path)
-        except SafetensorError as error:
-            raise UserError(f"'{path}' is no safetensors file ({error}).") from error
+        return read_weights(path)
     if is_torchscript(path):
         raise UserError(
             f"'{path}' is TorchScript, which is code; save its state_dict() as safetensors instead."
@@ -65,10 +58,13 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+    try:
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False  # the reader of weights says what is broken
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:

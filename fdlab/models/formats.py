@@ -144,7 +144,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def read(file: Path, schema: Schema) -> dict[str, Any]:
     """A JSON object whose keys are as `schema` says, as far as it names them. Raises: UserError."""
     value = read_json(file)
-    _check(value, schema, file)
+    check(value, schema, file)
     return value
 
 
@@ -153,7 +153,7 @@ def read_index(root: Path) -> dict[str, list[str | None]]:
     file = root / "model_index.json"
     value = read_json(file) if file.exists() else {}
     entries = {part: entry for part, entry in value.items() if isinstance(entry, list) and part[:1] != "_"}
-    _check(entries, dict.fromkeys(entries, _ENTRY), file)
+    check(entries, dict.fromkeys(entries, _ENTRY), file)
     return entries
 
 
@@ -163,7 +163,7 @@ def read_config(part: str, folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     value = read_bounded(file)
-    _check(value, NETWORKS[part], file)
+    check(value, NETWORKS[part], file)
     return value
 
 
@@ -206,7 +206,8 @@ def one_line(error: BaseException) -> str:
     return (text[:200] or type(error).__name__).rstrip(".")
 
 
-def _check(value: Mapping[str, Any], schema: Schema, file: Path) -> None:
+def check(value: Mapping[str, Any], schema: Schema, file: Path) -> None:
+    """Raise UserError for a value that is not as `schema` says, as far as it names it."""
     for name, key in schema.items():
         if name in value:
             key.check(name, value[name], file)

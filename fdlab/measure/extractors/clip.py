@@ -5,7 +5,6 @@ Axes: B pictures or prompts, L tokens, D projection width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +18,14 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.resize import resize_and_crop
+from fdlab.models import formats
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 WEIGHTS = "model.safetensors"
+CHANNELS = formats.Key((list,), items=formats.Key((float,), low=1e-6, high=1.0), shortest=3, longest=3)
+PREPROCESSOR = {"image_mean": CHANNELS, "image_std": CHANNELS}
+"""preprocessor_config.json, as far as it is read."""
 
 
 class TextFeatures(NamedTuple):
@@ -73,7 +76,12 @@ class ClipExtractor:
         tokenizer = Path(tokenizer).expanduser() if tokenizer is not None else folder
         if not any((tokenizer / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             raise UserError(f"no tokenizer in '{tokenizer}' (tokenizer.json, or vocab.json and merges.txt).")
-        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        except Exception as error:
+            # The reader is somebody else's: any error may come of a broken file.
+            line = formats.one_line(error)
+            raise UserError(f"the tokenizer in '{tokenizer}' cannot be read: {line}.") from error
         self.dim = int(self.model.config.projection_dim)
         self.image_size = int(self.model.config.vision_config.image_size)
         self.max_tokens = int(self.model.config.text_config.max_position_embeddings)
@@ -120,5 +128,5 @@ class ClipExtractor:
 
 def _normalisation(folder: Path) -> tuple[Sequence[float], Sequence[float]]:
     path = folder / "preprocessor_config.json"
-    settings = json.loads(path.read_text()) if path.is_file() else {}
+    settings = formats.read(path, PREPROCESSOR) if path.exists() else {}
     return settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD)

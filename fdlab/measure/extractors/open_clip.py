@@ -5,7 +5,6 @@ Axes: B pictures or prompts, L tokens, D projection width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +15,22 @@ from torch import Tensor
 from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.measure.extractors.batches import in_batches
-from fdlab.measure.extractors.clip import CLIP_MEAN, CLIP_STD, TextFeatures
+from fdlab.measure.extractors.clip import CHANNELS, CLIP_MEAN, CLIP_STD, TextFeatures
 from fdlab.measure.resize import resize, resize_and_crop
 from fdlab.measure.weights import fill, load_tensors
+from fdlab.models import formats
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
+HUB: formats.Schema = dict.fromkeys(("model_cfg", "preprocess_cfg"), formats.Key((dict,)))
+PREPROCESS: formats.Schema = {
+    "mean": CHANNELS,
+    "std": CHANNELS,
+    **dict.fromkeys(("resize_mode", "interpolation"), formats.Key((str,))),
+}
+MODEL: formats.Schema = {"embed_dim": formats.Key((int,), low=1), "vision_cfg": formats.Key((dict,))}
+VISION: formats.Schema = {"image_size": formats.Key((int,), low=1, high=4096)}
+"""open_clip_config.json, as far as it is read."""
 RESIZES = {"shortest": resize_and_crop, "squash": lambda image_B3HW, side: resize(image_B3HW, (side, side))}
 
 
@@ -42,19 +51,26 @@ class OpenClipExtractor:
             import open_clip
         except ImportError as error:
             raise UserError(f"'{folder}' needs open_clip: pip install 'fdlab[open-clip]'.") from error
-        given = json.loads((folder / CONFIG).read_text())
+        given = formats.read(folder / CONFIG, HUB)
         settings = given.get("preprocess_cfg", {})
+        formats.check(settings, PREPROCESS, folder / CONFIG)
+        formats.check(given.get("model_cfg", {}), MODEL, folder / CONFIG)
+        formats.check(given.get("model_cfg", {}).get("vision_cfg", {}), VISION, folder / CONFIG)
         self.device = torch.device(device)
         self.name, self.sha256 = f"open_clip:{folder.name}", sha256(folder / WEIGHTS)
         where = f"local-dir:{folder}"
-        self.model = open_clip.create_model(where, load_weights=False, pretrained_text=False)
+        try:
+            self.model = open_clip.create_model(where, load_weights=False, pretrained_text=False)
+            self.tokenizer = open_clip.get_tokenizer(where)
+        except Exception as error:
+            # The reader is somebody else's: any error may come of a broken file.
+            raise UserError(f"the model in '{folder}' cannot be read: {formats.one_line(error)}.") from error
         fill(self.model, load_tensors(folder / WEIGHTS), folder / WEIGHTS, f"its {CONFIG}")
         self.model.to(self.device).eval().requires_grad_(False)
-        self.tokenizer = open_clip.get_tokenizer(where)
         if not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
             raise UserError(f"'{folder}' has another tokenizer than CLIP's; give it in transformers' format.")
         self.dim = int(given["model_cfg"]["embed_dim"])
-        self.image_size = int(given["model_cfg"]["vision_cfg"]["image_size"])
+        self.image_size = int(given["model_cfg"]["vision_cfg"].get("image_size", 224))
         mode = settings.get("resize_mode", "shortest")
         if mode not in RESIZES or settings.get("interpolation", "bicubic") != "bicubic":
             raise UserError(f"'{folder / CONFIG}' resizes pictures by '{mode}', not as CLIP does (bicubic).")

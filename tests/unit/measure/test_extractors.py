@@ -20,13 +20,16 @@ from fdlab.measure.extractors import (
     EfficientNetExtractor,
     InceptionExtractor,
     OpenClipExtractor,
+    clip,
     inception,
 )
 from fdlab.measure.extractors.efficientnet import PACKAGE
 from fdlab.measure.extractors.inception_net import Inception2015
 from fdlab.measure.networks import FeatureNetwork
 from fdlab.measure.resize import resize, resize_and_crop, to_float
+from fdlab.measure.weights import load_state
 from fdlab.randomness import numpy_rng
+from tests.worlds import damage
 
 CAT = Path(__file__).parents[2] / "golden" / "faces" / "cat.png"
 
@@ -211,3 +214,38 @@ def test_open_clip_features_are_open_clips_own(tmp_path: Path) -> None:
         expected = model.encode_image(preprocess(Image.fromarray(cat()))[None], normalize=True)
     assert torch.allclose(text.feature_BD[:1], alone, atol=1e-5)
     assert (clip(cat()[None]) * expected).sum().item() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "is no JSON object"),
+        ('{"image_mean": 1}', "image_mean is 1"),
+        ('{"image_mean": [0.5, 0.5]}', "3 to 3 items"),
+        ('{"image_std": [0, 1, 1]}', "image_std is 0"),
+        ('{"image_std": [NaN, 1, 1]}', "image_std is NaN"),
+    ],
+)
+def test_how_pictures_are_normalised_is_checked(tmp_path: Path, settings: str, said: str) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(settings)
+    with pytest.raises(UserError, match=said):
+        clip._normalisation(tmp_path)
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    state = {"model.a": torch.zeros(3), "model.b": torch.ones(2, 2)}
+    torch.save(state, tmp_path / "good.pt")
+    save_file(state, tmp_path / "good.safetensors")
+    for kind in ("pt", "safetensors"):
+        good, path = (tmp_path / f"good.{kind}").read_bytes(), tmp_path / f"bad.{kind}"
+        num_refused = 0
+        for _ in range(40):
+            path.write_bytes(damage.damaged(good, rng))
+            try:
+                load_state(path)
+            except UserError as error:
+                assert path.name in str(error)
+                num_refused += 1
+        assert num_refused > 20
