@@ -30,6 +30,12 @@ def shown(value: Any) -> str:
     return _short.repr(value)
 
 
+def said(error: BaseException) -> str:
+    """What an exception says, short, on one line, without a full stop; its name where it says nothing."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:300]).split())
+    return words.rstrip(".") or type(error).__name__
+
+
 def text(path: Path, kind: str) -> str:
     """The text of a file; `kind` is what messages call it. UserError where it is missing, no file, too large,
     unreadable or not UTF-8."""

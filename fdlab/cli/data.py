@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ def _convert(arguments: argparse.Namespace) -> int:
         made = people_folder.convert(
             a.photos, a.prompts, a.out, nouns, everybody, a.size, a.images, a.pairs, a.name
         )
+        for line in people_folder.skipped(a.photos):
+            print(f"skipped {line}", file=sys.stderr)
         choice = "own"
     else:
         pairs = a.pairs is not None

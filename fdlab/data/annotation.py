@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.data.sample import CorruptFile, Subject
+from fdlab.foreign import is_number, shown
 from fdlab.marker import MARKER
 
 MOST_SEGMENTS = 1000
@@ -40,7 +41,7 @@ def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str]
     """Make an annotation of a sample's JSON; `path` is named in errors. Subjects are the segments whose label
     is one of `labels`, all where that is None. Raises: CorruptFile."""
     schema = _Schema(path)
-    caption = schema.text(value, "caption", "the annotation")
+    caption = str(schema.get(value, "caption", str, "the annotation"))
     if MARKER in caption:
         raise CorruptFile(f"'{path}': its caption holds a marker {MARKER}; take it out.")
     truth = schema.get(value, "truth", dict, "the annotation", {})
@@ -81,21 +82,14 @@ class _Schema:
     def get(self, entry: Any, key: str, kind: type, where: str, default: Any = ...) -> Any:
         """A value of one type; null counts as absent."""
         if not isinstance(entry, dict):
-            raise self.wrong(f"{where} is {_short(entry)}, an object is needed")
+            raise self.wrong(f"{where} is {shown(entry)}, an object is needed")
         found = entry.get(key)
         if found is None:
             if default is ...:
                 raise self.wrong(f"{where} has no '{key}'")
             return default
         if not isinstance(found, kind):
-            raise self.wrong(f"'{key}' of {where} is {_short(found)}, a {kind.__name__} is needed")
-        return found
-
-    def text(self, entry: Any, key: str, where: str) -> str:
-        """Text that can be written: JSON may hold halves of characters."""
-        found = str(self.get(entry, key, str, where))
-        if not found.isascii() and any("\ud800" <= c <= "\udfff" for c in found):
-            raise self.wrong(f"'{key}' of {where} holds half a character")
+            raise self.wrong(f"'{key}' of {where} is {shown(found)}, a {kind.__name__} is needed")
         return found
 
     def number(self, entry: Any, key: str, where: str, nullable: bool = False) -> Any:
@@ -103,12 +97,6 @@ class _Schema:
         found = self.get(entry, key, object, where, None if nullable else ...)
         if found is None and nullable:
             return None
-        whole = isinstance(found, int | float) and not isinstance(found, bool) and found == found // 1
-        if not whole or not 0 <= found < 2**31:
-            raise self.wrong(f"'{key}' of {where} is {_short(found)}, a whole number from 0 is needed")
+        if not is_number(found, 0, 2**31 - 1) or found != int(found):
+            raise self.wrong(f"'{key}' of {where} is {shown(found)}, a whole number from 0 is needed")
         return int(found)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fdlab import foreign
 from fdlab.data.annotation import LABEL, Annotation, parse
+from fdlab.data.arrays import map_array
 from fdlab.data.pictures import MAX_PIXELS, read_photo
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.errors import UserError, unknown
@@ -59,14 +61,14 @@ def read_ids(root: Path, split: str = "all") -> list[str]:
 
 
 def _listed(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is no list of ids, one a line ({error}).") from error
+    lines = foreign.text(path, "list of ids").removeprefix("\ufeff").split("\n")
     ids = [line.strip() for line in lines if line.strip()]
     for id in ids:
-        if id in (".", "..") or any(not c.isprintable() or c in "/\\" for c in id) or len(id) > 200:
-            raise UserError(f"'{path}' lists {id[:60]!r}: an id is a file's name, without folders or suffix.")
+        if id in (".", "..") or not id.isprintable() or "/" in id or len(id.encode()) > 240:
+            raise UserError(
+                f"list of ids '{path}' holds {foreign.shown(id)}: an id is a file's name, without folders or "
+                "suffix."
+            )
     return ids
 
 
@@ -91,12 +93,10 @@ def image_path(root: Path, id: str) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises: CorruptFile."""
-    if not path.is_file():
-        raise CorruptFile(f"'{path}' is missing.")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CorruptFile(f"'{path}' is no JSON ({error}).") from None
+        value = foreign.read_json(path, "file")
+    except UserError as error:
+        raise CorruptFile(str(error)) from error
     if not isinstance(value, dict):
         raise CorruptFile(f"'{path}' holds a {type(value).__name__}; it must hold an object.")
     return value
@@ -111,18 +111,7 @@ def read_annotation(root: Path, id: str, labels: Collection[str] | None = None) 
 def read_segments(path: Path) -> np.ndarray:
     """Read a label map HW of integers. CorruptFile where it is none: of another shape, with fractions or
     NaN."""
-    if not path.is_file():
-        raise CorruptFile(f"label map '{path}' is missing: the data folder is half written.")
-    try:
-        # Mapped, not read: a header may promise more than memory holds.
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:
-        # Its header is Python text: a damaged one raises what a parser can.
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise CorruptFile(f"label map '{path}' is corrupt ({said}).") from error
-    if not isinstance(mapped, np.ndarray):
-        mapped.close()
-        raise CorruptFile(f"label map '{path}' is an archive of arrays; a single array is needed.")
+    mapped = map_array(path, "label map")
     if mapped.ndim != 2 or mapped.dtype.kind not in "biuf" or mapped.size > MAX_PIXELS:
         raise CorruptFile(f"label map '{path}' is {mapped.dtype} {mapped.shape}; H x W numbers are needed.")
     segments_HW = np.array(mapped)

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fdlab.errors import UserError
 from fdlab.files import whole
+from fdlab.foreign import said
 
 MAX_PIXELS = 64_000_000
 """Checked before anything is decoded: more than the largest common camera takes, 192 MB as RGB."""
@@ -184,8 +185,7 @@ def _one_line(name: str) -> Iterator[None]:
         raise UserError(f"{name} cannot be read: no picture of a known format.") from error
     except Exception as error:
         # Decoders raise nearly anything over a broken file: struct.error, SyntaxError, OverflowError ...
-        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise UserError(f"{name} cannot be read: {said}.") from error
+        raise UserError(f"{name} cannot be read: {said(error)}.") from error
 
 
 def _too_large(what: str) -> str:

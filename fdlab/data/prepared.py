@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from fdlab.data.arrays import map_array
 from fdlab.data.entry import Entry
 from fdlab.data.layout import read_json
 from fdlab.data.sample import CorruptFile
+from fdlab.foreign import said
 
 ARRAYS: dict[str, tuple[str, int, type]] = {
     "input_ids": ("rows", 2, np.int32),
@@ -86,8 +88,8 @@ class Prepared:
             self.rows = Rows(**value)
             self.usable = self.rows.usable
             self._check()
-        except (TypeError, ValueError, AttributeError, IndexError, OSError, EOFError) as error:
-            raise CorruptFile(f"'{self.folder}' is damaged ({error}).") from error
+        except (TypeError, ValueError) as error:
+            raise CorruptFile(f"'{self.folder}' is damaged: {said(error)}.") from error
 
     def _check(self) -> None:
         """That the arrays are as long as the rows say."""
@@ -133,7 +135,7 @@ class Prepared:
         return [k for k in others if self._picture_S[k] != picture and self.masks_SHW[k].any()]
 
     def _array(self, name: str) -> np.ndarray:
-        return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+        return map_array(self.folder / name)
 
     @cached_property
     def input_ids_ML(self) -> np.ndarray:

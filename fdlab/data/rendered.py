@@ -18,6 +18,7 @@ from fdlab.data.sample import CorruptFile, PersonSample, Subject
 from fdlab.data.store import make_once
 from fdlab.errors import UserError, unknown
 from fdlab.files import flush_all, write_json
+from fdlab.foreign import shown
 from fdlab.people import picture
 from fdlab.people.workers import in_processes
 from fdlab.progress import track
@@ -143,7 +144,7 @@ def _check_ours(root: Path, wanted: dict[str, Any]) -> None:
         except CorruptFile as error:
             raise UserError(f"{error} Remove '{root}' to have its people rendered anew.") from error
         if held != wanted:
-            raise UserError(f"'{root}' holds another dataset ({held}); choose another folder.")
+            raise UserError(f"'{root}' holds another dataset ({shown(held)}); choose another folder.")
     if not marks and root.is_dir():
         for path in sorted(root.iterdir()):
             if not path.name.startswith("."):

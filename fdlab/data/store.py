@@ -10,11 +10,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
 
+from fdlab.data.arrays import map_array
+from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.files import write_json
 from fdlab.lock import exclusive
@@ -57,15 +58,10 @@ def _read_object(path: Path) -> dict[str, Any] | None:
 
 def _open(path: Path, mode: Literal["r", "r+"]) -> np.memmap | None:
     """An array that a file holds in full, mapped; None where there is no such."""
-    if mode == "r+" and _open(path, "r") is None:
-        # For writing, numpy fills what is missing with zeros.
-        return None
     try:
-        found = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError):
-        # What damage does to numpy's reader of heads has no common base.
+        return map_array(path, mode=mode)
+    except CorruptFile:
         return None
-    return found if isinstance(found, np.memmap) else None
 
 
 class ArrayFolder:

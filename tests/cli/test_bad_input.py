@@ -81,7 +81,7 @@ FAULTS: list[tuple[str, Break, str]] = [
     ("a corrupt picture", cut_picture, f"{NAMED}.png' cannot be read"),
     ("a picture that is not there", lambda d: file(d, ".png").unlink(), f"picture '{NAMED}' is missing"),
     ("a mask that is not there", lambda d: file(d, ".npy").unlink(), f"{NAMED}.npy' is missing"),
-    ("half a json", lambda d: file(d, ".json").write_text('{"caption"'), f"{NAMED}.json' is no JSON"),
+    ("half a json", lambda d: file(d, ".json").write_text('{"caption"'), f"{NAMED}.json' is not valid JSON"),
     ("a json that is a list", lambda d: file(d, ".json").write_text("[1]"), f"{NAMED}.json' holds a list"),
     ("no list of ids", lambda d: (d / "image_ids_train.txt").unlink(), "only half written"),
     ("a person without pixels", no_person, "subject 2 of the caption has no pixel"),

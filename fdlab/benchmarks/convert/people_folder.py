@@ -9,10 +9,11 @@ from typing import Any
 from fdlab.benchmarks.benchmark import PAIRS, Benchmark
 from fdlab.benchmarks.convert import folder as folders
 from fdlab.benchmarks.convert import prompt_lists
-from fdlab.benchmarks.convert.photos import SUFFIXES, Photo, look, photos_in
+from fdlab.benchmarks.convert.photos import SUFFIXES, Photo, look, photos_in, skipped_in
 from fdlab.benchmarks.manifest import check_unique
 from fdlab.data.captions import MARKER
 from fdlab.errors import UserError, unknown
+from fdlab.foreign import shown
 
 NOUN = "person"
 
@@ -73,8 +74,7 @@ def find(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise UserError(f"no folder '{folder}' with photos; give PHOTOS/PERSON/*.jpg, or PHOTOS/PERSON.jpg.")
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    loose = photos_in(folder)
+    inside, loose = _folders(folder), photos_in(folder)
     if inside and loose:
         raise UserError(
             f"'{folder}' holds folders ('{inside[0].name}') and pictures ('{loose[0].name}'); "
@@ -83,7 +83,7 @@ def find(folder: Path) -> dict[str, list[Path]]:
     people = {path.name: photos_in(path) for path in inside} or {path.stem: [path] for path in loose}
     names = [path.name for path in inside] or [path.stem for path in loose]
     if not people:
-        raise UserError(f"no photo in '{folder}'; allowed: {', '.join(SUFFIXES)}.")
+        raise UserError(f"no photo in '{folder}'; allowed: {', '.join(SUFFIXES)}.{_hint(folder)}")
     check_unique(names, "person", folder)
     for person, paths in people.items():
         good = "".join(c if c.isalnum() or c in "_." else "_" for c in person)
@@ -95,5 +95,32 @@ def find(folder: Path) -> dict[str, list[Path]]:
         if not paths:
             raise UserError(
                 f"person '{person}' has no photo in '{folder / person}'; allowed: {', '.join(SUFFIXES)}."
+                f"{_hint(folder / person)}"
             )
     return people
+
+
+def skipped(folder: Path) -> list[str]:
+    """What of a folder of people is no photo: a line for each reason, with how many there are and the first
+    names."""
+    by_reason: dict[str, list[str]] = {}
+    for place in (folder, *_folders(folder)):
+        for path, why in skipped_in(place).items():
+            by_reason.setdefault(why, []).append(path.relative_to(folder).as_posix())
+        if place != folder:
+            deeper = [f"{path.relative_to(folder).as_posix()}/" for path in _folders(place)]
+            if deeper:
+                by_reason.setdefault("a folder within a person's", []).extend(deeper)
+    return [
+        f"{len(names)} ({why}): {', '.join(map(shown, names[:3]))}{', ...' if len(names) > 3 else ''}"
+        for why, names in by_reason.items()
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _hint(folder: Path) -> str:
+    lines = skipped(folder)
+    return f" Skipped: {'; '.join(lines)}." if lines else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from fdlab.data.pictures import opened, read_photo, upright, write_png
 from fdlab.files import whole
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".jp2")
 COPIED = {"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",)}
 """What is copied, if its name says what it is."""
 
@@ -38,8 +38,26 @@ class Photo:
 
 def photos_in(folder: Path) -> list[Path]:
     """A folder's own pictures, sorted by name."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not path.name.startswith("."))
+    return [path for path in _seen(folder) if not _why_not(path)]
+
+
+def skipped_in(folder: Path) -> dict[Path, str]:
+    """What else is in a folder, but for folders, and why it is no photo."""
+    return {path: why for path in _seen(folder) if (why := _why_not(path)) and not path.is_dir()}
+
+
+def _seen(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _why_not(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return "a link to nothing"
+    if not path.is_file():
+        return "no file"
+    if path.suffix.lower() not in SUFFIXES:
+        return f"{path.suffix.lower()} is not read" if path.suffix else "a name without a suffix"
+    return ""
 
 
 def look(path: Path) -> Photo:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fdlab import foreign
 from fdlab.data.captions import MARKER
 from fdlab.errors import UserError
 
@@ -14,14 +15,7 @@ _NOUN = re.compile(r"\{noun\d*\}")
 
 def lines(path: Path) -> list[str]:
     """The lines of a text file in UTF-8. Raises: UserError."""
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise UserError(f"no file '{path}' with prompts.") from error
-    except IsADirectoryError as error:
-        raise UserError(f"'{path}' is a folder; a text file with one prompt a line is needed.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"'{path}' is not text in UTF-8.") from error
+    return foreign.text(path, "file of prompts").removeprefix("\ufeff").split("\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -195,7 +195,7 @@ FAULTS: list[tuple[str, Any, list[str], str]] = [
     ("a noun of nobody", str, ["--noun", "aad=woman"], r"unknown person in --noun 'aad'.*Did you mean 'ada'"),
     ("no noun", str, ["--noun", "ada="], "noun ''; a word such as woman"),
     ("a noun with a marker", str, ["--noun", "man <|image|>"], r"noun 'man <\|image\|>'; a word"),
-    ("no file of prompts", lambda r: (r / "prompts.txt").unlink(), [], r"no file '.*prompts\.txt' with"),
+    ("no file of prompts", lambda r: (r / "prompts.txt").unlink(), [], r"no file of prompts '.*\.txt'"),
     ("no prompt", written("\n# a heading\n"), [], r"'.*prompts\.txt' has no prompt; give one a line"),
     ("a prompt of nobody", written("a beach\n"), [], r"prompt 'a beach' in '.*prompts\.txt' has 0 markers"),
     ("a prompt of two", written("a {noun} and a {noun2}\n"), [], "has 2 markers .*; it needs exactly one"),
@@ -240,6 +240,42 @@ def test_a_benchmark_is_not_overwritten_and_half_a_one_is_completed(
     assert convert(own) == 2
     assert "holds a benchmark already" in capsys.readouterr().err
     assert (own / "out/benchmark.json").read_bytes() == before
+
+
+def test_every_picture_that_can_be_read_is_taken_and_all_else_is_named(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eve = own / "photos/eve"
+    for seed, suffix in enumerate((".gif", ".tif", ".tiff", ".bmp", ".webp", ".GIF")):
+        save(eve / f"{seed}{suffix}", seed)
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 6
+    save(eve / "6.tiff", 6, exif=exif)
+    for number in range(5):
+        (eve / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (eve / "gone.jpg").symlink_to(eve / "nowhere.jpg")
+    (eve / "older").mkdir()
+    (own / "photos/list.csv").touch()
+    assert convert(own) == 0
+    shown = capsys.readouterr()
+    made = benchmarks.load(own / "out").subject("eve")
+    assert len(made.references) + len(made.heldout) == 7
+    assert made.references == ("references/eve.png",) and made.heldout[4] == "heldout/eve-5.png"
+    assert pictures.read_image(own / "out/heldout/eve-6.png").shape == (12, 20, 3)
+    assert [line for line in shown.err.splitlines() if line.startswith("skipped")] == [
+        "skipped 1 (.csv is not read): 'list.csv'",
+        "skipped 1 (.txt is not read): 'ada/notes.txt'",
+        "skipped 5 (.heic is not read): 'eve/IMG_0.HEIC', 'eve/IMG_1.HEIC', 'eve/IMG_2.HEIC', ...",
+        "skipped 1 (a link to nothing): 'eve/gone.jpg'",
+        "skipped 1 (a folder within a person's): 'eve/older/'",
+    ]
+
+
+def test_who_has_no_photo_is_told_what_there_is(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "photos/bob/1.jpeg").rename(own / "photos/bob/1.heic")
+    assert convert(own) == 2
+    error = capsys.readouterr().err
+    assert "person 'bob' has no photo" in error and "Skipped: 1 (.heic is not read): '1.heic'." in error
 
 
 def test_ids_of_many_prompts_sort_in_their_order(tmp_path: Path) -> None:

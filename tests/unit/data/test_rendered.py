@@ -131,7 +131,7 @@ def test_a_damaged_cache_heals(made: Path, folder: Path, name: str, harm: str) -
 def test_a_damaged_mark_of_the_user_s_folder_is_one_line(folder: Path, tmp_path: Path) -> None:
     mine = folder.rename(tmp_path / "mine")
     (mine / "dataset.json").write_text("")
-    with pytest.raises(UserError, match=r"dataset\.json' is no JSON .* Remove '.*mine' to have"):
+    with pytest.raises(UserError, match=r"dataset\.json' is not valid JSON: .* Remove '.*mine' to have"):
         rendered.render(mine, *MIX, size=32, workers=1, progress=False)
 
 
