@@ -266,3 +266,33 @@ def test_what_the_text_encoder_does_not_see_is_said(
     cut = image["prompt_left_out"]
     assert cut.endswith("with a hat") and long.endswith(cut) and "woman" not in cut
     assert len(said) == 1 and f"left out: '{cut}'" in said[0]
+
+
+@pytest.mark.parametrize("write", [2, 4])
+def test_ctrl_c_leaves_whole_files_and_the_same_call_goes_on(
+    write: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted with half a picture written: the reference, figure and animation come before the first."""
+    asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", "num_images=2", "trace=true"]
+    whole = sample(tiny, tmp_path / "whole", *asked)
+    save, written = Image.Image.save, []
+
+    def half(self: Image.Image, path: Any, **options: Any) -> None:
+        save(self, path, **options)
+        written.append(path)
+        if len(written) == write:
+            Path(path).write_bytes(Path(path).read_bytes()[:50])
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", half)
+        backbone = [key for key in tiny if key.startswith("backbone.")]
+        common = ["tdm=base", "sdm=base", "sampler.num_steps=5", f"out={tmp_path / 'killed'}"]
+        assert main(["sample", *backbone, *common, *asked]) == 130
+    assert not (tmp_path / "killed/samples.json").exists()
+    assert sample(tiny, tmp_path / "killed", *asked) == whole
+    files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")}
+    assert {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*")} == files
+    for file in files:
+        if (tmp_path / "whole" / file).is_file():
+            assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
