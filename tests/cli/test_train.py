@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fdlab.__main__ import main
+from tests.worlds.holder import held
 
 
 def test_dry_says_what_would_happen_and_touches_nothing(
@@ -124,3 +125,14 @@ def test_wandb_without_a_key_is_one_line_before_the_training(tiny: list[str], tm
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-3000:]
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert "logger.mode=offline" in said and not (tmp_path / "tdm" / "x" / "metrics.csv").exists()
+
+
+def test_a_run_that_another_process_works_on_is_refused_with_its_holder(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [*tiny, f"paths.runs={tmp_path}", "name=x"]
+    with held(tmp_path / "tdm" / "x") as pid:
+        assert main(["train", "+exp=tdm", *overrides]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+        assert f"in use by process {pid} on " in line and "name=" in line
+    assert [p.name for p in (tmp_path / "tdm" / "x").iterdir()] == [".lock"]
