@@ -11,7 +11,6 @@ from fdlab.config.overrides import quoted
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.pipeline.artist import Artist
-from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.sampling.plan import find_weights
 
 
@@ -29,14 +28,3 @@ def load_artist(
     found = find_weights(cfg, ("tdm", "sdm"))
     parts, settings = BackboneSettings.from_mapping(cfg.backbone), SamplerSettings.from_mapping(cfg.sampler)
     return Artist.load(parts, found, settings, background=cfg.data.background, device=device)
-
-
-def load_pipeline(
-    tdm: str = "shipped",
-    sdm: str = "shipped",
-    backbone: str = "nano",
-    device: str | None = None,
-    overrides: Sequence[str] = (),
-) -> FaceDiffuserPipeline:
-    """The pipeline of such an artist, as the page's scripts use it. Raises: UserError."""
-    return load_artist(tdm, sdm, backbone, device, overrides).pipeline

@@ -112,7 +112,7 @@ class Recipe:
         lines = ["from fdlab import FaceDiffuserPipeline"]
         pipe = "FaceDiffuserPipeline.shipped()"
         if made:
-            lines, pipe = ["from fdlab.demo.pipeline import load_pipeline"], f"load_pipeline({made})"
+            lines, pipe = ["from fdlab.demo.pipeline import load_artist"], f"load_artist({made}).pipeline"
         if self.photos:
             lines.append("from fdlab.sampling.photos import cut_face")
         faces = (

@@ -126,8 +126,6 @@ class Artist:
             [scene.prompt if with_subjects else parse(scene.prompt)[0] for scene in scenes],
             [list(scene.references) if with_subjects else [] for scene in scenes],
             seeds=[scene.seed for scene in scenes],
-            height=self.size or None,
-            width=self.size or None,
             background=self.background,
             output_type="pt",
             recorder=recorder,

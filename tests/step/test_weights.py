@@ -14,7 +14,7 @@ import torch
 
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.config.compose import compose
-from fdlab.demo.pipeline import load_pipeline
+from fdlab.demo.pipeline import load_artist
 from fdlab.errors import UserError
 from fdlab.evaluation import rows
 from fdlab.models import parts
@@ -75,7 +75,7 @@ def sample(disk: Path, out: Path, more: list[str]) -> None:
 
 
 def demo(disk: Path, out: Path, more: list[str]) -> None:
-    load_pipeline(device="cpu", overrides=given(disk, *more))
+    load_artist(device="cpu", overrides=given(disk, *more))
 
 
 VERBS = [train, evaluate, sample, demo]
@@ -155,7 +155,7 @@ def test_a_model_learns_and_exports_what_its_scheduler_says_unless_told(
     assert written["prediction_type"] == expected
     # Who draws with it reads that file, not the backbone's.
     both = (f"tdm={tmp_path / 'model'}", f"sdm={_predicts(disk, tmp_path, expected)}")
-    pipeline = load_pipeline(device="cpu", overrides=given(disk, *both))
+    pipeline = load_artist(device="cpu", overrides=given(disk, *both)).pipeline
     assert pipeline.scheduler.config.prediction_type == expected
 
 
@@ -185,7 +185,7 @@ def test_pictures_are_drawn_in_the_size_asked_for(
 
     more = [f"backbone.image_size={size}"]
     if verb is demo:
-        pipeline = load_pipeline(device="cpu", overrides=given(disk, *more))
+        pipeline = load_artist(device="cpu", overrides=given(disk, *more)).pipeline
         picture = pipeline("a woman", guider="tdm", num_inference_steps=1, seeds=[0]).images[0]
     else:
         verb(disk, tmp_path, more)

@@ -54,6 +54,12 @@ def test_a_room_imports_only_from_rooms_above(room: str) -> None:
     assert not wrong
 
 
+def test_drawing_for_a_person_needs_no_benchmark() -> None:
+    for room in ("pipeline", "sampling", "demo"):
+        found = {name for path in (PACKAGE / room).rglob("*.py") for name in imports(path)}
+        assert not found & {"benchmarks", "evaluation", "metrics", "records"}, room
+
+
 def test_the_core_knows_no_framework() -> None:
     """`diffusion` computes on tensors: no Lightning, Hydra, wandb or logging."""
     banned = ("lightning", "hydra", "omegaconf", "wandb", "logging")

@@ -85,13 +85,6 @@ def test_a_guider_without_subjects_is_given_the_bare_prompt(artist: Artist) -> N
     assert np.array_equal(artist(SCENES), artist(bare)) and artist.reference_size == 0
 
 
-def test_the_size_is_the_backbones() -> None:
-    backbone = tiny_backbone(1)
-    backbone.image_size = 96
-    large = Artist({"tdm": backbone}, SETTINGS.with_guider("tdm"))
-    assert large.size == 96 and large(SCENES).shape == (2, 96, 96, 3)
-
-
 def test_each_step_is_told_previewed_and_may_be_the_last(artist: Artist) -> None:
     artist.use(SETTINGS)
     seen: list[tuple[int, int]] = []
