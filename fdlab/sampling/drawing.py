@@ -1,7 +1,9 @@
 """Drawing what was asked for: pictures and their JSONs, traces, a sheet of all, and a list of all.
 
-A picture depends on its request alone, so files of prompts, batches and interruptions change nothing; the
-same call draws only what is missing. B batch, H W pixels, 3 RGB.
+A picture depends on its request alone. On a CPU each is drawn for itself: neither a file of other prompts nor
+an interruption changes a bit. On a GPU batches have a fixed composition, so that no interruption does; other
+prompts in the call may move a pixel by rounding. The same call draws only what is missing.
+B batch, H W pixels, 3 RGB.
 """
 
 from __future__ import annotations
