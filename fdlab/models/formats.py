@@ -15,7 +15,7 @@ from fdlab.errors import UserError
 
 LARGEST_FILE = 64 * 2**20
 """Bytes; a vocabulary has a million, a config a few thousand."""
-WIDEST, DEEPEST, LONGEST, NESTED = 2**20, 256, 64, 6
+WIDEST, DEEPEST, LONGEST, NESTED = 2**20, 64, 64, 6
 """Bounds of any whole number, number of layers, list and depth in a network's config: beyond them time and
 memory run out before the tensors can show that they do not fit."""
 LARGEST = 1e30

@@ -20,7 +20,7 @@ from fdlab.files import write_json
 from fdlab.models import formats
 from fdlab.models.tensor_names import TEXT_LEVEL
 from fdlab.models.tokenizer import load_tokenizer
-from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, fill, read_part, write_weights
+from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, fill, fitting, read_part, write_weights
 
 NETWORKS = ("vae", "text_encoder", "image_encoder", "unet", "fusion")
 PARTS = (*NETWORKS, "tokenizer", "scheduler")
@@ -92,7 +92,13 @@ def load_network(
     # What is not a parameter may still draw from the global stream; a load must not shift it.
     with torch.random.fork_rng(devices=[]), _SkipInit():
         try:
+            with torch.device("meta"):
+                shapes = make_network(name, config, folder)
+            # A config of any width costs no memory, until the tensors show that they are as wide.
+            fitting(shapes, state, folder)
             module = make_network(name, config, folder)
+        except UserError:
+            raise
         except Exception as error:
             # Whatever a class of somebody else's raises on a foreign config, the config is to blame.
             raise UserError(

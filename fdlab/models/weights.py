@@ -142,8 +142,9 @@ def read_part(folder: Path, what: str) -> dict[str, Tensor]:
     }
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
-    """Put a checkpoint's tensors, as fp32, into a module; every one must be there and fit.
+def fitting(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
+    """A checkpoint's tensors by the names of a module, which may be on the meta device; each must be there
+    and fit.
 
     Raises: UserError for a checkpoint of another architecture: the first tensor that does not fit, and both
     shapes.
@@ -164,13 +165,17 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
         raise UserError(
             f"{other} '{extra[0]}' {tuple(given[extra[0]].shape)} has no place here ({len(extra)} such)."
         )
+    return {name: given[name] for name in own}
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Put a checkpoint's tensors, as fp32, into a module; every one must be there and fit. Raises: UserError
+    (see `fitting`)."""
     # Into memory of their own: tensors of a mapped file may lie unaligned, which changes sums in their last
     # bits.
     full = {
-        name: given[name].to(
-            torch.float32 if given[name].is_floating_point() else given[name].dtype, copy=True
-        )
-        for name in own
+        name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for name, tensor in fitting(module, state, source).items()
     }
     module.load_state_dict(full, assign=True)
 

@@ -32,7 +32,7 @@ from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.weights import check_finite
 from fdlab.pipeline.embeddings import embed, given
-from fdlab.pipeline.folder import check_folder
+from fdlab.pipeline.folder import check_folder, reading
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.outputs import as_output, check_output_type
@@ -150,7 +150,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         kwargs.setdefault("low_cpu_mem_usage", is_accelerate_available())
         if Path(pretrained_model_name_or_path).is_dir():
             check_folder(Path(pretrained_model_name_or_path))
-        pipeline: FaceDiffuserPipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        with reading(Path(pretrained_model_name_or_path)):
+            pipeline: FaceDiffuserPipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module):
                 check_finite(part.state_dict(), f"{pretrained_model_name_or_path}/{name}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fdlab.errors import UserError, unknown
 from fdlab.models.backbone import INDEX
-from fdlab.models.formats import read_config, read_index
+from fdlab.models.formats import one_line, read_config, read_index
 from fdlab.models.parts import CLASSES, NETWORKS
 from fdlab.models.weights import PICKLED, refuse_pickle
 
@@ -44,3 +46,16 @@ def check_folder(folder: Path) -> None:
         pickled = [path for path in (folder / part).glob("*") if path.suffix in PICKLED]
         if pickled and not list((folder / part).glob("*.safetensors")):
             raise refuse_pickle(pickled[0])
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn what other libraries raise on a folder's files into UserError; what is no folder comes from the
+    hub."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not folder.is_dir():
+            raise
+        # Four libraries read it; any error may come of a broken file.
+        raise UserError(f"the pipeline in '{folder}' cannot be read: {one_line(error)}.") from error
