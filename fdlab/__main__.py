@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.util
 import os
+import shlex
 import signal
 import sys
 import textwrap
@@ -22,7 +22,6 @@ from fdlab.errors import Failure, UserError, unknown
 
 VERBS = {
     "train": "fine-tune, then sample and evaluate, then write the record; -m for a grid",
-    "sweep": "search for good values",
     "sample": "draw given people in a new scene",
     "demo": "a page to play with the method, in the browser",
     "evaluate": "score models on a benchmark",
@@ -31,7 +30,7 @@ VERBS = {
     "checkpoint": "import, export or look at weights",
     "doctor": "versions, devices, weights found, what is missing and how to get it",
 }
-"""What each verb does; `fdlab/cli/<verb>.py` does it. A verb whose module is not there is not listed."""
+"""What each verb does; `fdlab/cli/<verb>.py` does it."""
 
 ERROR_FILE = "FDLAB_ERROR_FILE"
 """Environment variable of a grid's trial: where it leaves the one line that says why it failed."""
@@ -50,11 +49,6 @@ _FOLDER_REFUSES = (
 """What a folder answers that cannot be used: read-only, full, another's, or none at all."""
 
 
-def verbs() -> dict[str, str]:
-    """The verbs of this installation."""
-    return {verb: what for verb, what in VERBS.items() if importlib.util.find_spec(f"fdlab.cli.{verb}")}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 done, 1 failed, 2 the user's input is wrong, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -70,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # What comes while the interpreter ends has nothing left to save.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-        why, again = f" ({interrupt})" if str(interrupt) else "", "fdlab " + " ".join(arguments)
+        why, again = f" ({interrupt})" if str(interrupt) else "", "python -m fdlab " + shlex.join(arguments)
         print(
             f"\ninterrupted{why}; the same command goes on where this one stopped: {again}", file=sys.stderr
         )
@@ -112,14 +106,14 @@ def _run(arguments: list[str]) -> int:
         print(f"fdlab {__version__}")
         return 0
     verb, *rest = arguments
-    if verb not in verbs():
-        raise unknown("command", verb, verbs())
+    if verb not in VERBS:
+        raise unknown("command", verb, VERBS)
     return int(importlib.import_module(f"fdlab.cli.{verb}").main(rest) or 0)
 
 
 def usage() -> str:
     """The text of `--help`."""
-    lines = "\n".join(f"  {verb:<12}{what}" for verb, what in verbs().items())
+    lines = "\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())
     return textwrap.dedent("""\
         usage: python -m fdlab COMMAND [--help] ...
 

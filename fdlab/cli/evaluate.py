@@ -10,6 +10,8 @@ from fdlab.cli.options import configurable, print_config
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from fdlab.benchmarks.benchmark import Benchmark
+
 EXAMPLE = """python -m fdlab evaluate benchmark=people_single sampler=snf_demo tdm=shipped sdm=runs/sdm/seed0
          python -m fdlab evaluate images=FOLDER label='another program'   # --jobs FILE says what to draw
          python -m fdlab evaluate shard=0/2   # one process of two; without shard= it then scores"""
@@ -20,6 +22,7 @@ def main(argv: list[str]) -> int:
     parser = configurable(
         "evaluate", "Score models on a benchmark: pictures, record, figures and report.", EXAMPLE
     )
+    parser.add_argument("--dry", action="store_true", help="check, say what would be drawn, exit")
     parser.add_argument("--jobs", metavar="FILE", help="list what has to be drawn, for another program; exit")
     arguments = parser.parse_intermixed_args(argv)
     from fdlab import lock
@@ -32,8 +35,13 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.jobs:
         return _list_jobs(cfg, Path(arguments.jobs))
+    from fdlab.evaluation.requirements import check_evaluation
     from fdlab.evaluation.run import draw_share, evaluate
 
+    benchmark = check_evaluation(cfg)
+    if arguments.dry:
+        _show(benchmark, cfg)
+        return 0
     folder = directory.settle(cfg)
     if cfg.shard is not None:
         with lock.running(folder, shared=True):
@@ -50,6 +58,18 @@ def main(argv: list[str]) -> int:
     ):
         print(f"{what:<8}{folder / name}")
     return 0
+
+
+def _show(benchmark: Benchmark, cfg: DictConfig) -> None:
+    """Say what would be drawn."""
+    from fdlab.config.naming import run_dir
+
+    num = sum(1 for _ in benchmark.cells())
+    what = f"{len(benchmark.subjects)} people, {len(benchmark.prompts)} prompts, {benchmark.size} px"
+    drawn = f"of {cfg.images}" if cfg.images else f"by {cfg.sampler.guider}, {cfg.sampler.num_steps} steps"
+    print(f"{'run directory':<24}{run_dir(cfg)}")
+    print(f"{'benchmark':<24}{benchmark.name}: {what}")
+    print(f"{'pictures a method':<24}{num} {drawn}")
 
 
 def _list_jobs(cfg: DictConfig, path: Path) -> int:

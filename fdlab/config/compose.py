@@ -56,6 +56,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
         from fdlab.diffusion.settings import SamplerSettings
 
         SamplerSettings.from_mapping(plain["sampler"]).check()
+    _check_homes(plain)
     plain["paths"] = {key: str(Path(path).expanduser()) for key, path in plain["paths"].items()}
     if plain["name"] == "auto":
         plain["name"] = naming.run_name(plain, reference, choices)
@@ -79,6 +80,9 @@ def variants(overrides: Sequence[str]) -> list[tuple[Line, list[str]]]:
     first = {line.key: unquoted(split(line.value)[0]) for line in lines if line.key in groups()}
     choices = [f"{key}={option}" for key, option in first.items() if option in options(key)]
     reference = _resolve(_hydra("config", tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
+    for line in lines:
+        if not schema.contains(reference, line.key) and line.key not in groups():
+            raise schema.unknown_key(line.key, reference, groups())
     return [(line, line.values(schema.holds_text(line.key, reference))) for line in lines]
 
 
@@ -129,6 +133,16 @@ def _with_texts(composed: DictConfig, texts: dict[str, Any]) -> DictConfig:
         except OmegaConfBaseException as error:
             raise UserError(f"{key}={text}: {_one_line(error)}") from error
     return composed
+
+
+def _check_homes(plain: dict[str, Any]) -> None:
+    """Every `~` in front of a folder's name must be somebody's home. Raises: UserError."""
+    for key, value in schema.leaves(plain):
+        if isinstance(value, str) and value.startswith("~") and key not in ("prompt", "label"):
+            try:
+                Path(value).expanduser()
+            except RuntimeError as error:
+                raise UserError(f"{key}={value}: nobody of that name has a home here.") from error
 
 
 def _several(line: Line) -> UserError:

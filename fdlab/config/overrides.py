@@ -69,7 +69,8 @@ class Line:
 
         try:
             (override,) = OverridesParser.create().parse_overrides([f"{self.key}={self.value}"])
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:
+            # What Python cannot read, as a number of a thousand digits, Hydra does not catch.
             raise UserError(f"cannot read '{self.given}'; write KEY=VALUE, as in {EXAMPLES}.") from error
         return override
 
@@ -147,7 +148,7 @@ def unquoted(text: str) -> str:
 
     try:
         (override,) = OverridesParser.create().parse_overrides([f"key={text}"])
-    except HydraException:
+    except (HydraException, ValueError):
         return text
     return override._value.text if isinstance(override._value, QuotedString) else text
 

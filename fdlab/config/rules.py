@@ -55,7 +55,7 @@ class Rule:
 
     def _check_choice(self, key: str, value: str) -> None:
         # What ships is looked up where it is loaded: the error there knows what does ship.
-        if self.path and (value.startswith("asset:") or Path(value).expanduser().exists()):
+        if self.path and (value.startswith("asset:") or _exists(value)):
             return
         choices = self.all_choices()
         if value in choices or (self.or_count and value.isdecimal() and int(value) > 0):
@@ -73,6 +73,14 @@ class Rule:
             limits = [floor] if max(self.low, self.above) > -math.inf else []
             limits += [f"<= {self.high:g}"] if self.high < math.inf else []
             raise UserError(f"{key}={value}: must be {' and '.join(limits)}.")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):
+        # A name too long for any file, or the home of a user that is none.
+        return False
 
 
 PROBABILITY = Rule(low=0, high=1)

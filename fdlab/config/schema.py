@@ -150,7 +150,10 @@ def _cast(path: str, given: Any, kind: type) -> Any:
     if kind is dict and isinstance(given, dict):
         return given
     if kind is float and isinstance(given, int | float) and not isinstance(given, bool):
-        return float(given)
+        try:
+            return float(given)
+        except OverflowError:
+            raise UserError(f"{path}={given}: a number is needed that a computer can hold.") from None
     if kind is int and isinstance(given, float) and given.is_integer():
         return int(given)
     if kind is str and isinstance(given, int | float) and not isinstance(given, bool):

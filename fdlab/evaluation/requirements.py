@@ -52,12 +52,22 @@ def check(cfg: Any) -> None:
         loading.chosen(ExtractorSettings.read(cfg.evaluation))
 
 
-def check_evaluation(cfg: Any, benchmark: Benchmark) -> None:
-    """The same for an evaluation of models that exist. Raises: UserError."""
-    backbone = load_backbone(cfg.backbone.path, parts=["tokenizer", "scheduler"])
-    sampler = check_sampler(plain(cfg.sampler), backbone.need("scheduler"))
-    check_benchmark(cfg, benchmark, backbone.tokenizer)
-    check_loading(cfg, {kind: cfg[kind] for kind in sampler.needs})
+def check_evaluation(cfg: Any) -> Benchmark:
+    """The same for an evaluation of models that exist, or of given pictures; returns its benchmark, whose
+    pictures may not be rendered yet. Raises: UserError."""
+    check_folders(cfg.paths)
+    device_of(cfg.trainer.accelerator)
+    loggers.check(cfg.logger)
+    settings = BenchmarkSettings.read(cfg.benchmark)
+    benchmark = settings.outline()
+    loading.check(ExtractorSettings.read(cfg.evaluation))
+    if cfg.images is None:
+        backbone = load_backbone(cfg.backbone.path, parts=["tokenizer", "scheduler"])
+        sampler = check_sampler(plain(cfg.sampler), backbone.need("scheduler"))
+        check_benchmark(cfg, benchmark, backbone.tokenizer)
+        # Of what the method is compared with, all is drawn before its models are loaded.
+        check_loading(cfg, {kind: cfg[kind] for kind in sampler.needs} if settings.baselines else {})
+    return benchmark
 
 
 def evaluates(cfg: Any) -> bool:

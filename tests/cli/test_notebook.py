@@ -35,7 +35,7 @@ def test_it_is_committed_without_outputs(tour: nbformat.NotebookNode) -> None:
 
 
 def test_the_commands_it_ends_with_exist(tour: nbformat.NotebookNode) -> None:
-    from fdlab.__main__ import verbs
+    from fdlab.__main__ import VERBS
     from fdlab.config.compose import compose
     from fdlab.sweeps.grid import expand
 
@@ -44,7 +44,7 @@ def test_the_commands_it_ends_with_exist(tour: nbformat.NotebookNode) -> None:
     assert len(lines) >= 4
     for line in lines:
         verb, *rest = shlex.split(line, comments=True)
-        assert verb in verbs()
+        assert verb in VERBS
         if verb == "train":
             for overrides, _ in expand([argument for argument in rest if not argument.startswith("-")]):
                 compose(overrides)

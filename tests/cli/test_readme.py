@@ -48,12 +48,12 @@ def test_the_commands_are_the_contracts() -> None:
 
 @pytest.mark.parametrize("line", lines())
 def test_every_command_names_a_verb_and_options_that_exist(line: str) -> None:
-    from fdlab.__main__ import verbs
+    from fdlab.__main__ import VERBS
     from fdlab.config.compose import compose
     from fdlab.sweeps.grid import expand
 
     verb, *rest = arguments(line)
-    assert verb in verbs()
+    assert verb in VERBS
     if verb == "train":
         for overrides, _ in expand([argument for argument in rest if not argument.startswith("-")]):
             compose(overrides)
