@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdlab.errors import UserError
-from fdlab.measure.faces import Face, FaceDetector, FaceRecogniser, largest
+from fdlab.measure.faces import Face, FaceDetector, FaceRecogniser, by_size, largest
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,12 @@ def test_no_faces_no_rows_and_names_say_what_is_measured() -> None:
     assert not recogniser.network.training
     row = torch.ones(1, 128)
     assert torch.allclose(plain.normalised(row).norm(), torch.tensor(1.0))
+
+
+def test_faces_come_by_area_and_equals_in_their_order() -> None:
+    def face(*box: float) -> Face:
+        return Face(box, 0.9, np.zeros((5, 2), np.float32))  # type: ignore[arg-type]
+
+    small, wide, tall, turned = face(0, 0, 1, 1), face(0, 0, 6, 1), face(0, 0, 2, 3), face(3, 3, 1, 9)
+    assert by_size([small, tall, turned, wide]) == [tall, wide, small, turned]
+    assert by_size([small, wide, tall]) == [wide, tall, small] and by_size([]) == []

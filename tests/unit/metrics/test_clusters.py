@@ -110,3 +110,17 @@ def test_auc_replicates_of_pairs_against_repeating_the_pictures() -> None:
                         mine, other = similarity[i, own[i]], similarity[j, c]
                         won += 0.5 if not detected[i] or mine == other else float(mine > other)
         assert (np.isnan(value) and not played) or value == pytest.approx(won / played)
+
+
+def test_a_distance_needs_three_pictures_on_both_sides() -> None:
+    features_ND = np.arange(8.0).reshape(4, 2) ** 2
+    clusters_NK = np.arange(4)[:, None]
+
+    def between(ours: np.ndarray, true: np.ndarray) -> float:
+        return float(ours.mean() - true.mean())
+
+    found = clusters.distance(between, features_ND, features_ND[:3], clusters_NK)
+    assert found and found.num == 4 and found.value == features_ND.mean() - features_ND[:3].mean()
+    assert clusters.distance(between, features_ND, features_ND[:2], clusters_NK) is None
+    assert clusters.distance(between, features_ND[:2], features_ND, clusters_NK[:2]) is None
+    assert clusters.distance(between, None, features_ND, clusters_NK) is None

@@ -145,3 +145,16 @@ def test_one_subject_is_compared_with_everybody() -> None:
         assert np.array_equal(function(*given), function(*made))
     assert np.array_equal(identity.margin(*given), identity.margin(*made, found.rivals_NMS[:, 0]))
     assert identity.auc(*given) == identity.auc(*made) == identity.auc(*made, found.rivals_NMS[:, 0])
+
+
+def test_some_pictures_of_matches_are_as_if_matched_alone() -> None:
+    rng = np.random.default_rng(4)
+    similarities = [rng.uniform(-1, 1, (int(num), 4)) for num in (2, 0, 3, 1, 2)]
+    group_NM = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [1, 3]])
+    whole = matching.match(similarities, group_NM, 4)
+    for kept in (np.array([3, 0]), np.array([True, False, True, True, False])):
+        picked = [similarities[n] for n in np.arange(5)[kept]]
+        alone = matching.match(picked, group_NM[kept], 4)
+        for a, b in zip(whole.take(kept).flat(), alone.flat(), strict=True):
+            assert np.array_equal(a, b, equal_nan=a.dtype == float)
+        assert np.array_equal(whole.take(kept).blending_N, alone.blending_N, equal_nan=True)

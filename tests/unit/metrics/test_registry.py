@@ -175,3 +175,21 @@ def test_records_and_rows_keep_their_order(folder: Path, tmp_path: Path, world: 
         "identity_rank1", "identity_heldout", "copy_paste", "clip_score", "judged", "prompt_correct",
         "prompt_accuracy", "diversity",
     ]  # fmt: skip
+
+
+def test_records_of_several_subjects_keep_their_order(tmp_path: Path, crowd: ModuleType) -> None:
+    crowd.write_benchmark(tmp_path / "bench")
+    made, rows = evaluated(tmp_path / "bench", tmp_path / "run", crowd.Painter(), crowd)
+    assert list(made["metrics"]) == [
+        "identity_similarity", "identity_similarity_detected", "face_detection_rate", "face_count_accuracy",
+        "identity_similarity_min", "identity_blending", "identity_margin", "identity_rank1",
+        "identity_heldout", "copy_paste", "identity_auc",
+    ]  # fmt: skip
+    assert list(rows[0])[9:] == [
+        "num_faces", "faces", "matches", "face_count_accuracy", "identity_similarity",
+        "identity_similarity_min", "identity_blending", "identity_margin", "identity_rank1",
+        "identity_heldout", "copy_paste",
+    ]  # fmt: skip
+    places = [metric.recorded for metric in registry.scored() if metric.recorded is not None]
+    # An FID is never beside another Frechet distance.
+    assert sorted(set(places)) == [*range(1, 17)] and len(places) == 17
