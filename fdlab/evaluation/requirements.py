@@ -76,13 +76,15 @@ def evaluates(cfg: Any) -> bool:
 
 
 def check_folders(paths: Mapping[str, str]) -> None:
-    """That folders can be made and written where runs and caches go. Raises: UserError."""
+    """That folders can be made and written where runs and caches go; a cache that is there may be complete,
+    and is then only read. Raises: UserError."""
     for key in paths:
         folder = Path(paths[key]).absolute()
         above = next(parent for parent in (folder, *folder.parents) if parent.exists())
         if not above.is_dir():
             raise UserError(f"paths.{key}={paths[key]}: '{above}' is a file; give a folder.")
-        if not os.access(above, os.W_OK | os.X_OK):
+        may_be_complete = key == "cache" and above == folder
+        if not may_be_complete and not os.access(above, os.W_OK | os.X_OK):
             raise UserError(f"paths.{key}={paths[key]}: '{above}' cannot be written; give another folder.")
 
 
