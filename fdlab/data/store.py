@@ -4,7 +4,6 @@ chunk."""
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import sys
@@ -18,6 +17,7 @@ from fdlab.data.arrays import map_array
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.files import write_json
+from fdlab.foreign import read_json
 from fdlab.lock import exclusive
 
 Layout = Mapping[str, tuple[tuple[int, ...], type]]
@@ -50,8 +50,8 @@ def is_whole(folder: Path, mark: str, arrays: Iterable[str]) -> bool:
 def _read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object; None where there is no such."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path, "cache")
+    except UserError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fdlab.errors import UserError
 from fdlab.files import whole
+from fdlab.foreign import said
 from fdlab.models.weights import first_not_finite
 from fdlab.training.finite import Diverged
 from fdlab.training.module import Training
@@ -86,8 +87,7 @@ def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise UserError(f"checkpoint '{path}' does not exist.") from None
     except Exception as error:
         # What a damaged file makes of torch's readers (zip, pickle, storages) has no common base.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Unreadable(f"checkpoint '{path}' cannot be read: {reason.rstrip('.')}.") from None
+        raise Unreadable(f"checkpoint '{path}' cannot be read: {said(error)}.") from None
     if not _is_state(state):
         raise Unreadable(
             f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt."
