@@ -15,7 +15,7 @@ from typing import Any
 from fdlab.errors import UserError
 
 MOST_BYTES = 1 << 28
-"""The largest file that is read whole."""
+"""The largest file that is read whole, unless a format says otherwise."""
 DEEPEST = 40
 """Lists and objects within each other."""
 LARGEST = 1 << 64
@@ -36,9 +36,9 @@ def said(error: BaseException) -> str:
     return words.rstrip(".") or type(error).__name__
 
 
-def text(path: Path, kind: str) -> str:
-    """The text of a file; `kind` is what messages call it. UserError where it is missing, no file, too large,
-    unreadable or not UTF-8."""
+def text(path: Path, kind: str, most: int | None = None) -> str:
+    """The text of a file of at most `most` bytes (None: MOST_BYTES); `kind` is what messages call it. UserError
+    where it is missing, no file, too large, unreadable or not UTF-8."""
     name = f"{kind} {shown(str(path))}" if not str(path).isprintable() else f"{kind} '{path}'"
     try:
         if not path.exists():
@@ -46,8 +46,9 @@ def text(path: Path, kind: str) -> str:
         # A pipe or a device never ends.
         if not path.is_file():
             raise UserError(f"{name} cannot be read: it is no file.")
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{name} has more than {MOST_BYTES:,} bytes.")
+        most = MOST_BYTES if most is None else most
+        if path.stat().st_size > most:
+            raise UserError(f"{name} has more than {most:,} bytes.")
         return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from error

@@ -117,10 +117,12 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from fdlab import escape
+
     shown: Any = Table(title="grid")
     for name in header:
         shown.add_column(name, overflow="fold")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(escape.terminal(cell) for cell in row))
     # A pipe has no width: what a program reads must not be wrapped.
     Console(width=None if Console().is_terminal else 1000).print(shown)

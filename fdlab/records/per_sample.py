@@ -21,6 +21,8 @@ from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.records.record import PER_SAMPLE
 
 NEEDED = ("id", "prompt", "index")
+MOST_BYTES = 1 << 34
+"""A million pictures of a thousand subjects have as many."""
 _COSINE, _PIXELS = (-1.000001, 1.000001), (-1e6, 1e6)
 _ROUNDED, _ROUNDED_AUC = 2e-6, 1e-3
 """Six decimals are kept, so a mean over them is as near to the record's value; ties may move an AUC more."""
@@ -79,7 +81,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     path = folder / PER_SAMPLE
     if not path.exists():
         raise UserError(f"no {PER_SAMPLE} in '{folder}': single pictures were not kept.")
-    lines = foreign.text(path, "file").removesuffix("\n").split("\n")
+    lines = foreign.text(path, "file", MOST_BYTES).removesuffix("\n").split("\n")
     if lines == [""]:
         raise UserError(f"'{path}' is empty.")
     pictures: list[dict[str, Any]] = []

@@ -66,3 +66,32 @@ def test_missing_values_are_absent_not_nan() -> None:
     one = bootstrap.mean(np.ones(4), np.zeros(4), 0)
     assert one == bootstrap.Estimate(1.0, None, None, 4)
     assert bootstrap.jackknife(lambda kept: float("nan"), [0, 1, 2]) is None
+
+
+def test_two_clusters_and_half_of_the_replicates_are_enough() -> None:
+    replicates_R = np.arange(10.0)
+    assert bootstrap.percentile_interval(replicates_R, 1) is None
+    found = bootstrap.percentile_interval(replicates_R, 2)
+    assert found is not None and 0 <= found[0] < found[1] <= 9
+    half_R = np.where(np.arange(10) < 5, replicates_R, np.nan)
+    assert bootstrap.percentile_interval(half_R, 2) is not None
+    half_R[0] = np.inf
+    assert bootstrap.percentile_interval(half_R, 2) is None
+    # Few clusters widen it; many leave the plain percentiles.
+    many_R = np.linspace(0, 1, 2001)
+    wide, plain = (bootstrap.percentile_interval(many_R, num) for num in (3, 100_000))
+    assert wide and plain and wide[0] < 0.01 < 0.99 < wide[1]
+    assert plain == pytest.approx((0.025, 0.975), abs=1e-3)
+
+
+def test_a_jackknife_needs_three_clusters() -> None:
+    def mean(kept: np.ndarray) -> float:
+        return float(kept.mean())
+
+    two = bootstrap.jackknife(mean, [0, 0, 1])
+    assert two == bootstrap.Estimate(1.0, None, None, 3)
+    three = bootstrap.jackknife(mean, [0, 1, 2])
+    assert three and three.low is not None and three.high is not None and three.low < 1.0 < three.high
+    # One that cannot be computed without some cluster has no interval.
+    some = bootstrap.jackknife(lambda kept: float("nan") if len(kept) < 3 else 1.0, [0, 1, 2])
+    assert some == bootstrap.Estimate(1.0, None, None, 3)
