@@ -37,8 +37,10 @@ def said(error: BaseException) -> str:
 
 
 def text(path: Path, kind: str, most: int | None = None) -> str:
-    """The text of a file of at most `most` bytes (None: MOST_BYTES); `kind` is what messages call it. UserError
-    where it is missing, no file, too large, unreadable or not UTF-8."""
+    """The text of a file of at most `most` bytes (None: MOST_BYTES); `kind` is what messages call it.
+
+    UserError where it is missing, no file, too large, unreadable or not UTF-8.
+    """
     name = f"{kind} {shown(str(path))}" if not str(path).isprintable() else f"{kind} '{path}'"
     try:
         if not path.exists():

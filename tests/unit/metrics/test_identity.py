@@ -97,3 +97,12 @@ def test_copy_paste_tells_a_copy_from_a_likeness() -> None:
     assert identity.copy_paste(at(30), at(50), apart) == pytest.approx(0.5)
     # Two equal pictures of a person say nothing, and give no infinity.
     assert identity.copy_paste(at(10), at(10), np.ones(1)) == pytest.approx(0.0)
+
+
+def test_cosines_know_no_length() -> None:
+    rng = np.random.default_rng(2)
+    a_ND, b_MD = rng.normal(size=(5, 7)), rng.normal(size=(4, 7))
+    expected = np.array([[a @ b / np.sqrt(a @ a) / np.sqrt(b @ b) for b in b_MD] for a in a_ND])
+    for scale in (1e-6, 1.0, 1e6):
+        assert identity.cosine(a_ND * scale, b_MD / scale) == pytest.approx(expected, abs=1e-12)
+    assert not identity.cosine(np.zeros((1, 7)), b_MD).any()
