@@ -62,14 +62,6 @@ def unmarked(text: str) -> str:
     return " ".join(text.replace(MARKER, " ").split())
 
 
-def token_positions(tokenizer: Any, text: str, ends: Sequence[int]) -> list[int]:
-    """Index of the last token of each noun phrase, the begin token counted.
-
-    `tokenizer` is any CLIPTokenizer, fast or slow. UserError when a subject lies past the last token.
-    """
-    return encode(tokenizer, text, ends).positions
-
-
 def encode(tokenizer: Any, text: str, ends: Sequence[int] = ()) -> Encoded:
     """Tokenise a plain caption; text that is too long is cut and keeps its end token.
 

@@ -7,6 +7,7 @@ is no picture, is broken, or has more pixels than memory should hold is a UserEr
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The limit here is lower: Pillow's warning would only stand beside the error.
+# What Pillow warns of and logs over a damaged or large file would only stand beside the error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from fdlab.data.captions import MARKER, encode, mark, null_ids, parse, token_positions
+from fdlab.data.captions import MARKER, encode, mark, null_ids, parse
 from fdlab.errors import UserError
 
 
@@ -67,10 +67,10 @@ def test_a_long_caption_keeps_its_end_token(world: ModuleType) -> None:
 def test_a_subject_past_the_last_token_is_refused(world: ModuleType) -> None:
     tokenizer = world.tokenizer()
     fits = "x " * (world.LENGTH - 3) + "man"
-    assert token_positions(tokenizer, fits, [len(fits)]) == [world.LENGTH - 2]
+    assert encode(tokenizer, fits, [len(fits)]).positions == [world.LENGTH - 2]
     late = "x " * (world.LENGTH - 2) + "man"
     with pytest.raises(UserError, match="past the text encoder's last"):
-        token_positions(tokenizer, late, [len(late)])
+        encode(tokenizer, late, [len(late)])
 
 
 def test_a_marker_never_reaches_the_text_encoder(world: ModuleType) -> None:
