@@ -80,9 +80,11 @@ class Line:
             found = split(self.value)
         else:
             found = self._enumerated()
+        seen: set[str] = set()
         for value in found:
-            if found.count(value) > 1:
+            if value in seen:
                 raise UserError(f"'{self.given}' gives {value} more than once.")
+            seen.add(value)
         return found
 
     def _enumerated(self) -> list[str]:

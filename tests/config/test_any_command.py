@@ -23,7 +23,7 @@ PIECES = [
     '"', ",", "1,2", "${x}", "${", "${oc.env:HOME}", "${seed}", "???", "\\", "\x00", "é", "range(1,3)",
     "choice(a)",
     "glob(*)", "interval(0,1)", "0x10", "=", "#", "~", "@", " ", "smoke", "sdm",
-    "9" * 400, "1" * 5000, "~nobody", "[" * 300, "(",
+    "9" * 400, "1" * 5000, "~no-such-person", "[" * 300, "(",
     "$", "\n", "*", "sort(1)", "shuffle(1,2)", "extend_list(1)", "${now:}", "${oc.decode:x}", "asset:nano",
 ]  # fmt: skip
 VALUE = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), min_size=1, max_size=2).map("".join)

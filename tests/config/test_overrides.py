@@ -90,8 +90,8 @@ def test_of_two_values_the_last_counts() -> None:
         ("paths.runs=/a${b}", "'b' not found"),
         ("paths.runs=/a${", "paths.runs=/a${"),
         ("hydra.run.dir=x", "unknown key"),
-        ("paths.runs=~nobody/x", "nobody of that name has a home here"),
-        ("benchmark.folder=~nobody", "nobody of that name has a home here"),
+        ("paths.runs=~no-such-person/x", "nobody of that name has a home here"),
+        ("benchmark.folder=~no-such-person", "nobody of that name has a home here"),
     ],
 )
 def test_wrong_lines_are_told(override: str, said: str) -> None:
