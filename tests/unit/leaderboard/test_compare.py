@@ -163,3 +163,10 @@ def test_formats_agree(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     compare_formats.show(made)
     shown = capsys.readouterr().out
     assert f"{gain['value']:+.3f}" in shown and "identity ↑" in shown
+
+
+def test_somebody_who_was_never_drawn_counts_as_missed(make: Make) -> None:
+    a, b = make("a", missed=(0, 1, 2, 3)), make("b", seed=3)
+    found = lines(run(a, b))
+    assert found["identity_similarity"].difference.num == 24
+    assert found["identity_similarity_detected"].difference.num == 20
