@@ -78,6 +78,20 @@ def make_network(name: str, config: Mapping[str, Any], folder: Path | None = Non
     return cls.from_config(dict(config))
 
 
+def check_network(
+    part: str, folder: Path, index: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
+) -> tuple[str, Mapping[str, Tensor]]:
+    """Compare a network's config with its tensors, without building it; returns its class and the tensors.
+
+    So a config of any width costs no memory before the tensors show that they are as wide. Raises: UserError.
+    """
+    name, state = class_of(part, folder, index), read_part(folder, part) if state is None else state
+    with torch.device("meta"):
+        shapes = _made(name, part, folder)
+    fitting(shapes, state, folder)
+    return name, state
+
+
 def load_network(
     part: str, folder: Path, index: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
 ) -> nn.Module:
@@ -86,26 +100,23 @@ def load_network(
 
     Raises: UserError (see `weights`).
     """
-    name = class_of(part, folder, index)
+    name, state = check_network(part, folder, index, state)
+    module = _made(name, part, folder)
+    fill(module, state, folder)
+    return module.eval().requires_grad_(False)
+
+
+def _made(name: str, part: str, folder: Path) -> nn.Module:
     config = formats.read_config(part, folder)
-    state = read_part(folder, part) if state is None else state
     # What is not a parameter may still draw from the global stream; a load must not shift it.
     with torch.random.fork_rng(devices=[]), _SkipInit():
         try:
-            with torch.device("meta"):
-                shapes = make_network(name, config, folder)
-            # A config of any width costs no memory, until the tensors show that they are as wide.
-            fitting(shapes, state, folder)
-            module = make_network(name, config, folder)
-        except UserError:
-            raise
+            return make_network(name, config, folder)
         except Exception as error:
             # Whatever a class of somebody else's raises on a foreign config, the config is to blame.
             raise UserError(
                 f"'{folder / 'config.json'}' does not make a {name}: {formats.one_line(error)}."
             ) from error
-    fill(module, state, folder)
-    return module.eval().requires_grad_(False)
 
 
 def load_part(part: str, folder: Path | str, index: Mapping[str, Any] | None = None) -> Any:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from fdlab.errors import UserError, unknown
 from fdlab.models.backbone import INDEX
-from fdlab.models.formats import one_line, read_config, read_index
-from fdlab.models.parts import CLASSES, NETWORKS
-from fdlab.models.weights import PICKLED, refuse_pickle
+from fdlab.models.formats import one_line, read_index
+from fdlab.models.parts import CLASSES, NETWORKS, check_network
 
 ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}
 """Parts of the pipeline that are a backbone's under another name."""
@@ -41,11 +40,9 @@ def check_folder(folder: Path) -> None:
         known = CLASSES.get(name, ("", "transformers"))[1]
         if module != known:
             raise unknown(f"library for the {part} in '{folder / INDEX}'", str(module), [known])
-        if role in NETWORKS:
-            read_config(role, folder / part)
-        pickled = [path for path in (folder / part).glob("*") if path.suffix in PICKLED]
-        if pickled and not list((folder / part).glob("*.safetensors")):
-            raise refuse_pickle(pickled[0])
+        if role in NETWORKS and (folder / part).is_dir():
+            # Else a tensor that is missing would be drawn at random.
+            check_network(role, folder / part, {role: listed})
 
 
 @contextmanager

@@ -214,3 +214,14 @@ def test_a_shard_outside_the_folder_is_not_read(tmp_path: Path) -> None:
         index.write_text(json.dumps({"weight_map": {"a": name}}))
         with pytest.raises(UserError, match=r"weight_map is .*; allowed: names of"):
             load_part("fusion", folder, {})
+
+
+def test_a_tensor_that_a_saved_pipeline_lacks_is_not_drawn_at_random(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = _pipeline(tmp_path) / "tdm_unet/diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    del state["conv_in.bias"]
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"tensor 'conv_in\.bias' \(16,\) is not in it"):
+        FaceDiffuserPipeline.from_pretrained(tmp_path / "pipeline")

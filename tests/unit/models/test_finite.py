@@ -135,5 +135,5 @@ def test_no_picture_is_drawn(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="the latents are not finite"):
             pipe("a woman", **call, output_type=output_type)
     spoil(tmp_path / "pipe/tdm_unet/diffusion_pytorch_model.safetensors", "conv_in.bias")
-    with pytest.raises(UserError, match=r"pipe/tdm_unet': tensor 'conv_in\.bias'"):
+    with pytest.raises(UserError, match=r"pipe/tdm_unet/.*': tensor 'conv_in\.bias'"):
         FaceDiffuserPipeline.from_pretrained(tmp_path / "pipe")
