@@ -87,14 +87,19 @@ def sample(
         z_BCHW = step.z_BCHW if replaced is None else replaced
 
 
+def check_eta(scheduler: Any, eta: float) -> None:
+    """That a scheduler can add noise on the way. Raises: UserError."""
+    if eta != 0.0 and "eta" not in inspect.signature(scheduler.step).parameters:
+        raise UserError(f"eta is {eta}, but {type(scheduler).__name__} has no eta; use ddim, or eta=0.")
+    if not 0.0 <= eta <= 1.0:
+        raise UserError(f"eta is {eta}; it must lie in [0, 1].")
+
+
 def _step_options(scheduler: Any, generator: Noise, eta: float) -> dict[str, Any]:
     accepted = inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {}
+    check_eta(scheduler, eta)
     if eta != 0.0:
-        if "eta" not in accepted:
-            raise UserError(f"eta is {eta}, but {type(scheduler).__name__} has no eta; use ddim, or eta=0.")
-        if not 0.0 <= eta <= 1.0:
-            raise UserError(f"eta is {eta}; it must lie in [0, 1].")
         if generator is None:
             raise UserError(
                 f"eta is {eta}: the sampler adds noise and needs a generator, one or one an image."

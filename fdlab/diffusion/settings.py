@@ -9,7 +9,9 @@ from typing import Any
 from fdlab.diffusion import guiders
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.sampler import check_eta
 from fdlab.diffusion.schedulers import check_scheduler, make_scheduler
+from fdlab.diffusion.timesteps import sampler_timesteps
 from fdlab.errors import UserError, unknown
 
 
@@ -64,12 +66,16 @@ class SamplerSettings:
             self.num_steps,
         )
 
-    def check(self) -> None:
-        """Check every setting that no model is needed for. Raises: UserError."""
+    def check(self, config: Mapping[str, Any] | None = None) -> None:
+        """Check every setting; with a model's scheduler `config`, on that model. Raises: UserError."""
         for key, limit in LIMITS.items():
             limit.check(key, getattr(self, key))
         check_scheduler(self.scheduler, self.spacing)
         guiders.check(self.guider, num_steps=self.num_steps, guidance=self.guidance, **self.options)
+        if config is not None:
+            scheduler = self.make_scheduler(config)
+            sampler_timesteps(scheduler, self.num_steps)
+            check_eta(scheduler, self.eta)
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, with every option's value, for a record; `from_mapping` reads it back."""

@@ -18,7 +18,6 @@ from fdlab.data.check import check_complete
 from fdlab.data.layout import read_ids
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.diffusion.timesteps import sampler_timesteps
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation.rows import check_group_size, check_weights, plain, trained_kind
 from fdlab.measure import choose as loading
@@ -114,8 +113,7 @@ def check_data(data: Any, image_size: int) -> None:
 def check_sampler(sampler: Mapping[str, Any], scheduler: Mapping[str, Any]) -> SamplerSettings:
     """A sampler's settings, tried on the backbone's `scheduler` configuration. Raises: UserError."""
     settings = SamplerSettings.from_mapping(sampler)
-    settings.check()
-    sampler_timesteps(settings.make_scheduler(scheduler), settings.num_steps)
+    settings.check(scheduler)
     return settings
 
 

@@ -53,9 +53,10 @@ def draw(cfg: Any) -> SampleFiles:
     asked = requests.read(cfg)
     sampler = requests.check_sampler(cfg)
     found = find_weights(cfg, sampler.needs)
+    backbone, main = BackboneSettings.from_mapping(cfg.backbone), found[sampler.needs[0]]
+    sampler.check(finetuned.load(backbone, main, ["scheduler"]).need("scheduler"))
     # As the pipeline does, which takes what both models have from the SDM.
     reader = found.get("sdm") or found["tdm"]
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
     tokenizer = finetuned.load(backbone, reader, ["tokenizer"]).tokenizer
     requests.check(asked, "sdm" in sampler.needs, cfg.data.max_subjects, tokenizer)
     folder = Folder(Path(cfg.out))

@@ -97,6 +97,16 @@ BAD: list[tuple[str, list[str], str]] = [
         [f"prompt={WOMAN}", f"subjects=[{ADA}]", "trace=true", "trace_steps=[0,50]"],
         "trace_steps has 50; allowed: whole numbers from 0 to 49",
     ),
+    (
+        "more steps than timesteps",
+        ["prompt=a woman", "sampler=tdm", "sampler.num_steps=1001"],
+        "must lie between 1 and the model's 1000",
+    ),
+    (
+        "noise on the way without DDIM",
+        ["prompt=a woman", "sampler=tdm", "sampler.eta=0.5", "sampler.scheduler=unipc"],
+        "has no eta",
+    ),
     ("nothing", [], "there is nothing to draw"),
     ("an empty prompt", ["prompt=", "sampler=tdm"], "there is nothing to draw"),
     ("both ways to ask", ["prompts=a.csv", "prompt=a woman"], "prompts=a.csv has its own prompts"),
