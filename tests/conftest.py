@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,17 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("FDLAB_RUNS", str(base / "runs"))
     monkeypatch.setenv("FDLAB_CACHE", str(base / "cache"))
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the configuration to add files to; everything reads it in place of conf/."""
+    from fdlab.config import compose, locate
+
+    folder = tmp_path / "conf"
+    shutil.copytree(locate.conf_dir(), folder)
+    for module in (locate, compose):
+        monkeypatch.setattr(module, "conf_dir", lambda: folder)
+    compose._hydra.cache_clear()
+    yield folder
+    compose._hydra.cache_clear()

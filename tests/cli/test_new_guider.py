@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from fdlab.__main__ import main
-from fdlab.config import compose as composing
-from fdlab.config import locate
 from fdlab.demo import choices
 from fdlab.demo.recipe import ask
 from fdlab.diffusion import guiders
@@ -62,17 +59,14 @@ base: text          # text or null
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def toy(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of the guider: a module in a folder that the package looks into, and a file of settings."""
     (tmp_path / "more").mkdir()
     (tmp_path / "more/leftright.py").write_text(CODE)
-    shutil.copytree(locate.conf_dir(), tmp_path / "conf")
-    (tmp_path / "conf/sampler/leftright.yaml").write_text(FILE)
+    (conf / "sampler/leftright.yaml").write_text(FILE)
     monkeypatch.setattr(guiders, "__path__", [*guiders.__path__, str(tmp_path / "more")])
     importlib.invalidate_caches()
     monkeypatch.setitem(guiders.GUIDERS, "leftright", guiders.discover()["leftright"])
-    for module in (locate, composing):
-        monkeypatch.setattr(module, "conf_dir", lambda: tmp_path / "conf")
     yield "leftright"
     del sys.modules["fdlab.diffusion.guiders.leftright"]
     choices.defaults.cache_clear()

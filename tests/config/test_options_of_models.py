@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import shutil
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fdlab.config import compose as composing
 from fdlab.config import locate, rules
 from fdlab.config.compose import compose
 from fdlab.config.instantiate import class_of, instantiate
@@ -20,18 +17,6 @@ from fdlab.errors import UserError
 from fdlab.training import text_driven
 from fdlab.training.module import Optimization
 from tests.worlds.backbones import tiny_sd15
-
-
-@pytest.fixture
-def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the configuration."""
-    folder = tmp_path / "conf"
-    shutil.copytree(locate.conf_dir(), folder)
-    monkeypatch.setattr(locate, "conf_dir", lambda: folder)
-    monkeypatch.setattr(composing, "conf_dir", lambda: folder)
-    composing._hydra.cache_clear()
-    yield folder
-    composing._hydra.cache_clear()
 
 
 def test_a_new_option_needs_no_other_line(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
