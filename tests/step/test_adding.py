@@ -1,6 +1,6 @@
 """What fdlab/README.md says of adding things is all there is to it: one file each, and everything finds it.
 
-Guiders are added in tests/cli/test_new_guider.py, metrics in tests/unit/metrics/test_registry.py, options of a model in
+Guiders: tests/cli/test_new_guider.py; metrics: tests/unit/metrics/test_registry.py; options of a model:
 tests/config/test_options_of_models.py.
 """
 
