@@ -185,6 +185,35 @@ def test_a_file_that_is_no_object_of_json(folder: Path, content: bytes, message:
         check(folder, WORDS, show=False)
 
 
+def test_the_bounds_of_an_annotation_are_allowed(folder: Path) -> None:
+    path = folder / "00000" / "0000004.json"
+    people = [{"segment": 1, "identity": None}, {"segment": 2**31 - 1, "identity": 2**31 - 1}]
+    segments = [{"id": 1, "end": 1}, {"id": 2**31 - 1, "end": 7}]
+    edit(path, caption="a woman", segments=segments, truth={"people": people})
+    subjects = read_annotation(folder, "0000004").subjects
+    assert [(s.segment, s.end, s.identity) for s in subjects] == [(1, 1, None), (2**31 - 1, 7, 2**31 - 1)]
+    edit(path, segments=[{"id": 2**31, "end": 7}])
+    with pytest.raises(CorruptFile, match="'id' of a segment is 2147483648"):
+        read_annotation(folder, "0000004")
+
+
+def test_an_unknown_split(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown split 'tset'.*Did you mean 'test'"):
+        read_ids(folder, "tset")
+
+
+def test_boxes_enclose_what_is_marked(world: ModuleType, tmp_path: Path) -> None:
+    sample = world.sample(1, 2)
+    write_sample(tmp_path, sample)
+    value = json.loads((tmp_path / sample.id[:5] / f"{sample.id}.json").read_text())
+    for segment in value["segments"]:
+        x1, y1, x2, y2 = segment["bbox"]
+        marked_HW = sample.segments_HW == segment["id"]
+        assert marked_HW[y1:y2, x1:x2].sum() == marked_HW.sum()
+        for edge in (marked_HW[y1], marked_HW[y2 - 1], marked_HW[:, x1], marked_HW[:, x2 - 1]):
+            assert edge.any()
+
+
 def test_only_labels_asked_for_are_subjects(folder: Path) -> None:
     path = folder / "00000" / "0000001.json"
     woman, man = json.loads(path.read_text())["segments"]

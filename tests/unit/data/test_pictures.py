@@ -96,7 +96,13 @@ def test_grey_of_many_bits_is_scaled_and_not_clipped(
     assert (read_HW3[0, 0] == 0).all() and (read_HW3[-1, -1] == 255).all()
 
 
-@pytest.mark.parametrize("value", [np.nan, -1.0, 1e9, np.inf])
+@pytest.mark.parametrize("values", [[0, 255, 256], [0, 65535, 1000]])
+def test_white_is_the_first_that_no_pixel_exceeds(tmp_path: Path, values: list[int]) -> None:
+    path = saved(Image.fromarray(np.array([values], np.int32)), tmp_path / "a.tiff")
+    assert read_photo(path)[0, :, 0].tolist() == [round(value / 65535 * 255) for value in values]
+
+
+@pytest.mark.parametrize("value", [np.nan, -1.0, 65536.0, 1e9, np.inf])
 def test_numbers_that_are_no_brightness_are_refused(tmp_path: Path, value: float) -> None:
     values_HW = np.ones((4, 4), np.float32)
     values_HW[1, 2] = value
