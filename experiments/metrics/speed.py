@@ -72,6 +72,7 @@ def drawing(num: int, cache: Path) -> tuple[float, float]:
     """Nano's three-stage sampling in 50 steps, milliseconds a picture."""
     from fdlab.benchmarks.choice import BenchmarkSettings
     from fdlab.config.compose import compose
+    from fdlab.evaluation.settings import MethodSettings
 
     cfg = compose(
         ["sampler=snf_test", "sampler.num_steps=50", "benchmark.baselines=false", f"paths.cache={cache}",
@@ -79,7 +80,7 @@ def drawing(num: int, cache: Path) -> tuple[float, float]:
         config_name="evaluate",
     )  # fmt: skip
     bench = BenchmarkSettings.read(cfg.benchmark).open()
-    method = rows.standard(cfg, bench, Path("nowhere"), "cpu")[-1].make()
+    method = rows.standard(MethodSettings.read(cfg), bench, Path("nowhere"), "cpu")[-1].make()
     todo = jobs.jobs(bench)[:num]
     method(todo[:1])
     return timed(lambda: method(todo), len(todo))

@@ -35,10 +35,10 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.jobs:
         return _list_jobs(cfg, Path(arguments.jobs))
-    from fdlab.evaluation.requirements import check_evaluation
+    from fdlab.evaluation.requirements import Asked, check_evaluation
     from fdlab.evaluation.run import draw_share, evaluate
 
-    benchmark = check_evaluation(cfg)
+    benchmark = check_evaluation(Asked.read(cfg))
     if arguments.dry:
         _show(benchmark, cfg)
         return 0

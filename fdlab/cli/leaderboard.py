@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdlab.cli.options import parser
+from fdlab.cli.options import Parser, parser
 
 if TYPE_CHECKING:
     import argparse
@@ -20,48 +20,9 @@ FORMATS = ("terminal", "markdown", "json", "csv")
 
 def main(argv: list[str]) -> int:
     """Run the verb; status 2 if a record breaks the contract (the others are shown all the same)."""
-    made = parser(
-        "leaderboard",
-        "Every record.json below the folders, checked; one table for each comparable group, best first.\n"
-        "With --compare, two records picture by picture.",
-        epilog="examples:\n"
-        "  python -m fdlab leaderboard runs --format markdown --out leaderboard.md\n"
-        "  python -m fdlab leaderboard --compare runs/sdm/a runs/sdm/b",
-    )
-    made.add_argument(
-        "folders",
-        nargs="*",
-        metavar="DIR",
-        help="folders to look in (default: runs and experiments, where they exist)",
-    )
-    made.add_argument(
-        "--compare",
-        nargs=2,
-        metavar=("A", "B"),
-        help="two runs (or records) of one benchmark: paired differences B - A with 95 %% intervals",
-    )
-    made.add_argument(
-        "--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)"
-    )
-    made.add_argument(
-        "--format", choices=FORMATS, default="terminal", help="how to print (default: terminal)"
-    )
-    made.add_argument(
-        "--out", metavar="FILE", help="write there in place of printing; needs a format other than terminal"
-    )
-    made.add_argument(
-        "--published",
-        metavar="FILE",
-        help="published numbers (default: experiments/published.yaml of the checkout)",
-    )
-    made.add_argument(
-        "--metrics", action="store_true", help="list every metric: unit, range, direction, what it needs"
-    )
-    made.add_argument("--no-quoted", action="store_true", help="leave published numbers out")
-    arguments = made.parse_args(argv)
+    arguments = _parser().parse_args(argv)
 
     from fdlab.errors import UserError
-    from fdlab.leaderboard import collect, formats
 
     if arguments.metrics:
         from fdlab.metrics import registry
@@ -72,6 +33,47 @@ def main(argv: list[str]) -> int:
         raise UserError("--out needs --format markdown, json or csv.")
     if arguments.compare:
         return _compare(arguments)
+    return _list(arguments)
+
+
+def _parser() -> Parser:
+    made = parser(
+        "leaderboard",
+        "Every record.json below the folders, checked; one table for each comparable group, best first.\n"
+        "With --compare, two records picture by picture.",
+        epilog="examples:\n"
+        "  python -m fdlab leaderboard runs --format markdown --out leaderboard.md\n"
+        "  python -m fdlab leaderboard --compare runs/sdm/a runs/sdm/b",
+    )
+    add = made.add_argument
+    add(
+        "folders",
+        nargs="*",
+        metavar="DIR",
+        help="folders to look in (default: runs and experiments, where they exist)",
+    )
+    add(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="two runs (or records) of one benchmark: paired differences B - A with 95 %% intervals",
+    )
+    add("--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)")
+    add("--format", choices=FORMATS, default="terminal", help="how to print (default: terminal)")
+    add("--out", metavar="FILE", help="write there in place of printing; needs a format other than terminal")
+    add(
+        "--published",
+        metavar="FILE",
+        help="published numbers (default: experiments/published.yaml of the checkout)",
+    )
+    add("--metrics", action="store_true", help="list every metric: unit, range, direction, what it needs")
+    add("--no-quoted", action="store_true", help="leave published numbers out")
+    return made
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from fdlab.leaderboard import collect, formats
+
     folders = [Path(folder) for folder in arguments.folders] or _usual()
     entries, problems = collect.find(folders)
     groups = collect.group(entries, arguments.by)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fdlab.cli.options import configurable, print_config
 
 if TYPE_CHECKING:
-    from fdlab.sampling.drawing import SampleFiles
+    from fdlab.sampling.drawing import Plan, SampleFiles
 
 EXAMPLE = """python -m fdlab sample 'prompt=a woman <|image|> reading a book' 'subjects=[a.jpg]'
          python -m fdlab sample 'prompt=a man in a snowy forest' sampler=tdm num_images=4
@@ -20,6 +20,7 @@ LISTED = 12
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
     parser = configurable("sample", "Draw given people in a new scene.", EXAMPLE)
+    parser.add_argument("--dry", action="store_true", help="check, say what would be drawn, exit")
     arguments = parser.parse_intermixed_args(argv)
     from fdlab.config.compose import compose
 
@@ -27,10 +28,29 @@ def main(argv: list[str]) -> int:
     if arguments.cfg:
         print_config(cfg)
         return 0
-    from fdlab.sampling.drawing import draw
+    from fdlab.sampling.drawing import Plan, draw
+    from fdlab.sampling.settings import SampleSettings
 
-    _print_paths(draw(cfg))
+    if arguments.dry:
+        _show(Plan.make(SampleSettings.read(cfg)))
+    else:
+        _print_paths(draw(cfg))
     return 0
+
+
+def _show(plan: Plan) -> None:
+    """Say what would be drawn."""
+    asked, missing = plan.asked, plan.missing
+    there = len(plan.distinct) - len(missing)
+    by = ", ".join(f"{kind.upper()} {model.name}" for kind, model in plan.found.items())
+    print(f"{'folder':<10}{asked.out}")
+    print(f"{'by':<10}{by}; {asked.sampler.guider}, {asked.sampler.num_steps} steps")
+    print(f"{'pictures':<10}{len(missing)} to draw" + (f", {there} are there" if there else ""))
+    for picture in plan.pictures[:LISTED]:
+        photos = ", ".join(cut.label for cut in picture.cuts)
+        print(f"{'':<10}{picture.request.prompt}" + (f" ({photos})" if photos else "") + f", {picture.label}")
+    if len(plan.pictures) > LISTED:
+        print(f"{'':<10}and {len(plan.pictures) - LISTED} more")
 
 
 def _print_paths(drawn: SampleFiles) -> None:

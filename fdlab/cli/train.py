@@ -41,10 +41,10 @@ def main(argv: list[str]) -> int:
         print_config(cfg)
         return 0
     from fdlab.config.directory import is_main_process
-    from fdlab.evaluation.requirements import check
+    from fdlab.evaluation.requirements import Asked, check
 
     if is_main_process():
-        check(cfg)
+        check(Asked.read(cfg), cfg.data)
     if arguments.dry:
         _dry(cfg)
     else:
@@ -66,7 +66,7 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     from fdlab.config import directory
 
     directory.save(cfg, overrides)
-    from fdlab.evaluation.requirements import evaluates
+    from fdlab.evaluation.requirements import Asked
     from fdlab.evaluation.validation import watch
     from fdlab.training.fit import fit
 
@@ -74,12 +74,13 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     fit(cfg, watchers=[watcher] if watcher else [], stop_at=watcher.stop_step if watcher else None)
     if not directory.is_main_process():
         return
-    if evaluates(cfg):
+    evaluates = Asked.read(cfg).evaluates
+    if evaluates:
         from fdlab.evaluation.run import evaluate
 
         evaluate(cfg, folder)
     _print_paths(folder)
-    if cfg.evaluate and not evaluates(cfg):
+    if cfg.evaluate and not evaluates:
         print(f"nothing was evaluated, for benchmark={cfg.benchmark.name}; give one, as in benchmark=own")
 
 
@@ -93,8 +94,9 @@ def _print_paths(folder: Path) -> None:
 
 def _dry(cfg: DictConfig) -> None:
     from fdlab.training.fit import describe
+    from fdlab.training.settings import FitSettings
 
-    for name, value in describe(cfg).items():
+    for name, value in describe(FitSettings.read(cfg)).items():
         print(f"{name:<24}{value}")
 
 

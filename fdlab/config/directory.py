@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +51,25 @@ def settle(cfg: Any) -> Path:
         while run_dir(cfg).exists():
             cfg.name, number = f"{name}-{number}", number + 1
     elif _is_begun(run_dir(cfg)):
-        _check_same(cfg, run_dir(cfg))
+        _check_same(_leaves(cfg), run_dir(cfg))
     elif cfg.resume == "auto":
-        _take_over(cfg, run_dir(cfg))
+        _take_over(_leaves(cfg), run_dir(cfg))
     os.environ[_NAME_OF_PARENT] = cfg.name
     return run_dir(cfg)
 
 
-def save(cfg: Any, overrides: list[str]) -> None:
+def save(configuration: Mapping[str, Any], overrides: list[str]) -> None:
     """Write what the run was made of into its directory, from the first process only."""
     if is_main_process():
-        provenance.save(cfg, run_dir(cfg), overrides)
+        provenance.save(configuration, run_dir(configuration), overrides)
 
 
 def _is_begun(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and any((folder / "checkpoints").glob("*.ckpt"))
 
 
-def _check_same(cfg: Any, folder: Path) -> None:
-    old, new = _leaves(provenance.load(folder)), _leaves(cfg)
+def _check_same(new: Mapping[str, Any], folder: Path) -> None:
+    old = _leaves(provenance.load(folder))
     recorded = (folder / "evaluation" / "record.json").is_file()
     passed = _MAY_DIFFER if recorded else (*_MAY_DIFFER, *_only_afterwards(new))
     for key in _differing(old, new, passed):
@@ -82,10 +82,10 @@ def _check_same(cfg: Any, folder: Path) -> None:
             )
 
 
-def _take_over(cfg: Any, folder: Path) -> None:
-    """Take the state of the latest run of this experiment that trained what `cfg` asks for, and differs from
+def _take_over(new: Mapping[str, Any], folder: Path) -> None:
+    """Take the state of the latest run of this experiment that trained what `new` asks for, and differs from
     it in what comes afterwards. (A second run under another name is trained again: so it may be compared.)"""
-    new, passed = _leaves(cfg), ("name", *_MAY_DIFFER)
+    passed = ("name", *_MAY_DIFFER)
     begun = (other for other in folder.parent.glob("*") if other != folder and _is_begun(other))
     for other in sorted(begun, key=lambda other: (other / "config.yaml").stat().st_mtime, reverse=True):
         try:
@@ -115,18 +115,19 @@ def _adopt(other: Path, folder: Path) -> None:
                 shutil.copyfile(path, temporary / path.name)
 
 
-def _only_afterwards(leaves: dict[str, Any]) -> tuple[str, ...]:
+def _only_afterwards(leaves: Mapping[str, Any]) -> tuple[str, ...]:
     """Keys that no training of this configuration depends on: evaluating while training reads them, too."""
     return () if leaves.get("validation.every") else _AFTERWARDS
 
 
-def _leaves(cfg: Any) -> dict[str, Any]:
+def _leaves(configuration: Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    return dict(schema_leaves(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
+    resolved: Any = OmegaConf.to_container(configuration, resolve=True)  # type: ignore[arg-type]
+    return dict(schema_leaves(resolved))
 
 
-def _differing(old: dict[str, Any], new: dict[str, Any], passed: tuple[str, ...]) -> Iterator[str]:
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any], passed: tuple[str, ...]) -> Iterator[str]:
     for key in sorted(set(old) | set(new)):
         exact = key in passed or key.startswith(tuple(p for p in passed if p.endswith((".", "_"))))
         if not exact and old.get(key) != new.get(key):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,9 @@ def check(name: str) -> None:
         raise UserError(f"name={name}: allowed are letters, digits and . , _ + -, a letter or digit first.")
 
 
-def run_dir(cfg: Any) -> Path:
-    """The run directory of a composed configuration, `<paths.runs>/<experiment>/<name>`; not created here."""
-    return Path(cfg.paths.runs) / cfg.experiment / cfg.name
+def run_dir(resolved: Mapping[str, Any]) -> Path:
+    """The run directory of a resolved configuration, `<paths.runs>/<experiment>/<name>`; not created here."""
+    return Path(resolved["paths"]["runs"], resolved["experiment"], resolved["name"])
 
 
 def _safe(name: str) -> str:

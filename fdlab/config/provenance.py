@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ PACKAGES = (
 )
 
 
-def save(cfg: Any, run_dir: Path, overrides: Sequence[str]) -> None:
+def save(configuration: Mapping[str, Any], run_dir: Path, overrides: Sequence[str]) -> None:
     """Write config.yaml, overrides.yaml and environment.json into a run directory."""
     import yaml
     from omegaconf import OmegaConf
 
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(configuration))
     write_text(
         run_dir / "overrides.yaml",
         yaml.safe_dump(list(overrides), default_flow_style=False, allow_unicode=True),
@@ -64,14 +64,10 @@ def load(path: Path) -> Any:
     return cfg
 
 
-def config_sha256(cfg: Any) -> str:
-    """Digest of a configuration, whatever the order of its keys and the folders of this machine."""
-    from omegaconf import OmegaConf
-
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    plain.pop("paths", None)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def config_sha256(resolved: Mapping[str, Any]) -> str:
+    """Digest of a resolved configuration, whatever the order of its keys and the folders of this machine."""
+    moved = {key: value for key, value in resolved.items() if key != "paths"}
+    return hashlib.sha256(json.dumps(moved, sort_keys=True).encode()).hexdigest()
 
 
 def environment() -> dict[str, Any]:

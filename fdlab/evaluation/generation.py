@@ -17,7 +17,9 @@ import numpy as np
 
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.pictures import write_png
+from fdlab.errors import UserError
 from fdlab.files import fingerprint, write_json
+from fdlab.foreign import read_json
 from fdlab.lock import exclusive
 from fdlab.pipeline.batches import unfinished
 from fdlab.progress import bar
@@ -87,9 +89,8 @@ def _stamp(folder: Path, settings: dict[str, Any]) -> None:
 
 def same_stamp(path: Path, expected: str) -> bool:
     """Whether a folder's stamp carries the fingerprint expected."""
-    if not path.is_file():
-        return False
     try:
-        return bool(json.loads(path.read_text()).get("fingerprint") == expected)
-    except ValueError:
+        found = read_json(path, "stamp")
+    except UserError:
         return False
+    return isinstance(found, dict) and found.get("fingerprint") == expected

@@ -7,7 +7,8 @@ Everything is tried by the code that will use it, so that there is no second lis
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,62 +17,93 @@ from fdlab.benchmarks.choice import NONE, BenchmarkSettings
 from fdlab.data.captions import parse
 from fdlab.data.check import check_complete
 from fdlab.data.layout import read_ids
-from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
-from fdlab.errors import UserError, unknown
-from fdlab.evaluation.rows import check_group_size, check_weights, plain, trained_kind
+from fdlab.errors import UserError
+from fdlab.evaluation.rows import check_group_size, check_weights
+from fdlab.evaluation.settings import MethodSettings, ValidationSettings
 from fdlab.measure import choose as loading
 from fdlab.measure.choose import ExtractorSettings
-from fdlab.metrics.registry import METRICS
 from fdlab.models import finetuned
-from fdlab.models.backbone import load_backbone
-from fdlab.models.finetuned import BackboneSettings
+from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.pipeline.inputs import tokens
 from fdlab.training import loggers
+from fdlab.training.loggers import LoggerSettings
 
 
-def check(cfg: Any) -> None:
-    """Look for all that training, grids, validation and evaluation will need; nothing is drawn or rendered.
+@dataclass(frozen=True)
+class Asked:
+    """What a command asks for beside a training."""
+
+    paths: Mapping[str, str]
+    accelerator: str
+    devices: str | int
+    logger: LoggerSettings
+    method: MethodSettings
+    benchmark: BenchmarkSettings
+    extractors: ExtractorSettings
+    validation: ValidationSettings
+    evaluates: bool
+    """Whether a training ends with an evaluation."""
+    images: str | None
+
+    @classmethod
+    def read(cls, cfg: Any) -> Asked:
+        """From a composed configuration. Raises: UserError."""
+        return cls(
+            paths=cfg.paths,
+            accelerator=str(cfg.trainer.accelerator),
+            devices=cfg.trainer.devices,
+            logger=LoggerSettings.read(cfg),
+            method=MethodSettings.read(cfg),
+            benchmark=BenchmarkSettings.read(cfg.benchmark),
+            extractors=ExtractorSettings.read(cfg.evaluation),
+            validation=ValidationSettings.read(cfg),
+            evaluates=bool(cfg.evaluate) and cfg.benchmark.kind != NONE,
+            images=cfg.get("images"),
+        )
+
+
+def check(asked: Asked, data: Mapping[str, Any]) -> None:
+    """Look for all that training on `data` (conf/data), grids, validation and evaluation will need; nothing
+    is drawn or rendered.
 
     Raises: UserError for the first thing that is missing or does not fit.
     """
-    check_folders(cfg.paths)
-    device_of(cfg.trainer.accelerator, cfg.trainer.devices)
-    check_data(cfg.data, cfg.backbone.image_size)
-    loggers.check(cfg.logger)
-    backbone = load_backbone(cfg.backbone.path, parts=["tokenizer", "scheduler"])
-    sampler = check_sampler(plain(cfg.sampler), backbone.need("scheduler"))
-    validated = check_validation(cfg, backbone)
-    if evaluates(cfg):
-        check_weights(cfg)
-        check_benchmark(cfg, BenchmarkSettings.read(cfg.benchmark).outline(), backbone.tokenizer)
-        kinds = [kind for kind in sampler.needs if kind != trained_kind(cfg)]
-        check_loading(cfg, {kind: cfg[kind] for kind in kinds})
-    if evaluates(cfg) or validated:
-        loading.chosen(ExtractorSettings.read(cfg.evaluation))
+    method = asked.method
+    check_folders(asked.paths)
+    device_of(asked.accelerator, asked.devices)
+    check_data(data, method.backbone.image_size)
+    loggers.check(asked.logger)
+    backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])
+    check_sampler(method.sampler, backbone)
+    if asked.validation.is_asked_for():
+        sampler = {**method.sampler, "num_steps": asked.validation.num_steps}
+        check_sampler(sampler, backbone)
+        check_benchmark(method, asked.validation.benchmark.outline(), backbone.tokenizer)
+    if asked.evaluates:
+        check_weights(method)
+        check_benchmark(method, asked.benchmark.outline(), backbone.tokenizer)
+        check_loading(method, [kind for kind in method.needs if kind != method.trained])
+    if asked.evaluates or asked.validation.every:
+        loading.load_extractors(asked.extractors)
 
 
-def check_evaluation(cfg: Any) -> Benchmark:
+def check_evaluation(asked: Asked) -> Benchmark:
     """The same for an evaluation of models that exist, or of given pictures; returns its benchmark, whose
     pictures may not be rendered yet. Raises: UserError."""
-    check_folders(cfg.paths)
-    device_of(cfg.trainer.accelerator)
-    loggers.check(cfg.logger)
-    settings = BenchmarkSettings.read(cfg.benchmark)
-    benchmark = settings.outline()
-    loading.check(ExtractorSettings.read(cfg.evaluation))
-    if cfg.images is None:
-        backbone = load_backbone(cfg.backbone.path, parts=["tokenizer", "scheduler"])
-        sampler = check_sampler(plain(cfg.sampler), backbone.need("scheduler"))
-        check_benchmark(cfg, benchmark, backbone.tokenizer)
+    method = asked.method
+    check_folders(asked.paths)
+    device_of(asked.accelerator)
+    loggers.check(asked.logger)
+    benchmark = asked.benchmark.outline()
+    loading.check(asked.extractors)
+    if asked.images is None:
+        backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])
+        check_sampler(method.sampler, backbone)
+        check_benchmark(method, benchmark, backbone.tokenizer)
         # Of what the method is compared with, all is drawn before its models are loaded.
-        check_loading(cfg, {kind: cfg[kind] for kind in sampler.needs} if settings.baselines else {})
+        check_loading(method, method.needs if method.baselines else ())
     return benchmark
-
-
-def evaluates(cfg: Any) -> bool:
-    """Whether a training ends with an evaluation."""
-    return bool(cfg.evaluate) and cfg.benchmark.kind != NONE
 
 
 def check_folders(paths: Mapping[str, str]) -> None:
@@ -100,63 +132,40 @@ def device_of(accelerator: str, devices: str | int = "auto") -> str:
     return "cuda" if accelerator != "cpu" and num else "cpu"
 
 
-def check_data(data: Any, image_size: int) -> None:
+def check_data(data: Mapping[str, Any], image_size: int | None) -> None:
     """That the data folder is there and complete, where it is not rendered. Raises: UserError."""
-    if int(data.size) != int(image_size):
-        raise UserError(f"data.size={data.size}: the backbone works at {image_size} pixels.")
-    if data.kind != "people":
-        root = Path(data.root).expanduser()
+    if data["size"] != image_size:
+        raise UserError(f"data.size={data['size']}: the backbone works at {image_size} pixels.")
+    if data["kind"] != "people":
+        root = Path(data["root"]).expanduser()
         check_complete(root)
         read_ids(root, str(data.get("split", "train")))
 
 
-def check_sampler(sampler: Mapping[str, Any], scheduler: Mapping[str, Any]) -> SamplerSettings:
-    """A sampler's settings, tried on the backbone's `scheduler` configuration. Raises: UserError."""
-    settings = SamplerSettings.from_mapping(sampler)
-    settings.check(scheduler)
-    return settings
+def check_sampler(sampler: Mapping[str, Any], backbone: Backbone) -> None:
+    """Try a sampler's settings on the backbone's scheduler. Raises: UserError."""
+    SamplerSettings.from_mapping(sampler).check(backbone.need("scheduler"))
 
 
-def check_benchmark(cfg: Any, benchmark: Benchmark, tokenizer: Any) -> None:
+def check_benchmark(method: MethodSettings, benchmark: Benchmark, tokenizer: Any) -> None:
     """That the backbone can draw a benchmark: its size, its groups, its prompts. Raises: UserError."""
-    if benchmark.size != cfg.backbone.image_size:
+    backbone = method.backbone
+    if benchmark.size != backbone.image_size:
         raise UserError(
             f"benchmark '{benchmark.name}' has pictures of {benchmark.size} pixels, backbone "
-            f"'{cfg.backbone.name}' draws {cfg.backbone.image_size}; choose another benchmark=, or "
+            f"'{backbone.name}' draws {backbone.image_size}; choose another benchmark=, or "
             f"benchmark={NONE} to evaluate nothing."
         )
-    check_group_size(cfg, benchmark.subjects_per_picture)
+    check_group_size(method, benchmark)
     texts = {prompt.of(group) for group in benchmark.drawn for prompt in benchmark.prompts}
-    if "sdm" in guiders.needs(cfg.sampler.guider):
+    if "sdm" in method.needs:
         tokens(tokenizer, sorted(texts))
     else:
         tokens(tokenizer, sorted({parse(text)[0] for text in texts}))
 
 
-def check_loading(cfg: Any, chosen: Mapping[str, str]) -> None:
+def check_loading(method: MethodSettings, kinds: Iterable[str]) -> None:
     """Load models that are not trained here, to let go of them again. Raises: UserError."""
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
-    for kind, choice in chosen.items():
-        finetuned.load(backbone, finetuned.need(backbone, kind, choice), finetuned.PARTS[kind])
-
-
-def check_validation(cfg: Any, backbone: Any) -> bool:
-    """What evaluating while training needs; whether it is asked for at all. Raises: UserError."""
-    settings = cfg.validation
-    if not settings.every:
-        for key, usual in (("patience", 0), ("keep", "last")):
-            if settings[key] != usual:
-                raise UserError(
-                    f"validation.{key}={settings[key]} needs evaluations while training; give their distance "
-                    "in steps, as in validation.every=100."
-                )
-        return False
-    if settings.monitor not in ("auto", *METRICS):
-        raise unknown("validation.monitor", settings.monitor, ("auto", *METRICS))
-    sampler = {**plain(cfg.sampler), "num_steps": settings.num_steps}
-    check_sampler(sampler, backbone.need("scheduler"))
-    asked = BenchmarkSettings.validation(
-        Path(cfg.paths.cache), settings.folder, settings.max_subjects, settings.max_prompts
-    )
-    check_benchmark(cfg, asked.outline(), backbone.tokenizer)
-    return True
+    for kind in kinds:
+        found = finetuned.need(method.backbone, kind, method.weights[kind])
+        finetuned.load(method.backbone, found, finetuned.PARTS[kind])

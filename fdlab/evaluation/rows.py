@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.benchmarks.benchmark import Benchmark
-from fdlab.config.instantiate import class_of
 from fdlab.data.captions import parse, unseen
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SHARED, SamplerSettings
 from fdlab.errors import UserError
 from fdlab.evaluation.generation import Method
+from fdlab.evaluation.settings import MethodSettings
 from fdlab.files import sha256
 from fdlab.models import finetuned
 from fdlab.models.finetuned import BackboneSettings, Weights
@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _Unlabelled:
     """A row that models draw, before it has its label."""
 
     name: str
@@ -66,51 +66,52 @@ class _Drawn:
         return {kind: finetuned.sha256_of_parts(found.parts) for kind, found in self.models.items()}
 
 
-def standard(cfg: Any, benchmark: Benchmark, run_dir: Path, device: str) -> list[Row]:
+def standard(method: MethodSettings, benchmark: Benchmark, run_dir: Path, device: str) -> list[Row]:
     """The table of a run: real renders, autoencoder, base, SDM as shipped, SDM of this run, and the sampler
     chosen.
 
-    What the run trained is in `run_dir`/model; without it, `cfg.tdm` and `cfg.sdm` are measured as they are.
+    What the run trained is in `run_dir`/model; without it, the weights that `method` names are measured as
+    they are.
     Rows whose weights do not ship are left out, and so are rows of the same weights and sampler as a later
     one; the main sampler's weights must be there. Raises: UserError.
     """
-    sampler, backbone = plain(cfg.sampler), BackboneSettings.from_mapping(cfg.backbone)
-    check_group_size(cfg, benchmark.subjects_per_picture)
-    trained = trained_kind(cfg) if (run_dir / "model").is_dir() else None
+    sampler, backbone = method.sampler, method.backbone
+    check_group_size(method, benchmark)
+    trained = method.trained if (run_dir / "model").is_dir() else None
     needed = {}
-    for kind in guiders.needs(sampler["guider"]):
+    for kind in method.needs:
         own = kind == trained
-        found = finetuned.need(backbone, kind, str(run_dir / "model") if own else str(cfg[kind]))
+        found = finetuned.need(backbone, kind, str(run_dir / "model") if own else method.weights[kind])
         needed[kind] = replace(found, name="this run") if own else found
     finetuned.check(backbone, needed)
-    found_rows = [_Drawn(main_name(sampler), sampler, needed)]
+    found_rows = [_Unlabelled(main_name(sampler), sampler, needed)]
     rows: list[Row] = []
-    if cfg.benchmark.baselines:
-        rows = ceilings(cfg, benchmark, device) if benchmark.real else []
+    if method.baselines:
+        rows = ceilings(backbone, benchmark, device) if benchmark.real else []
         found_rows = [*_baselines(backbone, sampler, needed), *found_rows]
     distinct = _distinct(found_rows)
     labels = _labels(distinct)
     return rows + [
-        _sampled(cfg, benchmark, row, label, device) for row, label in zip(distinct, labels, strict=True)
+        _sampled(method, benchmark, row, label, device) for row, label in zip(distinct, labels, strict=True)
     ]
 
 
 def _baselines(
     backbone: BackboneSettings, sampler: Mapping[str, Any], needed: Mapping[str, Weights]
-) -> list[_Drawn]:
+) -> list[_Unlabelled]:
     text, alone = baseline(sampler, TEXT_ALONE), baseline(sampler, SDM_ALONE)
     base = finetuned.need(backbone, "tdm", "base")
-    rows = [_Drawn("base", text, {"tdm": base}, "base, no reference", shared=True)]
+    rows = [_Unlabelled("base", text, {"tdm": base}, "base, no reference", shared=True)]
     if "sdm" in needed:
         shipped = finetuned.find(backbone, "sdm", "shipped")
         if shipped is not None and needed["sdm"].name != "shipped":
-            rows.append(_Drawn("sdm_shipped", alone, {"sdm": shipped}, shared=True))
+            rows.append(_Unlabelled("sdm_shipped", alone, {"sdm": shipped}, shared=True))
         if sampler["guider"] != "sdm":
-            rows.append(_Drawn("sdm", alone, {"sdm": needed["sdm"]}))
+            rows.append(_Unlabelled("sdm", alone, {"sdm": needed["sdm"]}))
     return rows
 
 
-def _distinct(rows: Sequence[_Drawn]) -> list[_Drawn]:
+def _distinct(rows: Sequence[_Unlabelled]) -> list[_Unlabelled]:
     """The same weights and sampler are one row, the last; the same weights have one name."""
     keys = [(row.settings, row.digests) for row in rows]
     words = {
@@ -120,7 +121,7 @@ def _distinct(rows: Sequence[_Drawn]) -> list[_Drawn]:
         if row.models[kind].name in ("base", "shipped")
     }
 
-    def named(row: _Drawn) -> _Drawn:
+    def named(row: _Unlabelled) -> _Unlabelled:
         names = {kind: words.get(row.digests[kind], found.name) for kind, found in row.models.items()}
         models = {kind: replace(found, name=names[kind]) for kind, found in row.models.items()}
         return replace(row, models=models)
@@ -128,7 +129,7 @@ def _distinct(rows: Sequence[_Drawn]) -> list[_Drawn]:
     return [named(row) for i, row in enumerate(rows) if keys[i] not in keys[i + 1 :]]
 
 
-def _labels(rows: Sequence[_Drawn]) -> list[str]:
+def _labels(rows: Sequence[_Unlabelled]) -> list[str]:
     """A label a row, that says all in which rows of the table differ: guider, weights, the guider's
     options."""
     labels = []
@@ -141,24 +142,26 @@ def _labels(rows: Sequence[_Drawn]) -> list[str]:
     return labels
 
 
-def check_weights(cfg: Any) -> None:
+def check_weights(method: MethodSettings) -> None:
     """Look for the weights that the sampler needs beside those that the run trains, and whether they go
     together. Raises: UserError."""
-    backbone, trained = BackboneSettings.from_mapping(cfg.backbone), trained_kind(cfg)
-    needs, predicts = guiders.needs(cfg.sampler.guider), cfg.model.get("prediction_type")
-    if trained in needs and predicts is None:
-        start = None if cfg.init == "scratch" else finetuned.need(backbone, trained, str(cfg.init), "init")
+    backbone, trained, predicts = method.backbone, method.trained, method.model.get("prediction_type")
+    if trained in method.needs and predicts is None:
+        init = method.init
+        start = None if init == "scratch" else finetuned.need(backbone, trained, init, "init")
         predicts = finetuned.prediction_type(backbone, start)
-    others = {kind: finetuned.need(backbone, kind, str(cfg[kind])) for kind in needs if kind != trained}
-    finetuned.check(backbone, others, predicts if trained in needs else None)
+    others = {kind: choice for kind, choice in method.weights.items() if kind in method.needs}
+    others.pop(trained, None)
+    finetuned.need_all(backbone, others, predicts if trained in method.needs else None)
 
 
-def check_group_size(cfg: Any, size: int) -> None:
+def check_group_size(method: MethodSettings, benchmark: Benchmark) -> None:
     """That models can tell apart as many subjects as a benchmark draws together. Raises: UserError."""
-    if "sdm" in guiders.needs(cfg.sampler.guider) and size > cfg.data.max_subjects:
+    size = benchmark.subjects_per_picture
+    if "sdm" in method.needs and size > method.max_subjects:
         raise UserError(
-            f"benchmark '{cfg.benchmark.name}' draws {size} subjects together; data.max_subjects is "
-            f"{cfg.data.max_subjects}, as many as the models learnt to tell apart."
+            f"benchmark '{benchmark.name}' draws {size} subjects together; data.max_subjects is "
+            f"{method.max_subjects}, as many as the models learnt to tell apart."
         )
 
 
@@ -178,31 +181,15 @@ def main_label(sampler: Mapping[str, Any], models: Mapping[str, Weights]) -> str
     return parts if sampler["guider"] in models else f"{sampler['guider'].upper()}: {parts}"
 
 
-def trained_kind(cfg: Any) -> str:
-    """Which model an experiment trains: "sdm" or "tdm"."""
-    return str(class_of(str(cfg.model._target_)).KIND)  # type: ignore[attr-defined]
-
-
-def plain(node: Any) -> dict[str, Any]:
-    """A configuration node as plain Python, without keys for building objects."""
-    from omegaconf import OmegaConf
-
-    found = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items() if not str(key).startswith("_")}
-
-
-def ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
+def ceilings(backbone: BackboneSettings, benchmark: Benchmark, device: str) -> list[Row]:
     """The benchmark's true pictures, and these through the autoencoder."""
     from fdlab.evaluation.methods import AutoencoderOnly, RealPictures
-
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
 
     def autoencoder() -> Method:
         return AutoencoderOnly(benchmark, finetuned.load(backbone, None, ("vae",), device), device)
 
     vae = backbone.folder("vae")
-    common = {"backbone": cfg.backbone.name, "sampler": {}}
+    common = {"backbone": backbone.name, "sampler": {}}
     folder = {"sha256": sha256(vae)} if vae.is_dir() else None
     return [
         Row(
@@ -217,32 +204,32 @@ def ceilings(cfg: Any, benchmark: Benchmark, device: str) -> list[Row]:
     ]
 
 
-def _sampled(cfg: Any, benchmark: Benchmark, row: _Drawn, label: str, device: str) -> Row:
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
+def _sampled(method: MethodSettings, benchmark: Benchmark, row: _Unlabelled, label: str, device: str) -> Row:
+    backbone, background = method.backbone, method.background
 
     def make() -> Method:
         from fdlab.evaluation.methods import Sampled
         from fdlab.pipeline.artist import Artist
 
-        settings, background = SamplerSettings.from_mapping(row.sampler), cfg.data.background
+        settings = SamplerSettings.from_mapping(row.sampler)
         artist = Artist.load(backbone, row.models, settings, background=background, device=device)
         return Sampled(benchmark, artist)
 
     described = {kind: found.describe() for kind, found in row.models.items()}
-    counts = [(kind, entry["training_steps"]) for kind, entry in described.items()]
-    steps = " + ".join(f"{'?' if count is None else format(count, ',')}" for _, count in counts)
-    method = {
-        "backbone": cfg.backbone.name,
+    counts = [found["training_steps"] for found in described.values()]
+    steps = " + ".join("?" if count is None else format(count, ",") for count in counts)
+    entry = {
+        "backbone": backbone.name,
         "sampler": dict(row.sampler),
         "training_steps": steps,
-        "background": cfg.data.background,
+        "background": background,
         **described,
     }
     left_out = _left_out(backbone, benchmark)
     if left_out:
-        method["prompts_left_out"] = left_out
+        entry["prompts_left_out"] = left_out
     drawn_with = finetuned.sha256_of_parts(backbone.shared_parts())
-    return Row(row.name, label, make, method, shared=row.shared, drawn_with=drawn_with)
+    return Row(row.name, label, make, entry, shared=row.shared, drawn_with=drawn_with)
 
 
 def _left_out(backbone: BackboneSettings, benchmark: Benchmark) -> dict[str, str]:

@@ -19,7 +19,7 @@ from fdlab.evaluation.measuring import References
 from fdlab.evaluation.pages import Evaluated, folder_of
 from fdlab.evaluation.requirements import device_of
 from fdlab.evaluation.rows import Row, ceilings, standard
-from fdlab.evaluation.settings import EvaluationSettings
+from fdlab.evaluation.settings import EvaluationSettings, MethodSettings
 from fdlab.files import fingerprint
 from fdlab.measure import choose as loading
 from fdlab.measure.networks import Extractors
@@ -60,10 +60,10 @@ def evaluate(
     loading.check(settings.extractors)
     benchmark = settings.benchmark.open()
     if rows is None:
-        rows = _rows(cfg, settings, benchmark, run_dir, device)
+        rows = _rows(settings, MethodSettings.read(cfg), benchmark, run_dir, device)
     if extractors is None:
         profile = profiles.profile_of(benchmark.profile)
-        extractors = loading.chosen(settings.extractors, device, profile.min_face)
+        extractors = loading.load_extractors(settings.extractors, device, profile.min_face)
     sampler = settings.sampler if settings.images is None else {}
     benchmark, extractors = departures.settle(benchmark, extractors, settings.extractors.clip, sampler)
     drawing = _Drawing(settings, benchmark, jobs.jobs(benchmark), device)
@@ -92,21 +92,21 @@ def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
     device, benchmark = device_of(settings.accelerator), settings.benchmark.open()
     todo = jobs.share(jobs.jobs(benchmark), shard, settings.benchmark.batch_size)
     drawing = _Drawing(settings, benchmark, todo, device)
-    rows = _rows(cfg, settings, benchmark, run_dir, device)
+    rows = _rows(settings, MethodSettings.read(cfg), benchmark, run_dir, device)
     for row in rows:
         _draw(drawing, row, folder_of(run_dir, rows, row) / "images")
     return folder_of(run_dir, rows, rows[-1])
 
 
 def _rows(
-    cfg: Any, settings: EvaluationSettings, benchmark: Benchmark, run_dir: Path, device: str
+    settings: EvaluationSettings, method: MethodSettings, benchmark: Benchmark, run_dir: Path, device: str
 ) -> Sequence[Row]:
     if settings.images is None:
-        return standard(cfg, benchmark, run_dir, device)
+        return standard(method, benchmark, run_dir, device)
     main = given_pictures.row(settings.images, settings.label, benchmark)
-    if not (benchmark.real and settings.benchmark.baselines):
+    if not (benchmark.real and method.baselines):
         return [main]
-    return [*ceilings(cfg, benchmark, device)[:1], main]
+    return [*ceilings(method.backbone, benchmark, device)[:1], main]
 
 
 def _row(drawing: _Drawing, scores: _Scoring, row: Row, folder: Path) -> dict[str, Any]:

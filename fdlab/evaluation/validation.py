@@ -17,13 +17,13 @@ import torch
 
 from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
-from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.evaluation.methods import Sampled
 from fdlab.evaluation.requirements import device_of
-from fdlab.evaluation.rows import SDM_ALONE, TEXT_ALONE, baseline, plain, trained_kind
+from fdlab.evaluation.rows import SDM_ALONE, TEXT_ALONE, baseline
+from fdlab.evaluation.settings import MethodSettings, ValidationSettings
 from fdlab.evaluation.validation_history import History
 from fdlab.measure import choose as loading
 from fdlab.measure import networks
@@ -167,26 +167,24 @@ class EvaluateWhileTraining(StepCallback):
 
 def watch(cfg: Any, folder: Path) -> EvaluateWhileTraining | None:
     """The callback that `cfg.validation` asks for; None for none. Raises: UserError, before any training."""
-    settings, kind = cfg.validation, trained_kind(cfg)
+    settings, method = ValidationSettings.read(cfg), MethodSettings.read(cfg)
+    kind = method.trained
     if not settings.every:
         return None
-    benchmark = BenchmarkSettings.validation(
-        Path(cfg.paths.cache).expanduser(), settings.folder, settings.max_subjects, settings.max_prompts
-    )
-    alone = baseline(plain(cfg.sampler), SDM_ALONE if kind == "sdm" else TEXT_ALONE)
-    monitor = MONITORED[kind] if settings.monitor == "auto" else str(settings.monitor)
+    alone = baseline(method.sampler, SDM_ALONE if kind == "sdm" else TEXT_ALONE)
+    monitor = MONITORED[kind] if settings.monitor == "auto" else settings.monitor
     asked = ExtractorSettings.read(cfg.evaluation)
-    extractors = loading.chosen(asked, device_of(cfg.trainer.accelerator))
+    extractors = loading.load_extractors(asked, device_of(cfg.trainer.accelerator))
     if monitor == "prompt_accuracy" and extractors.judge is None:
         monitor = "clip_score"
     return EvaluateWhileTraining(
         folder,
-        benchmark.open(),
+        settings.benchmark.open(),
         extractors,
-        {**alone, "num_steps": int(settings.num_steps)},
-        int(settings.every),
+        {**alone, "num_steps": settings.num_steps},
+        settings.every,
         monitor,
-        int(settings.patience),
+        settings.patience,
         int(cfg.benchmark.batch_size),
-        str(cfg.data.background),
+        method.background,
     )

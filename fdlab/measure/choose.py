@@ -110,7 +110,9 @@ def check(settings: ExtractorSettings) -> None:
         raise UserError(problem)
 
 
-def chosen(settings: ExtractorSettings, device: str = "cpu", min_face: float | None = None) -> Extractors:
+def load_extractors(
+    settings: ExtractorSettings, device: str = "cpu", min_face: float | None = None
+) -> Extractors:
     """The extractors that `settings` name. What ships but is not here costs a line on stderr, what was asked
     for and is not here an error. Raises: UserError."""
     from fdlab.measure.extractors import ClipExtractor

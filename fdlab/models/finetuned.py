@@ -144,10 +144,24 @@ def need(backbone: BackboneSettings, kind: str, choice: str, option: str | None 
     found = find(backbone, kind, choice, option)
     if found is None:
         option = option or kind
+        base = find(backbone, kind, "base")
+        # A training makes the fusion that it does not find.
+        lacking = [] if base is None else _lacking(backbone, kind, base)
+        works = all(part == "fusion" and option == "init" for part in lacking)
         raise UserError(
             f"backbone '{backbone.name}' ships no {kind.upper()};"
-            f" give {option}=FOLDER (a run of +exp={kind}), or {option}=base."
+            f" give {option}=FOLDER (a run of +exp={kind}){f', or {option}=base' if works else ''}."
         )
+    return found
+
+
+def need_all(
+    backbone: BackboneSettings, choices: Mapping[str, str], predicts: str | None = None
+) -> dict[str, Weights]:
+    """The weights that `choices` (kind -> choice) mean, with all their parts, and which go together. Raises:
+    UserError."""
+    found = {kind: need(backbone, kind, choice) for kind, choice in choices.items()}
+    check(backbone, found, predicts)
     return found
 
 
@@ -158,14 +172,17 @@ def check(backbone: BackboneSettings, models: Mapping[str, Weights], predicts: s
     """
     kinds = {predicts} if predicts else set()
     for kind, found in models.items():
-        for part in PARTS[kind]:
-            if not backbone.folder(part, found.parts).is_dir():
-                raise missing_part(part, found.folder)
+        for part in _lacking(backbone, kind, found):
+            raise missing_part(part, found.folder)
         kinds.add(prediction_type(backbone, found))
     if len(kinds) > 1:
         raise UserError(
             f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
         )
+
+
+def _lacking(backbone: BackboneSettings, kind: str, found: Weights) -> list[str]:
+    return [part for part in PARTS[kind] if not backbone.folder(part, found.parts).is_dir()]
 
 
 def prediction_type(backbone: BackboneSettings, found: Weights | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError
+from fdlab.foreign import text
 
 LARGEST_FILE = 64 * 2**20
 """Bytes; a vocabulary has a million, a config a few thousand."""
@@ -123,18 +124,11 @@ _LAYERS = ("num_layers", "num_hidden_layers", "layers_per_block", "transformer_l
 
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object. Raises: UserError when missing, no file, too large, or not JSON."""
+    source = text(file, "file", LARGEST_FILE)
     try:
-        if not file.is_file():
-            raise UserError(f"'{file}' is no file." if file.exists() else f"'{file}' is missing.")
-        if file.stat().st_size > LARGEST_FILE:
-            raise UserError(f"'{file}' has more than {LARGEST_FILE // 2**20} MiB; it is no JSON of a model.")
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"'{file}' cannot be read: {error.strerror}.") from error
-    # No JSON, no UTF-8, a number of too many digits; nested too deep.
+        # Not `foreign.parse_json`: tokenizers say 10**30 where they mean no limit.
+        value = json.loads(source)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"'{file}' is no JSON: {one_line(error)}.") from error
     if not isinstance(value, dict):
         raise UserError(f"'{file}' is no JSON object.")

@@ -55,19 +55,8 @@ def step(low, high, x):
 
 
 @compiled
-def skin(color, q, x, y, z, occlusion, lips, lids):
-    """Colour of skin at a point of the body at rest; returns how glossy it is."""
-    side = abs(x)
-    tone = 0.94 + 0.12 * hash_noise(x * 3 + q[NUMBER], y * 3, z * 3)
-    tone = tone + 0.05 * (hash_noise(x * 22, y * 22, z * 22) - 0.5)
-    cheek = np.exp(-(((side - 0.52) / 0.24) ** 2) - ((y - 6.95) / 0.22) ** 2) * step(0.7, 1.1, z)
-    nose = np.exp(-((side / 0.16) ** 2) - ((y - 6.98) / 0.14) ** 2) * step(1.4, 1.6, z)
-    flush = 0.30 * cheek * (1 + q[MAKEUP]) + 0.22 * nose
-    for k in range(3):
-        color[k] = q[SKIN0 + k] * tone
-    color[0] *= 1 + 0.10 * flush
-    color[1] *= 1 - 0.42 * flush
-    color[2] *= 1 - 0.36 * flush
+def _dark(q, x, y, z, side):
+    """How much of its light skin keeps under the eyes, in folds, freckles and moles."""
     under = np.exp(-(((side - 0.30) / 0.15) ** 2) - ((y - 7.10) / 0.055) ** 2) * step(1.0, 1.2, z)
     dark = 1 - under * (0.10 + 0.22 * q[AGE])
     if q[AGE] > 0.35:
@@ -83,6 +72,72 @@ def skin(color, q, x, y, z, occlusion, lips, lids):
         dx, dy = x - q[MOLES0 + 2 * m], y - q[MOLES0 + 2 * m + 1]
         if z > 0.8:
             dark *= 1 - 0.75 * step(0.05, 0.025, np.sqrt(dx * dx + dy * dy))
+    return dark
+
+
+@compiled
+def _brow(color, q, side, y, z):
+    """Paint an arched band above the eyes, made of short strokes; returns the share of gloss that stays."""
+    if z > 0.75 and 7.35 < y < 7.85:
+        t = (side - 0.11) / 0.46
+        if -0.05 < t < 1.08:
+            bow = np.sin(np.pi * min(max(t, 0.0), 1.0) ** 0.8)
+            arch = 7.520 + q[BROW0 + 2] + (0.03 + 0.05 * q[BROW0 + 1]) * bow - 0.05 * t
+            half = 0.052 * q[BROW0] ** 0.6 * (1 - 0.55 * max(t, 0.0))
+            edge = (1 - step(0.6, 1.15, abs(y - arch) / half)) * step(-0.05, 0.05, t) * step(1.08, 0.92, t)
+            stroke = 0.75 + 0.5 * hash_noise(side * 45 + y * 18, y * 22, 3.0)
+            cover = min(edge * stroke * min(0.75 + 0.2 * q[BROW0], 0.95), 0.96)
+            for k in range(3):
+                color[k] += (q[HAIR0 + k] * 0.55 - color[k]) * cover
+            return 1 - 0.7 * cover
+    return 1.0
+
+
+@compiled
+def _beard(color, q, x, y, z, lip):
+    """Paint stubble, beard, goatee or moustache; returns the share of gloss that stays."""
+    kind = q[BEARD]
+    if kind <= 0 or z <= 0.25:
+        return 1.0
+    side = abs(x)
+    below = (0.62 + 0.95 * (side - 0.35)) * 1.0 + 6.25 - y + 0.35
+    jaw = step(6.12, 6.22, y + 0.05 * z) * step(-0.2, 0.1, below)
+    mouth = 1 - np.exp(-((side / 0.30) ** 4) - ((y - 6.60) / 0.105) ** 4)
+    upper = np.exp(-((side / 0.36) ** 4) - ((y - 6.80 + 0.10 * side) / 0.065) ** 4)
+    upper = upper * step(1.2, 1.35, z)
+    chin = np.exp(-((side / 0.34) ** 4)) * step(6.12, 6.2, y) * step(6.62, 6.5, y)
+    chin = chin * step(0.95, 1.1, z)
+    strand = 0.65 + 0.7 * hash_noise(x * 30, y * 12, z * 30)
+    cover = 0.0
+    if kind == 1:
+        cover = 0.34 * max(jaw * mouth, upper) * strand
+    elif kind == 2:
+        cover = 0.95 * max(jaw * mouth, upper) * min(strand + 0.2, 1.0)
+    elif kind == 3:
+        cover = 0.92 * max(chin * mouth, upper * 0.95) * min(strand + 0.2, 1.0)
+    elif kind == 4:
+        cover = 0.95 * upper * min(strand + 0.2, 1.0)
+    cover = min(cover, 0.95) * (1 - lip)
+    for k in range(3):
+        color[k] += (q[HAIR0 + k] * 0.8 - color[k]) * cover
+    return 1 - 0.8 * cover
+
+
+@compiled
+def skin(color, q, x, y, z, occlusion, lips, lids):
+    """Colour of skin at a point of the body at rest; returns how glossy it is."""
+    side = abs(x)
+    tone = 0.94 + 0.12 * hash_noise(x * 3 + q[NUMBER], y * 3, z * 3)
+    tone = tone + 0.05 * (hash_noise(x * 22, y * 22, z * 22) - 0.5)
+    cheek = np.exp(-(((side - 0.52) / 0.24) ** 2) - ((y - 6.95) / 0.22) ** 2) * step(0.7, 1.1, z)
+    nose = np.exp(-((side / 0.16) ** 2) - ((y - 6.98) / 0.14) ** 2) * step(1.4, 1.6, z)
+    flush = 0.30 * cheek * (1 + q[MAKEUP]) + 0.22 * nose
+    for k in range(3):
+        color[k] = q[SKIN0 + k] * tone
+    color[0] *= 1 + 0.10 * flush
+    color[1] *= 1 - 0.42 * flush
+    color[2] *= 1 - 0.36 * flush
+    dark = _dark(q, x, y, z, side)
     for k in range(3):
         color[k] *= dark
     gloss = 0.55
@@ -97,42 +152,8 @@ def skin(color, q, x, y, z, occlusion, lips, lids):
     color[0] *= 1 - 0.8 * shade
     color[1] *= 1 - shade
     color[2] *= 1 - 0.8 * shade
-    # Brows: an arched band on the bone above the eyes, made of short strokes.
-    if z > 0.75 and 7.35 < y < 7.85:
-        t = (side - 0.11) / 0.46
-        if -0.05 < t < 1.08:
-            bow = np.sin(np.pi * min(max(t, 0.0), 1.0) ** 0.8)
-            arch = 7.520 + q[BROW0 + 2] + (0.03 + 0.05 * q[BROW0 + 1]) * bow - 0.05 * t
-            half = 0.052 * q[BROW0] ** 0.6 * (1 - 0.55 * max(t, 0.0))
-            edge = (1 - step(0.6, 1.15, abs(y - arch) / half)) * step(-0.05, 0.05, t) * step(1.08, 0.92, t)
-            stroke = 0.75 + 0.5 * hash_noise(side * 45 + y * 18, y * 22, 3.0)
-            cover = min(edge * stroke * min(0.75 + 0.2 * q[BROW0], 0.95), 0.96)
-            for k in range(3):
-                color[k] += (q[HAIR0 + k] * 0.55 - color[k]) * cover
-            gloss *= 1 - 0.7 * cover
-    kind = q[BEARD]
-    if kind > 0 and z > 0.25:
-        below = (0.62 + 0.95 * (side - 0.35)) * 1.0 + 6.25 - y + 0.35
-        jaw = step(6.12, 6.22, y + 0.05 * z) * step(-0.2, 0.1, below)
-        mouth = 1 - np.exp(-((side / 0.30) ** 4) - ((y - 6.60) / 0.105) ** 4)
-        upper = np.exp(-((side / 0.36) ** 4) - ((y - 6.80 + 0.10 * side) / 0.065) ** 4)
-        upper = upper * step(1.2, 1.35, z)
-        chin = np.exp(-((side / 0.34) ** 4)) * step(6.12, 6.2, y) * step(6.62, 6.5, y)
-        chin = chin * step(0.95, 1.1, z)
-        strand = 0.65 + 0.7 * hash_noise(x * 30, y * 12, z * 30)
-        cover = 0.0
-        if kind == 1:
-            cover = 0.34 * max(jaw * mouth, upper) * strand
-        elif kind == 2:
-            cover = 0.95 * max(jaw * mouth, upper) * min(strand + 0.2, 1.0)
-        elif kind == 3:
-            cover = 0.92 * max(chin * mouth, upper * 0.95) * min(strand + 0.2, 1.0)
-        elif kind == 4:
-            cover = 0.95 * upper * min(strand + 0.2, 1.0)
-        cover = min(cover, 0.95) * (1 - lip)
-        for k in range(3):
-            color[k] += (q[HAIR0 + k] * 0.8 - color[k]) * cover
-        gloss *= 1 - 0.8 * cover
+    gloss *= _brow(color, q, side, y, z)
+    gloss *= _beard(color, q, x, y, z, lip)
     for k in range(3):
         # Light that enters skin comes out redder where little sky is seen.
         color[k] *= occlusion ** (0.75, 1.15, 1.25)[k] if k else occlusion**0.75

@@ -31,6 +31,7 @@ from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.weights import check_finite
+from fdlab.pipeline.callbacks import TENSORS, Callback, after_step, check_tensors
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder, reading
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
@@ -71,7 +72,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "text_encoder->image_encoder->fusion->tdm_unet->sdm_unet->vae"
     _optional_components = ["tdm_unet", "sdm_unet", "vae", *ENCODERS]  # noqa: RUF012 (diffusers' way)
-    _callback_tensor_inputs = ["latents", "clean_latents"]  # noqa: RUF012
+    _callback_tensor_inputs = [*TENSORS]  # noqa: RUF012
 
     def __init__(
         self,
@@ -227,7 +228,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         background: Background = "noise",
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Any]], Any] | None = None,
+        callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         recorder: guiders.Recorder | None = None,
     ) -> Any:
@@ -274,11 +275,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             UserError: Anything that does not fit, in one line, before the first step.
         """
         check_output_type(output_type, self.vae)
-        if set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
-            raise UserError(
-                f"callback_on_step_end_tensor_inputs is {list(callback_on_step_end_tensor_inputs)};"
-                f" allowed: {', '.join(self._callback_tensor_inputs)}."
-            )
+        check_tensors(callback_on_step_end_tensor_inputs)
         steps = int(num_inference_steps)
         self._guidance = Guidance.between(
             guidance_scale, guidance_rescale, guidance_start, guidance_end, steps
@@ -289,53 +286,64 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             "last_tdm_step": last_tdm_step,
             "last_snf_step": last_snf_step,
         }
-        options = {key: value for key, value in stages.items() if value is not None} | {
-            **(guider_options or {})
-        }
-        needed = guiders.needs(guider)
-        for name in needed:
-            if getattr(self, f"{name}_unet") is None:
-                raise UserError(f"guider '{guider}' needs a {name.upper()}, but there is no {name}_unet.")
+        options: dict[str, Any] = {key: value for key, value in stages.items() if value is not None}
+        options |= guider_options or {}
+        needed = self._needs(guider)
         # Before the encoders run, which may take a while.
         guiders.check(guider, num_steps=steps, guidance=self._guidance, **options)
 
         device, unet = self._execution_device, getattr(self, f"{needed[0]}_unet")
         embeds = (negative_prompt_embeds, prompt_embeds, subject_prompt_embeds)
-        if prompt is None:
-            if subjects is not None or negative_prompt is not None:
-                raise UserError("subjects and negative_prompt belong to a prompt; prompt_embeds need none.")
-            conditioning = given(*embeds, with_subjects="sdm" in needed)
-        else:
-            if any(tensor is not None for tensor in embeds):
-                raise UserError("give either prompt and subjects, or prompt_embeds; not both.")
-            prompts, lists = as_lists(prompt, subjects)
-            for text, some in zip(prompts, lists, strict=True):
-                check_markers(text, len(some), draws_subjects="sdm" in needed)
-            conditioning = Conditioning(*self.encode_prompt(prompts, lists, negative_prompt, background))
+        conditioning = self._conditioning(
+            prompt, subjects, negative_prompt, embeds, background, with_subjects="sdm" in needed
+        )
         conditioning = conditioning.repeat(num_images_per_prompt).to(device, unet.dtype)
         shape = (len(conditioning), *latent_shape(unet, self.vae_scale_factor, height, width))
         z_BCHW, generator = starting_noise(shape, seeds, generator, latents, device, eta)
 
         schedule = NoiseSchedule.from_config(self.scheduler.config).to(device)
         with ExitStack() as stack:
-            models = {
+            models: dict[str, Any] = {
                 name: guiders.Model(stack.enter_context(self._denoiser(name)), conditioning)
                 for name in needed
             }
-            guide = guiders.build(
-                guider,
-                num_steps=steps,
-                guidance=self._guidance,
-                schedule=schedule,
-                recorder=recorder,
-                **models,
-                **options,
-            )
-            after = self._after(callback_on_step_end, tuple(callback_on_step_end_tensor_inputs), schedule)
+            models |= {"guidance": self._guidance, "schedule": schedule, "recorder": recorder}
+            guide = guiders.build(guider, num_steps=steps, **models, **options)
+            asked = tuple(callback_on_step_end_tensor_inputs)
+            after = after_step(callback_on_step_end, self, asked, schedule)
             z_BCHW = self._denoise(guide, z_BCHW, steps, generator, eta, after)
         images = as_output(z_BCHW, output_type, self.decode)
         self.maybe_free_model_hooks()
         return FaceDiffuserPipelineOutput(images=images) if return_dict else (images,)
+
+    def _needs(self, guider: str) -> tuple[str, ...]:
+        """Which models a guider calls; they are there. Raises: UserError."""
+        needed = guiders.needs(guider)
+        for name in needed:
+            if getattr(self, f"{name}_unet") is None:
+                raise UserError(f"guider '{guider}' needs a {name.upper()}, but there is no {name}_unet.")
+        return needed
+
+    def _conditioning(
+        self,
+        prompt: str | Sequence[str] | None,
+        subjects: Reference | Sequence[Any] | None,
+        negative_prompt: str | Sequence[str] | None,
+        embeds: tuple[Tensor | None, Tensor | None, Tensor | None],
+        background: Background,
+        with_subjects: bool,
+    ) -> Conditioning:
+        """Embeddings of prompts and subjects, or those that were given. Raises: UserError."""
+        if prompt is None:
+            if subjects is not None or negative_prompt is not None:
+                raise UserError("subjects and negative_prompt belong to a prompt; prompt_embeds need none.")
+            return given(*embeds, with_subjects=with_subjects)
+        if any(tensor is not None for tensor in embeds):
+            raise UserError("give either prompt and subjects, or prompt_embeds; not both.")
+        prompts, lists = as_lists(prompt, subjects)
+        for text, some in zip(prompts, lists, strict=True):
+            check_markers(text, len(some), draws_subjects=with_subjects)
+        return Conditioning(*self.encode_prompt(prompts, lists, negative_prompt, background))
 
     def _denoise(
         self,
@@ -361,26 +369,6 @@ class FaceDiffuserPipeline(DiffusionPipeline):
                 replaced = after(step) if after else None
                 z_BCHW = step.z_BCHW if replaced is None else replaced
         return z_BCHW
-
-    def _after(
-        self,
-        callback: Callable[[Any, int, Tensor, dict[str, Any]], Any] | None,
-        inputs: tuple[str, ...],
-        schedule: NoiseSchedule,
-    ) -> Callable[[Step], Tensor | None] | None:
-        """A caller's callback as the loop takes it: the latents to go on with, or None."""
-        if callback is None:
-            return None
-        known: dict[str, Callable[[Step], Tensor]] = {
-            "latents": lambda step: step.z_BCHW,
-            "clean_latents": lambda step: schedule.clean_at(step.seen_BCHW, step.output_BCHW, float(step.t)),
-        }
-
-        def after(step: Step) -> Tensor | None:
-            answer = callback(self, step.call, step.t, {key: known[key](step) for key in inputs})
-            return (answer or {}).get("latents")
-
-        return after
 
     def unseen(self, prompt: str) -> str:
         """What of a prompt, markers aside, lies past the text encoder's last token; empty where nothing."""

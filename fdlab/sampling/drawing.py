@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from fdlab import __version__
 from fdlab.data.pictures import write_png
 from fdlab.diffusion.guiders import Trace
-from fdlab.diffusion.settings import SamplerSettings
 from fdlab.files import write_json
 from fdlab.models import finetuned
-from fdlab.models.finetuned import BackboneSettings, Weights
+from fdlab.models.finetuned import Weights
 from fdlab.pipeline.batches import unfinished
 from fdlab.progress import bar
 from fdlab.sampling import filmstrip, requests
 from fdlab.sampling.grid import Line, contact_sheet
-from fdlab.sampling.plan import Folder, PlannedPicture, find_weights, settings
-from fdlab.sampling.references import cut_all
+from fdlab.sampling.plan import Folder, PlannedPicture, settings
+from fdlab.sampling.references import cut_all, write_all
+from fdlab.sampling.settings import SampleSettings
 from fdlab.sampling.trace import decoder, places, spread, step_pictures
 
 if TYPE_CHECKING:
@@ -47,60 +47,79 @@ class SampleFiles:
     """Pictures drawn now; the others were there."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a call draws, checked: nothing is written yet."""
+
+    asked: SampleSettings
+    found: Mapping[str, Weights]
+    pictures: Sequence[PlannedPicture]
+
+    @classmethod
+    def make(cls, asked: SampleSettings) -> Plan:
+        """Find weights and photos. Raises: UserError, before weights load where that can be known."""
+        wanted, sampler = requests.read(asked), asked.sampler
+        found = finetuned.need_all(asked.backbone, asked.weights)
+        main = found[sampler.needs[0]]
+        sampler.check(finetuned.load(asked.backbone, main, ["scheduler"]).need("scheduler"))
+        # As the pipeline does, which takes what both models have from the SDM.
+        reader = found.get("sdm") or found["tdm"]
+        tokenizer = finetuned.load(asked.backbone, reader, ["tokenizer"]).tokenizer
+        requests.check(wanted, "sdm" in sampler.needs, asked.max_subjects, tokenizer)
+        cuts, shared = cut_all(wanted), settings(asked, found)
+        pictures = [
+            PlannedPicture(request, some, index, shared)
+            for request, some in zip(wanted, cuts, strict=True)
+            for index in range(asked.num_images)
+        ]
+        return cls(asked, found, pictures)
+
+    @property
+    def folder(self) -> Folder:
+        """Where it goes."""
+        return Folder(self.asked.out)
+
+    @property
+    def distinct(self) -> list[PlannedPicture]:
+        """Every picture once: two rows may ask for the same."""
+        return list({picture.name: picture for picture in self.pictures}.values())
+
+    @property
+    def missing(self) -> set[str]:
+        """Names of the pictures that are still to be drawn."""
+        asked, folder = self.asked, self.folder
+        return {p.name for p in self.distinct if not folder.has(p, asked.trace, asked.trace_steps)}
+
+
 def draw(cfg: Any) -> SampleFiles:
     """Draw what `cfg` (conf/sample.yaml) asks for into `cfg.out`. Raises: UserError, before weights load
     where that can be known."""
-    asked = requests.read(cfg)
-    sampler = requests.check_sampler(cfg)
-    found = find_weights(cfg, sampler.needs)
-    backbone, main = BackboneSettings.from_mapping(cfg.backbone), found[sampler.needs[0]]
-    sampler.check(finetuned.load(backbone, main, ["scheduler"]).need("scheduler"))
-    # As the pipeline does, which takes what both models have from the SDM.
-    reader = found.get("sdm") or found["tdm"]
-    tokenizer = finetuned.load(backbone, reader, ["tokenizer"]).tokenizer
-    requests.check(asked, "sdm" in sampler.needs, cfg.data.max_subjects, tokenizer)
-    folder = Folder(Path(cfg.out))
-    cuts, shared = cut_all(asked, folder.root), settings(cfg, sampler, found)
-    pictures = [
-        PlannedPicture(request, some, index, shared)
-        for request, some in zip(asked, cuts, strict=True)
-        for index in range(cfg.num_images)
-    ]
-    steps = None if cfg.trace_steps is None else sorted(set(cfg.trace_steps))
-    # By name: two rows may ask for the same picture.
-    asked_once = list({p.name: p for p in pictures}.values())
-    missing = {p.name for p in asked_once if not folder.has(p, cfg.trace, steps)}
+    plan = Plan.make(SampleSettings.read(cfg))
+    folder, pictures, missing = plan.folder, plan.pictures, plan.missing
+    write_all((cut for picture in pictures for cut in picture.cuts), folder.root)
     if missing:
-        _draw(cfg, sampler, found, folder, asked_once, missing, steps)
+        _draw(plan, missing)
     contact_sheet(_lines(folder, pictures), folder.grid)
     images = [folder.read(picture) for picture in pictures]
     write_json(folder.manifest, {"generated": True, "grid": folder.relative(folder.grid), "images": images})
     return SampleFiles(
         [folder.image(picture) for picture in pictures],
-        [path for picture in pictures for path in folder.traces(picture)] if cfg.trace else [],
+        [path for picture in pictures for path in folder.traces(picture)] if plan.asked.trace else [],
         folder.grid,
         folder.manifest,
         len(missing),
     )
 
 
-def _draw(
-    cfg: Any,
-    sampler: SamplerSettings,
-    found: Mapping[str, Weights],
-    folder: Folder,
-    pictures: Sequence[PlannedPicture],
-    missing: Collection[str],
-    steps: list[int] | None,
-) -> None:
+def _draw(plan: Plan, missing: Collection[str]) -> None:
     import torch
 
     from fdlab.pipeline.artist import Artist
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    batches = unfinished(pictures, BATCH[device], lambda picture: picture.name in missing)
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
-    artist = Artist.load(backbone, found, sampler, background=cfg.data.background, device=device)
+    asked, folder, sampler = plan.asked, plan.folder, plan.asked.sampler
+    batches = unfinished(plan.distinct, BATCH[device], lambda picture: picture.name in missing)
+    artist = Artist.load(asked.backbone, plan.found, sampler, background=asked.background, device=device)
     with bar("steps", sum(map(len, batches)) * sampler.num_steps) as progress:
         for batch in batches:
             traces: list[Trace] = []
@@ -110,15 +129,15 @@ def _draw(
                 progress.advance(num if step.done <= sampler.num_steps else 0)
 
             scenes = [picture.scene for picture in batch]
-            images_BHW3 = artist(scenes, traces.append if cfg.trace else None, stepped)
+            images_BHW3 = artist(scenes, traces.append if asked.trace else None, stepped)
             for row, picture in enumerate(batch):
                 if picture.name not in missing:
                     continue
                 said = _described(folder, picture, device)
                 if unseen := artist.pipeline.unseen(picture.request.prompt):
                     said["prompt_left_out"] = unseen
-                if cfg.trace:
-                    said["trace"] = _trace(folder, picture, traces, row, artist, steps)
+                if asked.trace:
+                    said["trace"] = _trace(folder, picture, traces, row, artist, asked.trace_steps)
                 write_png(folder.image(picture), images_BHW3[row], picture.png_text())
                 write_json(folder.json(picture), said)
 

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import __version__
-from fdlab.diffusion.settings import SamplerSettings
+from fdlab.errors import UserError
 from fdlab.files import fingerprint
-from fdlab.models import finetuned
-from fdlab.models.finetuned import BackboneSettings, Weights, sha256_of_parts
+from fdlab.foreign import read_json
+from fdlab.models.finetuned import Weights, sha256_of_parts
 from fdlab.pipeline.inputs import Scene
 from fdlab.randomness import derive
 from fdlab.sampling.references import Cut
 from fdlab.sampling.requests import Request
+from fdlab.sampling.settings import SampleSettings
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -112,8 +113,8 @@ class Folder:
     def read(self, picture: PlannedPicture) -> dict[str, Any]:
         """A picture's JSON; empty where it is missing or broken."""
         try:
-            found = json.loads(self.json(picture).read_text())
-        except (FileNotFoundError, ValueError):
+            found = read_json(self.json(picture), "file")
+        except UserError:
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -126,21 +127,13 @@ class Folder:
         return bool(said) and same_steps and all(path.is_file() for path in files)
 
 
-def find_weights(cfg: Any, needed: Sequence[str]) -> dict[str, Weights]:
-    """The weights of the models that the sampler calls, with all their parts. Raises: UserError."""
-    backbone = BackboneSettings.from_mapping(cfg.backbone)
-    found = {kind: finetuned.need(backbone, kind, str(cfg[kind])) for kind in needed}
-    finetuned.check(backbone, found)
-    return found
-
-
-def settings(cfg: Any, sampler: SamplerSettings, found: Mapping[str, Weights]) -> dict[str, Any]:
+def settings(asked: SampleSettings, found: Mapping[str, Weights]) -> dict[str, Any]:
     """What decides all pictures of a call, the digests of all weights included."""
-    parts = BackboneSettings.from_mapping(cfg.backbone).shared_parts()
+    backbone, parts = asked.backbone, asked.backbone.shared_parts()
     return {
-        "sampler": sampler.as_dict(),
-        "backbone": {"name": cfg.backbone.name, "sha256": sha256_of_parts(parts), "parts": sorted(parts)},
+        "sampler": asked.sampler.as_dict(),
+        "backbone": {"name": backbone.name, "sha256": sha256_of_parts(parts), "parts": sorted(parts)},
         **{kind: model.describe() for kind, model in found.items()},
-        "background": cfg.data.background,
-        "size": cfg.backbone.image_size,
+        "background": asked.background,
+        "size": backbone.image_size,
     }

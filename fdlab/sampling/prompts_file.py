@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fdlab import foreign
 from fdlab.errors import UserError, unknown
 
 COLUMNS = ("prompt", "subjects", "seed", "face")
@@ -39,10 +40,7 @@ def read(path: Path) -> list[Row]:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in KINDS:
         raise unknown(f"kind of prompts file '{path.name}':", kind, KINDS)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"prompts file '{path}' is not text in UTF-8.") from error
+    text = foreign.text(path, "prompts file").removeprefix("\ufeff")
     found = _csv(path, text) if kind == "csv" else _jsonl(path, text)
     rows = [_row(path, number, fields) for number, fields in found]
     if not rows:
@@ -95,10 +93,7 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{_where(path, number)}: no JSON ({error}).") from error
+        fields = foreign.parse_json(line, f"{_where(path, number)}:")
         if not isinstance(fields, dict):
             raise UserError(f'{_where(path, number)}: an object such as {{"prompt": "..."}} is needed.')
         _check_columns(path, number, list(fields))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,15 @@ class Cut:
         }
 
 
-def cut_all(requests: Sequence[Request], folder: Path) -> list[tuple[Cut, ...]]:
-    """Cut every request's faces out into `folder`/references; all of them before one is written.
+def write_all(cuts: Iterable[Cut], folder: Path) -> None:
+    """Write references into `folder`, those that are not there."""
+    for cut in cuts:
+        if not (folder / cut.file).is_file():
+            write_png(folder / cut.file, cut.image_HW3)
+
+
+def cut_all(requests: Sequence[Request]) -> list[tuple[Cut, ...]]:
+    """Cut every request's faces out of its photos.
 
     Raises: UserError that names row and photo where there is no picture, or no such face.
     """
@@ -58,9 +65,6 @@ def cut_all(requests: Sequence[Request], folder: Path) -> list[tuple[Cut, ...]]:
                 if wanted not in faces:
                     faces[wanted] = np.asarray(cut_face(*wanted, detector))
     cuts = {wanted: _cut(*wanted, image_HW3) for wanted, image_HW3 in faces.items()}
-    for cut in cuts.values():
-        if not (folder / cut.file).is_file():
-            write_png(folder / cut.file, cut.image_HW3)
     return [
         tuple(cuts[wanted] for wanted in zip(request.photos, request.faces, strict=True))
         for request in requests

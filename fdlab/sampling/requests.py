@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.pipeline.inputs import check_markers, tokens
 from fdlab.sampling import prompts_file
-from fdlab.sampling.trace import check_traced
+from fdlab.sampling.settings import SampleSettings
 
 
 @dataclass(frozen=True)
@@ -38,39 +37,24 @@ class Request:
             raise UserError(f"{self.where}: {error}") from error
 
 
-def read(cfg: Any) -> list[Request]:
-    """The requests of `cfg.prompts`, or the one of `cfg.prompt`, `cfg.subjects`, `cfg.faces`. Raises:
-    UserError."""
-    if cfg.prompts is None:
-        if cfg.prompt is None or not cfg.prompt.strip():
+def read(asked: SampleSettings) -> list[Request]:
+    """The requests of the file `prompts`, or the one of `prompt`, `subjects`, `faces`. Raises: UserError."""
+    if asked.prompts is None:
+        if asked.prompt is None or not asked.prompt.strip():
             raise UserError(
                 "there is nothing to draw: give prompt=TEXT, as in 'prompt=a woman <|image|> on a beach',"
                 " or prompts=FILE."
             )
-        photos = tuple(Path(str(photo)).expanduser() for photo in cfg.subjects)
-        return [_request(cfg.prompt, photos, cfg.faces, cfg.seed, "")]
+        photos = tuple(Path(photo).expanduser() for photo in asked.subjects)
+        return [_request(asked.prompt, photos, asked.faces, asked.seed, "")]
     for key in ("prompt", "subjects", "faces"):
-        if cfg[key]:
-            raise UserError(f"prompts={cfg.prompts} has its own prompts and subjects; leave {key}= out.")
-    rows = prompts_file.read(Path(cfg.prompts).expanduser())
+        if getattr(asked, key):
+            raise UserError(f"prompts={asked.prompts} has its own prompts and subjects; leave {key}= out.")
+    rows = prompts_file.read(Path(asked.prompts).expanduser())
     return [
-        _request(row.prompt, row.photos, row.faces, cfg.seed if row.seed is None else row.seed, row.where)
+        _request(row.prompt, row.photos, row.faces, asked.seed if row.seed is None else row.seed, row.where)
         for row in rows
     ]
-
-
-def check_sampler(cfg: Any) -> SamplerSettings:
-    """Check the sampler's settings, and that it can be traced where that is asked for. Raises: UserError."""
-    settings = SamplerSettings.from_mapping(cfg.sampler)
-    settings.check()
-    if cfg.trace:
-        check_traced(settings.guider)
-        for step in cfg.trace_steps or ():
-            if type(step) is not int or not 0 <= step < settings.num_steps:
-                raise UserError(
-                    f"trace_steps has {step}; allowed: whole numbers from 0 to {settings.num_steps - 1}."
-                )
-    return settings
 
 
 def check(requests: Sequence[Request], draws_subjects: bool, max_subjects: int, tokenizer: Any) -> None:

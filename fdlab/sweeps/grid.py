@@ -7,7 +7,6 @@ well is not repeated, a trial that fails stops none of the others.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from fdlab.benchmarks.choice import NONE
 from fdlab.config.compose import compose, variants
 from fdlab.config.naming import run_dir
 from fdlab.errors import UserError
+from fdlab.records import record
 
 MAX_TRIALS = 10_000
 
@@ -110,9 +110,14 @@ def run(trials: Sequence[Trial], runner: Runner | None = None) -> list[Outcome]:
             outcomes.append(Outcome(trial, f"still runs: {busy}"))
             continue
         error = "" if trial.finished else (runner or run_process)(trial)
+        metrics = {}
+        try:
+            metrics = {} if error else read_metrics(trial.folder)
+        except UserError as damaged:
+            error = str(damaged)
         if error:
             print(f"[{number}/{len(trials)}] failed: {error}", flush=True)
-        outcomes.append(Outcome(trial, error, {} if error else read_metrics(trial.folder)))
+        outcomes.append(Outcome(trial, error, metrics))
     return outcomes
 
 
@@ -150,9 +155,9 @@ def _wait(command: list[str], environment: dict[str, str]) -> int:
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
-    """The metrics of a run's record; none where the run has no record."""
+    """The metrics of a run's record; none where it has none. Raises: UserError for a damaged one."""
     path = folder / "evaluation" / "record.json"
-    return dict(json.loads(path.read_text())["metrics"]) if path.is_file() else {}
+    return dict(record.read(path)["metrics"]) if path.is_file() else {}
 
 
 def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:

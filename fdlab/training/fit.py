@@ -20,9 +20,10 @@ from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
 from fdlab.training.continuing import find_checkpoint, read, resume_from
 from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.initial import make_module
 from fdlab.training.loggers import make_loggers
 from fdlab.training.loop import check_device, run
-from fdlab.training.settings import FitSettings, make_module
+from fdlab.training.settings import FitSettings
 from fdlab.training.source import batch_settings, make_source
 
 GRID_ROWS = 4
@@ -62,7 +63,7 @@ def fit(
     if not (folder / "config.yaml").exists():
         directory.save(cfg, [])
     loggers = make_loggers(settings.logger, folder / "wandb", settings.values)
-    start, module = make_module(cfg, settings)
+    start, module = make_module(settings)
     resumed = resume_from(module, folder, settings.resume)
     root, source = make_source(settings.data, start.backbone, module.REFERENCES, device)
     data = StatelessData(
@@ -101,12 +102,11 @@ def fit(
     return FitResult(folder, folder / "model", module.step, total, seconds)
 
 
-def describe(cfg: Any) -> dict[str, str]:
+def describe(settings: FitSettings) -> dict[str, str]:
     """What `fit` would do, without data: parameters, steps, batch, device, memory of weights and
     optimiser."""
-    settings = FitSettings.read(cfg)
     device = check_device(settings.loop)
-    start, module = make_module(cfg, settings)
+    start, module = make_module(settings)
     b, trained = start.backbone, module.trainable_parameters()
     total = sum(p.numel() for network in b.networks().values() for p in network.parameters())
     learning = sum(p.numel() for p in trained.values())

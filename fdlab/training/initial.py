@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdlab.assets import resolve
+from fdlab.config.instantiate import instantiate
 from fdlab.errors import UserError
 from fdlab.models import finetuned, nano
 from fdlab.models.backbone import Backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.formats import read_json
+from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.settings import FitSettings
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,23 @@ class Start:
     steps: int
 
 
-def load_start(cfg: Any, kind: str, references: bool) -> Start:
-    """Build the backbone that `cfg.init` asks for; `kind` is "tdm" or "sdm".
+def make_module(asked: FitSettings) -> tuple[Start, DenoisingTraining]:
+    """Load the weights that training starts from, and what trains them."""
+    start = load_start(asked)
+    module: DenoisingTraining = instantiate(asked.model, backbone=start.backbone, seed=asked.seed)
+    return start, module
+
+
+def load_start(asked: FitSettings) -> Start:
+    """Build the backbone that `asked.init` names.
 
     Which folder counts for a part is `fdlab.models.finetuned`'s rule. A fusion that none of them has is new,
     from the seed. Raises UserError where weights are missing, of the wrong kind, or do not fit.
     """
-    settings, seed = BackboneSettings.from_mapping(cfg.backbone), int(cfg.seed)
-    scratch = cfg.init == "scratch"
-    found = None if scratch else finetuned.need(settings, kind, str(cfg.init), "init")
+    settings, seed = asked.backbone, asked.seed
+    kind, references = asked.kind.KIND, asked.kind.REFERENCES
+    scratch = asked.init == "scratch"
+    found = None if scratch else finetuned.need(settings, kind, asked.init, "init")
     parts = [part for part in finetuned.PARTS[kind] if not (scratch and part == "unet")]
     overrides = settings.overrides(found.parts if found else None)
     if references and "fusion" not in overrides and not settings.folder("fusion").is_dir():
@@ -42,7 +53,7 @@ def load_start(cfg: Any, kind: str, references: bool) -> Start:
     if references and backbone.fusion is None:
         width = backbone.text_encoder.config.hidden_size
         backbone.fusion = nano.build_fusion(width, backbone.image_encoder.config.projection_dim, seed)
-    return Start(backbone, str(cfg.init), (found.steps if found else None) or 0)
+    return Start(backbone, asked.init, (found.steps if found else None) or 0)
 
 
 def _unet_config(backbone: BackboneSettings) -> dict[str, Any]:

@@ -13,25 +13,6 @@ from fdlab.errors import UserError
 WITHOUT = "run `wandb login`, set WANDB_API_KEY, or give logger.mode=offline (`wandb sync` sends it later)."
 
 
-def check(cfg: Any) -> None:
-    """Look for what `cfg` (conf/logger) will need. Raises: UserError where wandb is not installed, or is to
-    send to its server and has no key."""
-    if not cfg.wandb:
-        return
-    if importlib.util.find_spec("wandb") is None:
-        raise UserError("logger=wandb needs the package wandb: pip install wandb, or logger=csv.")
-    import wandb
-
-    if cfg.mode != "online":
-        return
-    try:
-        logged_in = wandb.login(verify=False)
-    except wandb.errors.Error as error:
-        raise UserError(f"logger=wandb: {error}; {WITHOUT}") from error
-    if not logged_in:
-        raise UserError(f"logger.mode=online finds no key, or WANDB_MODE says otherwise; {WITHOUT}")
-
-
 @dataclass(frozen=True)
 class LoggerSettings:
     """conf/logger, and under which name a run is to be found there."""
@@ -55,15 +36,33 @@ class LoggerSettings:
         )
 
 
+def check(settings: LoggerSettings) -> None:
+    """Look for what the loggers will need. Raises: UserError where wandb is not installed, or is to
+    send to its server and has no key."""
+    if not settings.wandb:
+        return
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError("logger=wandb needs the package wandb: pip install wandb, or logger=csv.")
+    import wandb
+
+    if settings.mode != "online":
+        return
+    try:
+        logged_in = wandb.login(verify=False)
+    except wandb.errors.Error as error:
+        raise UserError(f"logger=wandb: {error}; {WITHOUT}") from error
+    if not logged_in:
+        raise UserError(f"logger.mode=online finds no key, or WANDB_MODE says otherwise; {WITHOUT}")
+
+
 def make_loggers(settings: LoggerSettings, folder: Path, values: dict[str, Any]) -> list[Any]:
     """Lightning loggers that are asked for; `values` is the run's configuration.
 
     Raises UserError when wandb is asked for and not installed, not logged in or out of reach.
     """
+    check(settings)
     if not settings.wandb:
         return []
-    if importlib.util.find_spec("wandb") is None:
-        raise UserError("logger=wandb needs the package wandb: pip install wandb, or logger=csv.")
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 

@@ -123,43 +123,46 @@ def run(
     make_room(folder, resumed)
     saver = SaveCheckpoints(folder / "checkpoints", settings.checkpoint_every, settings.keep_checkpoints)
     stopper = StopWhenAsked(saver)
-    curves = Curves(folder / "metrics.csv", settings.log_every)
-    clocks = [clock] if clock else []
     # The progress line early: it has to leave the terminal well, whatever those after it raise.
-    ordered: list[lightning.Callback] = [
-        _RestoreOptimizer(state),
-        *clocks,
-        ShowProgress(show=settings.show),
-        curves,
-    ]
+    ordered: list[lightning.Callback] = [_RestoreOptimizer(state), *([clock] if clock else [])]
+    ordered += [ShowProgress(show=settings.show), Curves(folder / "metrics.csv", settings.log_every)]
     ordered += [*callbacks, saver, stopper]
-    device = choose_device(settings.accelerator)
     started = time.monotonic()
     with quiet(), stopper.listening():
-        trainer = lightning.Trainer(
-            max_steps=settings.max_steps - module.step,
-            accelerator={"cuda": "gpu"}.get(device.type, device.type)
-            if settings.accelerator == "auto"
-            else settings.accelerator,
-            devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
-            strategy=settings.strategy,
-            precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
-            accumulate_grad_batches=settings.accumulate,
-            callbacks=ordered,
-            logger=list(loggers) or False,
-            default_root_dir=folder,
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            barebones=False,
-        )
+        trainer = _trainer(settings, settings.max_steps - module.step, ordered, loggers, folder)
         module.train()
         trainer.fit(module, datamodule=data)  # type: ignore[arg-type]
     if stopper.stopped or stopper.asked:
         raise KeyboardInterrupt(f"stopped after step {module.step}")
     return time.monotonic() - started
+
+
+def _trainer(
+    settings: LoopSettings,
+    num_steps: int,
+    callbacks: list[lightning.Callback],
+    loggers: Sequence[Any],
+    folder: Path,
+) -> lightning.Trainer:
+    device = choose_device(settings.accelerator)
+    own = {"cuda": "gpu"}.get(device.type, device.type)
+    return lightning.Trainer(
+        max_steps=num_steps,
+        accelerator=own if settings.accelerator == "auto" else settings.accelerator,
+        devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
+        strategy=settings.strategy,
+        precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
+        accumulate_grad_batches=settings.accumulate,
+        callbacks=callbacks,
+        logger=list(loggers) or False,
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        barebones=False,
+    )
 
 
 class quiet(warnings.catch_warnings):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdlab.config import directory
-from fdlab.config.instantiate import KEY, class_of, instantiate
+from fdlab.config.instantiate import KEY, class_of
+from fdlab.config.naming import run_dir
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError, unknown
+from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.initial import Start, load_start
 from fdlab.training.loggers import LoggerSettings
 from fdlab.training.loop import LoopSettings
 
@@ -76,7 +76,11 @@ class FitSettings:
     folder: Path
     resume: str
     seed: int
+    backbone: BackboneSettings
+    init: str
     kind: type[DenoisingTraining]
+    model: Mapping[str, Any]
+    """conf/model: the kind's own options."""
     data: DataSettings
     loop: LoopSettings
     logger: LoggerSettings
@@ -93,30 +97,26 @@ class FitSettings:
         """Read a composed configuration. Raises: UserError for what no training can be made of."""
         from omegaconf import OmegaConf
 
-        plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        trainer, kind = plain["trainer"], class_of(str(plain["model"][KEY]))
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+        trainer, kind = resolved["trainer"], class_of(str(resolved["model"][KEY]))
         if not issubclass(kind, DenoisingTraining):
-            raise UserError(f"model.{KEY}={plain['model'][KEY]}: not a training of a denoiser.")
+            raise UserError(f"model.{KEY}={resolved['model'][KEY]}: not a training of a denoiser.")
         return cls(
-            folder=directory.run_dir(cfg),
-            resume=str(plain["resume"]),
-            seed=int(plain["seed"]),
+            folder=run_dir(resolved),
+            resume=str(resolved["resume"]),
+            seed=int(resolved["seed"]),
+            backbone=BackboneSettings.from_mapping(resolved["backbone"]),
+            init=str(resolved["init"]),
             kind=kind,
-            data=DataSettings.read(plain["data"], plain["paths"]["cache"]),
+            model=resolved["model"],
+            data=DataSettings.read(resolved["data"], resolved["paths"]["cache"]),
             loop=LoopSettings.read(trainer),
-            logger=LoggerSettings.read(plain),
-            sampler=SamplerSettings.from_mapping(plain["sampler"]),
+            logger=LoggerSettings.read(resolved),
+            sampler=SamplerSettings.from_mapping(resolved["sampler"]),
             batch_size=int(trainer["batch_size"]),
             num_workers=int(trainer["num_workers"]),
             sample_every=int(trainer["sample_every"]),
             compile=bool(trainer.get("compile")),
-            keep_best=plain["validation"]["keep"] == "best",
-            values=json.loads(json.dumps(plain)),
+            keep_best=resolved["validation"]["keep"] == "best",
+            values=json.loads(json.dumps(resolved)),
         )
-
-
-def make_module(cfg: Any, settings: FitSettings) -> tuple[Start, DenoisingTraining]:
-    """Load the weights that training starts from, and what trains them."""
-    start = load_start(cfg, settings.kind.KIND, settings.kind.REFERENCES)
-    module: DenoisingTraining = instantiate(cfg.model, backbone=start.backbone, seed=settings.seed)
-    return start, module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from fdlab.errors import UserError
+from fdlab.files import write_json
 from fdlab.sweeps import grid
 from tests.worlds.holder import held
+from tests.worlds.records import example
 
 EXPERIMENTS, SEEDS = ("sdm", "tdm"), ("seed=1", "seed=2")
 
@@ -59,10 +60,7 @@ def test_combinations_that_would_share_a_directory_are_refused() -> None:
 
 
 def write_record(trial: grid.Trial, value: float) -> None:
-    (trial.folder / "evaluation").mkdir(parents=True)
-    metric = {"value": value, "ci_low": value - 0.1, "ci_high": value + 0.1}
-    record = {"metrics": {"identity_auc": metric, "fid": {"value": None}}}
-    (trial.folder / "evaluation" / "record.json").write_text(json.dumps(record))
+    write_json(trial.folder / "evaluation" / "record.json", example(auc=value))
 
 
 def test_a_failing_trial_is_listed_and_stops_none_and_a_finished_one_is_not_repeated(tmp_path: Path) -> None:
@@ -79,11 +77,14 @@ def test_a_failing_trial_is_listed_and_stops_none_and_a_finished_one_is_not_repe
     outcomes = grid.run(trials, runner)
     assert [outcome.error for outcome in outcomes] == ["", "it broke", ""]
     header, rows = grid.table(outcomes)
-    assert header == ["seed", "identity_auc", "fid", "result"]
-    assert rows[0] == ["1", "0.100 [0.000, 0.200]", "-", str(trials[0].folder)]
+    assert header == ["seed", "identity_auc", "frechet_distance", "result"]
+    assert rows[0] == ["1", "0.100 [0.000, 0.200]", "12.500", str(trials[0].folder)]
     assert rows[1] == ["2", "-", "-", "FAILED: it broke"]
     assert not any(outcome.error for outcome in grid.run(trials, runner))
     assert started == ["1", "2", "3", "2"]
+    # A damaged record ends its own trial.
+    (trials[0].folder / "evaluation" / "record.json").write_text("{")
+    assert [bool(outcome.error) for outcome in grid.run(trials, runner)] == [True, False, False]
 
 
 def test_a_killed_process_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,20 @@ def test_bad_input_is_named(
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_says_what_would_be_drawn_and_writes_nothing(
+    no_weights: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", f"out={tmp_path / 'out'}", "--dry"]
+    assert main(["sample", *asked, "num_images=2", "seed=3"]) == 0
+    said = capsys.readouterr().out
+    assert str(tmp_path / "out") in said and "2 to draw" in said and "TDM shipped, SDM shipped" in said
+    for number in range(2):
+        assert f"{WOMAN} ({ADA.name}), seed 3, picture {number}" in said
+    for wrong in (["sdm=/nowhere"], ["faces=[7]"], ["trace=true", "trace_steps=[50]"], ["num_images=0"]):
+        refused([*asked, *wrong], capsys)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

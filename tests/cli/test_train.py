@@ -107,7 +107,7 @@ def test_what_this_machine_cannot_do_is_said_before_anything_is_loaded(
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("fdlab.training.settings.load_start", pytest.fail)
+    monkeypatch.setattr("fdlab.training.initial.load_start", pytest.fail)
     overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", override]
     assert main(["train", *overrides, *flags]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]

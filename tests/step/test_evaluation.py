@@ -19,6 +19,7 @@ from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.evaluation import requirements, rows, run
 from fdlab.evaluation.methods import AutoencoderOnly, Sampled
+from fdlab.evaluation.settings import MethodSettings
 from fdlab.measure.networks import Extractors
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
@@ -186,10 +187,11 @@ def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, c
 
 def test_pairs_are_evaluated_with_models(disk: Path, pairs: Path, crowd: ModuleType, tmp_path: Path) -> None:
     overrides = (f"benchmark.folder={pairs}", "benchmark.max_subjects=2", "benchmark.baselines=false")
-    with pytest.raises(UserError, match=r"'own' draws 2 subjects together; data\.max_subjects is 1"):
+    with pytest.raises(UserError, match=r"draws 2 subjects together; data\.max_subjects is 1"):
         run.evaluate(config(disk, *overrides, "data.max_subjects=1"), tmp_path, extractors=crowd.extractors())
+    cfg = config(disk, *overrides, "data.max_subjects=1")
     with pytest.raises(UserError, match=r"draws 2 subjects together"):
-        requirements.check(config(disk, *overrides, "data.max_subjects=1"))
+        requirements.check(requirements.Asked.read(cfg), cfg.data)
     assert not list(tmp_path.rglob("*.png"))
     (only,) = run.evaluate(config(disk, *overrides), tmp_path, extractors=crowd.extractors())
     assert only["benchmark"]["num_groups"] == 1 and "face_count_accuracy" in only["metrics"]
@@ -201,11 +203,12 @@ def test_a_record_says_what_of_a_prompt_no_model_saw(disk: Path, tmp_path: Path)
     from dataclasses import replace
 
     bench = benchmarks.load(disk / "bench")
-    assert "prompts_left_out" not in rows.standard(config(disk), bench, tmp_path, "cpu")[-1].method
+    method = MethodSettings.read(config(disk))
+    assert "prompts_left_out" not in rows.standard(method, bench, tmp_path, "cpu")[-1].method
     long = replace(
         bench.prompts[0], text="a {noun} <|image|> on a beach" + ", in the snow" * 20 + " at night"
     )
-    found = rows.standard(config(disk), replace(bench, prompts=(long,)), tmp_path, "cpu")
+    found = rows.standard(method, replace(bench, prompts=(long,)), tmp_path, "cpu")
     cuts = found[-1].method["prompts_left_out"]
     assert set(cuts) == {long.of((subject,)) for subject in bench.subjects}
     assert all(cut.endswith("at night") and "beach" not in cut for cut in cuts.values())

@@ -30,6 +30,7 @@ from fdlab.training.initial import load_start
 from fdlab.training.module import Optimization
 from fdlab.training.objective import SubjectNetworks, SubjectSettings
 from fdlab.training.precision import lightning_precision
+from fdlab.training.settings import FitSettings
 from fdlab.training.subject_augmented import SDM
 from fdlab.training.text_driven import TDM
 
@@ -70,7 +71,7 @@ def batch(world: ModuleType, backbone_folder: Path, people_folder: Path, tmp_pat
 @pytest.fixture
 def sdm(configure: Configure) -> SDM:
     cfg = configure("sdm")
-    return SDM(load_start(cfg, "sdm", True).backbone, seed=0)
+    return SDM(load_start(FitSettings.read(cfg)).backbone, seed=0)
 
 
 def test_sdm_run_directory(configure: Configure) -> None:
@@ -103,7 +104,7 @@ def test_sdm_run_directory(configure: Configure) -> None:
 def test_a_model_can_be_gone_on_with_and_counts_its_steps(configure: Configure) -> None:
     first = fit(configure("tdm", "trainer.max_steps=2", "model.lr=0.01", "name=first"))
     cfg = configure("tdm", f"init={first.run_dir}", "trainer.max_steps=1", "name=second")
-    start = load_start(cfg, "tdm", False)
+    start = load_start(FitSettings.read(cfg))
     before = weights(first.model)
     assert all(torch.equal(before[f"unet.{name}"], p) for name, p in start.backbone.unet.state_dict().items())
     assert fit(cfg).total_steps == 3
@@ -111,7 +112,7 @@ def test_a_model_can_be_gone_on_with_and_counts_its_steps(configure: Configure) 
 
 def test_only_what_should_learn_changes(configure: Configure) -> None:
     cfg = configure("sdm", "trainer.max_steps=2", "model.lr=0.01")
-    untouched = load_start(cfg, "sdm", True).backbone
+    untouched = load_start(FitSettings.read(cfg)).backbone
     result = fit(cfg)
     after = weights(result.model)
     frozen = {name: p for name, p in untouched.image_encoder.state_dict().items() if "layers.0." in name}
@@ -142,7 +143,7 @@ def test_the_loss_falls(configure: Configure) -> None:
 def test_accumulating_equals_the_larger_batch(configure: Configure) -> None:
     """Two passes of four make the step that one pass of eight makes, where nothing is drawn per pass."""
     cfg = configure("tdm")
-    module = TDM(load_start(cfg, "tdm", False).backbone, seed=0, condition_dropout=0.0)
+    module = TDM(load_start(FitSettings.read(cfg)).backbone, seed=0, condition_dropout=0.0)
     generator = torch.Generator().manual_seed(0)
     z0 = torch.randn(8, 4, 4, 4, generator=generator)
     ids = module.noise.null_ids_L.expand(8, -1)

@@ -17,11 +17,13 @@ from fdlab.config.compose import compose
 from fdlab.demo.pipeline import load_artist
 from fdlab.errors import UserError
 from fdlab.evaluation import rows
+from fdlab.evaluation.settings import MethodSettings
 from fdlab.models import parts
 from fdlab.models.backbone import save_backbone
 from fdlab.models.parts import save_part
 from fdlab.sampling import drawing
 from fdlab.training.initial import load_start
+from fdlab.training.settings import FitSettings
 from tests.worlds import squares
 from tests.worlds.backbones import tiny_backbone
 
@@ -60,13 +62,13 @@ def given(disk: Path, *more: str) -> list[str]:
 
 def train(disk: Path, out: Path, more: list[str]) -> None:
     cfg = compose(["+exp=sdm", *given(disk, f"init={disk / 'sdm'}", f"paths.runs={out}", *more)])
-    load_start(cfg, "sdm", references=True)
+    load_start(FitSettings.read(cfg))
 
 
 def evaluate(disk: Path, out: Path, more: list[str]) -> None:
     overrides = given(disk, "benchmark=own", f"benchmark.folder={disk / 'bench'}", "sampler.num_steps=2")
     cfg = compose([*overrides, "benchmark.baselines=false", *more], config_name="evaluate")
-    rows.standard(cfg, benchmarks.load(disk / "bench"), out, "cpu")[-1].make()
+    rows.standard(MethodSettings.read(cfg), benchmarks.load(disk / "bench"), out, "cpu")[-1].make()
 
 
 def sample(disk: Path, out: Path, more: list[str]) -> None:
@@ -144,7 +146,7 @@ def test_a_model_learns_and_exports_what_its_scheduler_says_unless_told(
     backbone.scheduler_config = scheduler
     save_backbone(tmp_path / "backbone", backbone)
     cfg = compose(["+exp=tdm", *given(disk, f"backbone.path={tmp_path / 'backbone'}", "init=base")])
-    module = TDM(load_start(cfg, "tdm", False).backbone, 0, prediction_type=asked)
+    module = TDM(load_start(FitSettings.read(cfg)).backbone, 0, prediction_type=asked)
     expected = asked or said
     assert cfg.model.prediction_type is None and module.noise.schedule.prediction_type == expected
     z_BCHW, eps_BCHW = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -169,11 +171,11 @@ def _predicts(disk: Path, out: Path, kind: str) -> Path:
 
 def test_what_cannot_be_fused_is_said_before_training(disk: Path, tmp_path: Path) -> None:
     overrides = ["+exp=tdm", *given(disk, "sampler=snf_demo", f"init={disk / 'tdm'}")]
-    rows.check_weights(compose(overrides))
+    rows.check_weights(MethodSettings.read(compose(overrides)))
     with pytest.raises(UserError, match="predict different things"):
-        rows.check_weights(compose([*overrides, "model.prediction_type=v_prediction"]))
+        rows.check_weights(MethodSettings.read(compose([*overrides, "model.prediction_type=v_prediction"])))
     with pytest.raises(UserError, match="no fusion in"):
-        rows.check_weights(compose([*overrides, "sdm=base"]))
+        rows.check_weights(MethodSettings.read(compose([*overrides, "sdm=base"])))
 
 
 @pytest.mark.parametrize("size", [64, 128])

@@ -70,6 +70,27 @@ def test_the_core_knows_no_framework() -> None:
             assert not [name for name in names if name.split(".")[0] in banned], path
 
 
+def num_lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
 def test_every_module_is_short() -> None:
-    long = {p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert not {path.name: n for path in PACKAGE.rglob("*.py") if (n := num_lines(path)) > 400}
+
+
+@pytest.mark.parametrize("room", [*ORDER, "cli"])
+def test_no_room_grows_too_large(room: str) -> None:
+    assert sum(map(num_lines, (PACKAGE / room).rglob("*.py"))) < (2000 if room == "evaluation" else 3000)
+
+
+def test_every_function_is_short() -> None:
+    """Of at most 60 lines, without signature and docstring."""
+    long = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+                if lines > 60:
+                    long[f"{path.relative_to(PACKAGE)}: {node.name}"] = lines
     assert not long

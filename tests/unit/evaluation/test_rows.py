@@ -11,6 +11,7 @@ from fdlab.assets import asset_path
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.config.compose import compose
 from fdlab.evaluation.rows import Row, standard
+from fdlab.evaluation.settings import MethodSettings
 from tests.worlds import squares
 
 
@@ -30,7 +31,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def table(disk: Path, *overrides: str) -> list[Row]:
     cfg = compose([*overrides, f"paths.cache={disk / 'cache'}"], config_name="evaluate")
-    return standard(cfg, benchmarks.load(disk / "bench"), disk / "nowhere", "cpu")
+    return standard(MethodSettings.read(cfg), benchmarks.load(disk / "bench"), disk / "nowhere", "cpu")
 
 
 CASES: dict[tuple[str, ...], list[str]] = {

@@ -66,7 +66,7 @@ def test_the_second_record_stands_beside_the_first(folder: Path, tmp_path: Path,
     entries = [
         collect.Entry(path, record.read(path)) for path in sorted((tmp_path / "run").rglob("record.json"))
     ]
-    group = collect.Group(entries[0].record["benchmark"])
+    group = collect.Group(entries[0].basis)
     group.add(entries[0])
     assert len(entries) == 2 and not group.admits(entries[1])
     assert {entry.run for entry in entries} == {"run"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +16,11 @@ from omegaconf import OmegaConf
 
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
+from fdlab.config.compose import compose
 from fdlab.errors import UserError
 from fdlab.evaluation import generation, measuring, run, scoring
 from fdlab.evaluation.rows import Row, check_group_size
+from fdlab.evaluation.settings import MethodSettings
 from fdlab.leaderboard import collect
 from fdlab.measure.networks import Extractors
 from fdlab.records import figures, per_sample, record
@@ -165,16 +168,15 @@ def test_bad_groups_are_named(pairs: Path) -> None:
         benchmarks.load(pairs)
 
 
-def test_more_subjects_than_the_model_learnt_are_refused() -> None:
-    cfg = OmegaConf.create(
-        {"benchmark": {"name": "crowd"}, "data": {"max_subjects": 1}, "sampler": {"guider": "snf"}}
-    )
-    with pytest.raises(UserError, match=r"'crowd' draws 2 subjects together; data\.max_subjects is 1"):
-        check_group_size(cfg, 2)
-    check_group_size(cfg, 1)
-    cfg.sampler.guider = "tdm"
+def test_more_subjects_than_the_model_learnt_are_refused(pairs: Path) -> None:
+    bench = benchmarks.load(pairs)
+    cfg = compose(["sampler=snf_demo", "data.max_subjects=1"])
+    one = MethodSettings.read(cfg)
+    with pytest.raises(UserError, match=r"draws 2 subjects together; data\.max_subjects is 1"):
+        check_group_size(one, bench)
+    check_group_size(replace(one, max_subjects=2), bench)
     # The text-driven model sees none of them.
-    check_group_size(cfg, 2)
+    check_group_size(replace(one, sampler={"guider": "tdm"}), bench)
 
 
 @pytest.fixture

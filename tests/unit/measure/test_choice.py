@@ -51,13 +51,13 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
     published = list(loading.problems(asked(["evaluation=published"])))
     assert len(published) == 3 and all("\n" not in line for line in published)
     with pytest.raises(UserError, match="for 'facenet' download"):
-        loading.chosen(asked(["evaluation=published"]))
+        loading.load_extractors(asked(["evaluation=published"]))
 
 
 def test_extractors_are_those_chosen(tmp_path: Path) -> None:
     save_file(Inception2015().state_dict(), tmp_path / "inception.safetensors")
     judge = loading._judge_folder()
-    chosen = loading.chosen(
+    chosen = loading.load_extractors(
         asked(
             [
                 "evaluation.recogniser=faceres", "evaluation.second=dlib", f"evaluation.clip={judge}",
@@ -69,7 +69,7 @@ def test_extractors_are_those_chosen(tmp_path: Path) -> None:
     assert summary["faces"]["name"] == "mtcnn+faceres_centered"
     assert summary["features"]["name"] == "inception-unknown-weights"
     assert summary["clip"]["name"] == f"clip:{judge.name}" and summary["judge"] is not None
-    shipped = loading.chosen(asked([])).summary()
+    shipped = loading.load_extractors(asked([])).summary()
     assert shipped["faces"]["name"] == "mtcnn+dlib_resnet_centered"
     assert shipped["faces"]["sha256"] != summary["faces"]["sha256"]
     assert shipped["clip"] == summary["clip"]

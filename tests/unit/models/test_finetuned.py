@@ -110,10 +110,12 @@ def test_weights_of_the_wrong_kind_are_refused(disk: Path, kind: str, folder: st
 
 def test_what_is_missing_is_said_before_loading(disk: Path, tmp_path: Path) -> None:
     backbone = settings(disk, sdm=None)
-    with pytest.raises(UserError, match="ships no SDM; give sdm=FOLDER"):
+    with pytest.raises(UserError, match=r"ships no SDM; give sdm=FOLDER \(a run of \+exp=sdm\)\.$"):
         finetuned.need(backbone, "sdm", "shipped")
-    with pytest.raises(UserError, match="ships no SDM; give init=FOLDER"):
+    with pytest.raises(UserError, match=r"ships no SDM; give init=FOLDER .*, or init=base\.$"):
         finetuned.need(backbone, "sdm", "shipped", "init")
+    with pytest.raises(UserError, match=r", or sdm=base\.$"):
+        finetuned.need(settings(disk, sdm=None, fusion=disk / "own/fusion"), "sdm", "shipped")
     with pytest.raises(UserError, match=r"no fusion in .*a subject-augmented model has one"):
         finetuned.check(backbone, {"sdm": finetuned.need(backbone, "sdm", "base")})
     with pytest.raises(UserError, match="does not exist"):
