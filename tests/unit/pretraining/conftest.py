@@ -34,7 +34,7 @@ def picture(index: int, rng: np.random.Generator) -> PersonSample:
         caption,
         image,
         segments,
-        (Subject(1, end, (left, 10, left + 32, 64), identity),),
+        (Subject(1, end, identity),),
         truth,
     )
 
