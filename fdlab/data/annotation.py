@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdlab.data.sample import CorruptFile, Subject
+from fdlab.data.sample import CorruptFile, ShownSubject
 from fdlab.foreign import is_number, shown
 from fdlab.marker import MARKER
 
@@ -31,7 +31,7 @@ class Annotation:
 
     id: str
     caption: str
-    subjects: tuple[Subject, ...]
+    subjects: tuple[ShownSubject, ...]
     truth: dict[str, Any] = field(default_factory=dict)
     others: frozenset[int] = frozenset()
     """Values in the label map of what was not asked for."""
@@ -66,7 +66,7 @@ def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str]
             raise CorruptFile(
                 f"'{path}': subject {number} ends at character {end} of a caption of {len(caption)}."
             )
-        subjects.append(Subject(number, end, identities.get(number)))
+        subjects.append(ShownSubject(number, end, identities.get(number)))
     return Annotation(id, caption, tuple(sorted(subjects, key=lambda s: s.end)), truth, frozenset(others))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from fdlab.data.annotation import MOST_SEGMENTS, Annotation
 from fdlab.data.captions import Encoded, encode
 from fdlab.data.layout import read_annotation, read_sample
-from fdlab.data.sample import CorruptFile, PersonSample, Subject
+from fdlab.data.sample import CorruptFile, PersonSample, ShownSubject
 from fdlab.data.transforms import cut_rgba, latent_mask, square
 from fdlab.errors import UserError
 
@@ -65,7 +65,7 @@ class Source(Protocol):
 
 def caption_tokens(
     tokenizer: Any, annotation: Annotation, shape: Shape
-) -> tuple[Encoded, tuple[Subject, ...]]:
+) -> tuple[Encoded, tuple[ShownSubject, ...]]:
     """Tokenise a caption; one token can carry one subject, so of two at the same token the first stays.
 
     CorruptFile when a subject lies past the last token.
@@ -93,7 +93,7 @@ def read_checked(root: Path, annotation: Annotation, rendered: bool) -> PersonSa
 
 
 def picture_and_masks(
-    sample: PersonSample, subjects: tuple[Subject, ...], shape: Shape, mirrored: bool
+    sample: PersonSample, subjects: tuple[ShownSubject, ...], shape: Shape, mirrored: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Square picture HW3 and its subjects' masks NHW at latent size; a subject that was cropped away has
     none."""
@@ -106,7 +106,7 @@ def picture_and_masks(
     return image_HW3, np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
 
 
-def cut_subject(sample: PersonSample, subject: Subject, size: int, mirrored: bool) -> np.ndarray:
+def cut_subject(sample: PersonSample, subject: ShownSubject, size: int, mirrored: bool) -> np.ndarray:
     """Cut one subject out of the whole picture (RR4), mirrored with it."""
     rgba_RR4 = cut_rgba(sample.image_HW3, sample.segments_HW == subject.segment, size)
     return rgba_RR4[:, ::-1] if mirrored else rgba_RR4

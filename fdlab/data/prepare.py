@@ -26,7 +26,7 @@ from fdlab.data.entry import Shape, caption_tokens, cut_subject, picture_and_mas
 from fdlab.data.latents import encode_images, weights_hash
 from fdlab.data.layout import SUFFIXES, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
-from fdlab.data.sample import CorruptFile, Subject
+from fdlab.data.sample import CorruptFile, ShownSubject
 from fdlab.data.store import ArrayFolder, is_whole, make_once
 from fdlab.errors import UserError
 from fdlab.progress import bar
@@ -114,7 +114,7 @@ class _Plan:
     views: int
     rendered: bool
     annotations: list[Annotation]
-    subjects: list[tuple[Subject, ...]]
+    subjects: list[tuple[ShownSubject, ...]]
     input_ids_PL: np.ndarray
     positions: list[list[int]]
     skipped: dict[str, str]

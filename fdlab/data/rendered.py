@@ -14,7 +14,7 @@ import numpy as np
 
 from fdlab.data.check import check_complete
 from fdlab.data.layout import is_written, read_json, read_sample, write_ids, write_sample
-from fdlab.data.sample import CorruptFile, PersonSample, Subject
+from fdlab.data.sample import CorruptFile, PersonSample, ShownSubject
 from fdlab.data.store import make_once
 from fdlab.errors import UserError, unknown
 from fdlab.files import flush_all, write_json
@@ -119,7 +119,7 @@ def write_one(root: Path, mix: str, num: int, seed: int, index: int, size: int) 
     made = picture.render(spec, size)
     text, ends = picture.describe(spec)
     seen = set(np.unique(made.segments_HW).tolist())
-    subjects = tuple(Subject(k, end) for k, end in enumerate(ends, 1) if k in seen)
+    subjects = tuple(ShownSubject(k, end) for k, end in enumerate(ends, 1) if k in seen)
     sample = PersonSample(_id(index), text, made.image_HW3, made.segments_HW, subjects, picture.truth(spec))
     write_sample(root, sample)
 

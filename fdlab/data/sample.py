@@ -22,8 +22,8 @@ class CorruptFile(UserError):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One person of a picture."""
+class ShownSubject:
+    """One person that a picture shows, and its caption names."""
 
     segment: int
     """Value of this person's pixels in the segment map."""
@@ -44,6 +44,6 @@ class PersonSample:
     """uint8 RGB."""
     segments_HW: np.ndarray
     """Integer label map; 0 is background."""
-    subjects: tuple[Subject, ...]
+    subjects: tuple[ShownSubject, ...]
     truth: dict[str, Any] = field(default_factory=dict)
     """What a renderer knows: scene, style, attributes. Empty for photographs."""

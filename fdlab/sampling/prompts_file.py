@@ -21,7 +21,7 @@ SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
-class Row:
+class FilePrompt:
     """One line of the file."""
 
     where: str
@@ -33,7 +33,7 @@ class Row:
     faces: tuple[int | None, ...] | None
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[FilePrompt]:
     """Read every row. Raises: UserError."""
     if not path.is_file():
         raise UserError(f"prompts file '{path}' does not exist.")
@@ -93,7 +93,7 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        fields = foreign.parse_json(line, f"{_where(path, number)}:")
+        fields = foreign.parse_json(line, _where(path, number))
         if not isinstance(fields, dict):
             raise UserError(f'{_where(path, number)}: an object such as {{"prompt": "..."}} is needed.')
         _check_columns(path, number, list(fields))
@@ -110,7 +110,7 @@ def _check_columns(path: Path, number: int, names: list[str]) -> None:
         raise UserError(f"{_where(path, number)}: a column is there twice: {', '.join(names)}.")
 
 
-def _row(path: Path, number: int, fields: dict[str, Any]) -> Row:
+def _row(path: Path, number: int, fields: dict[str, Any]) -> FilePrompt:
     where = _where(path, number)
     prompt, subjects, seed, face = (fields.get(name) for name in COLUMNS)
     if not isinstance(prompt, str) or not prompt.strip():
@@ -124,7 +124,7 @@ def _row(path: Path, number: int, fields: dict[str, Any]) -> Row:
     if faces is not None and not all(index is None or _counts(index) for index in faces):
         raise UserError(f"{where}: face is {json.dumps(face)}; whole numbers from 0 are needed.")
     photos = tuple(path.parent / Path(name).expanduser() for name in subjects)
-    return Row(where, prompt.strip(), photos, seed, None if faces is None else tuple(faces))
+    return FilePrompt(where, prompt.strip(), photos, seed, None if faces is None else tuple(faces))
 
 
 def _counts(value: Any) -> bool:

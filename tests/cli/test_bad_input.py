@@ -12,7 +12,7 @@ import pytest
 from fdlab import files
 from fdlab.__main__ import main
 from fdlab.data.layout import write_ids, write_sample
-from fdlab.data.sample import PersonSample, Subject
+from fdlab.data.sample import PersonSample, ShownSubject
 
 CAPTION = "a woman and a man on a beach"
 ENDS = (7, 17)
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
         image_HW3 = np.random.default_rng(index).integers(0, 255, (64, 64, 3), np.uint8)
         segments_HW = np.zeros((64, 64), np.uint8)
         segments_HW[10:50, 4:28], segments_HW[10:50, 36:60] = 1, 2
-        subjects = (Subject(1, ENDS[0]), Subject(2, ENDS[1]))
+        subjects = (ShownSubject(1, ENDS[0]), ShownSubject(2, ENDS[1]))
         write_sample(root, PersonSample(f"s{index:05d}", CAPTION, image_HW3, segments_HW, subjects))
     write_ids(root, [f"s{index:05d}" for index in range(NUM)])
     return root

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fdlab.data.layout import write_ids, write_sample
-from fdlab.data.sample import PersonSample, Subject
+from fdlab.data.sample import PersonSample, ShownSubject
 from fdlab.randomness import numpy_rng
 
 IMAGE, LATENT, REFERENCE, LENGTH, WIDTH = 32, 4, 16, 16, 16
@@ -33,7 +33,7 @@ def sample(index: int, num_subjects: int, size: int = IMAGE, seed: int = 0) -> P
         disc = (x - centre) ** 2 + (y - size / 2) ** 2 < radius**2
         image[disc] = [80 * identity, 250 - 80 * identity, 128]
         segments[disc] = n + 1
-        subjects.append(Subject(n + 1, ENDS[num_subjects][n], identity))
+        subjects.append(ShownSubject(n + 1, ENDS[num_subjects][n], identity))
         people.append({"segment": n + 1, "identity": identity, "noun": "woman"})
     truth = {"scene": "beach", "style": "photograph", "people": people}
     return PersonSample(f"{index:07d}", CAPTIONS[num_subjects], image, segments, tuple(subjects), truth)

@@ -141,13 +141,13 @@ def test_corrupt_pictures_are_named_or_skipped(
 def crowded(folder: Path, num: int = 6) -> Path:
     """Every picture shows `num` people side by side, each named by a letter of its caption."""
     from fdlab.data.layout import write_sample
-    from fdlab.data.sample import PersonSample, Subject
+    from fdlab.data.sample import PersonSample, ShownSubject
 
     for id in read_ids(folder):
         stripes_W = np.arange(1, num + 1, dtype=np.uint8).repeat(32 // num + 1)[:32]
         segments_HW = np.tile(stripes_W, (32, 1))
         image_HW3 = np.random.default_rng(int(id)).integers(0, 256, (32, 32, 3), np.uint8)
-        subjects = tuple(Subject(k, 2 * k - 1) for k in range(1, num + 1))
+        subjects = tuple(ShownSubject(k, 2 * k - 1) for k in range(1, num + 1))
         write_sample(folder, PersonSample(id, "a b c d e f g"[: 2 * num], image_HW3, segments_HW, subjects))
     return folder
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fdlab.data import layout
-from fdlab.data.sample import PersonSample, Subject
+from fdlab.data.sample import PersonSample, ShownSubject
 from fdlab.models.tokenizer import train_tokenizer
 from fdlab.pretraining.packed import pack
 
@@ -34,7 +34,7 @@ def picture(index: int, rng: np.random.Generator) -> PersonSample:
         caption,
         image,
         segments,
-        (Subject(1, end, identity),),
+        (ShownSubject(1, end, identity),),
         truth,
     )
 

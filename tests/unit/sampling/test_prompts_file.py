@@ -73,7 +73,7 @@ BAD = [
     ("a.csv", HEAD + "x,a.jpg;;b.jpg,,\n", "a.csv, line 2: subjects are"),
     ("a.csv", HEAD + 'x\n"y" z\n', "a.csv, line 3: not CSV"),
     ("a.csv", HEAD + 'x\n"y\n', "a.csv, line .: not CSV"),
-    ("a.jsonl", '{"prompt": "x"}\n{"prompt": \n', "a.jsonl, line 2: no JSON"),
+    ("a.jsonl", '{"prompt": "x"}\n{"prompt": \n', "a.jsonl, line 2 is not valid JSON"),
     ("a.jsonl", '["x"]\n', "a.jsonl, line 1: an object"),
     ("a.jsonl", '{"promt": "x"}\n', "a.jsonl, line 1: 'promt'; .* Did you mean 'prompt'"),
     ("a.jsonl", '{"prompt": 3}\n', "a.jsonl, line 1: prompt is 3"),
