@@ -19,6 +19,7 @@ from fdlab.data.check import check_complete
 from fdlab.data.layout import read_ids
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
+from fdlab.evaluation import given_pictures
 from fdlab.evaluation.rows import check_group_size, check_weights
 from fdlab.evaluation.settings import MethodSettings, ValidationSettings
 from fdlab.measure import choose as loading
@@ -101,8 +102,11 @@ def check_evaluation(asked: Asked) -> Benchmark:
         backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])
         check_sampler(method.sampler, backbone)
         check_benchmark(method, benchmark, backbone.tokenizer)
+        finetuned.need_all(method.backbone, {kind: method.weights[kind] for kind in method.needs})
         # Of what the method is compared with, all is drawn before its models are loaded.
         check_loading(method, method.needs if method.baselines else ())
+    else:
+        given_pictures.row(asked.images, None, benchmark)
     return benchmark
 
 

@@ -88,7 +88,8 @@ def standard(method: MethodSettings, benchmark: Benchmark, run_dir: Path, device
     rows: list[Row] = []
     if method.baselines:
         rows = ceilings(backbone, benchmark, device) if benchmark.real else []
-        found_rows = [*_baselines(backbone, sampler, needed), *found_rows]
+        compared = method.weights["sdm"] if trained == "sdm" else "shipped"
+        found_rows = [*_baselines(backbone, sampler, needed, compared), *found_rows]
     distinct = _distinct(found_rows)
     labels = _labels(distinct)
     return rows + [
@@ -97,15 +98,18 @@ def standard(method: MethodSettings, benchmark: Benchmark, run_dir: Path, device
 
 
 def _baselines(
-    backbone: BackboneSettings, sampler: Mapping[str, Any], needed: Mapping[str, Weights]
+    backbone: BackboneSettings, sampler: Mapping[str, Any], needed: Mapping[str, Weights], compared: str
 ) -> list[_Unlabelled]:
+    """What the method stands beside: the base, the SDM that `compared` names, and the method's SDM alone."""
     text, alone = baseline(sampler, TEXT_ALONE), baseline(sampler, SDM_ALONE)
     base = finetuned.need(backbone, "tdm", "base")
     rows = [_Unlabelled("base", text, {"tdm": base}, "base, no reference", shared=True)]
     if "sdm" in needed:
-        shipped = finetuned.find(backbone, "sdm", "shipped")
-        if shipped is not None and needed["sdm"].name != "shipped":
-            rows.append(_Unlabelled("sdm_shipped", alone, {"sdm": shipped}, shared=True))
+        # A base has no fusion and draws nobody.
+        other = finetuned.find(backbone, "sdm", compared) if compared != "base" else None
+        if other is not None and needed["sdm"].name != compared:
+            name = "sdm_shipped" if compared == "shipped" else "sdm_before"
+            rows.append(_Unlabelled(name, alone, {"sdm": other}, shared=True))
         if sampler["guider"] != "sdm":
             rows.append(_Unlabelled("sdm", alone, {"sdm": needed["sdm"]}))
     return rows
@@ -151,8 +155,10 @@ def check_weights(method: MethodSettings) -> None:
         start = None if init == "scratch" else finetuned.need(backbone, trained, init, "init")
         predicts = finetuned.prediction_type(backbone, start)
     others = {kind: choice for kind, choice in method.weights.items() if kind in method.needs}
-    others.pop(trained, None)
+    compared = others.pop(trained, None)
     finetuned.need_all(backbone, others, predicts if trained in method.needs else None)
+    if trained == "sdm" and compared not in (None, "shipped", "base"):
+        finetuned.need_all(backbone, {"sdm": compared})
 
 
 def check_group_size(method: MethodSettings, benchmark: Benchmark) -> None:

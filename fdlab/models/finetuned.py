@@ -62,7 +62,9 @@ class BackboneSettings:
 
     def folder(self, part: str, own: Mapping[str, Path] | None = None) -> Path:
         """Where a part is read from."""
-        return resolve(self.overrides(own).get(part) or f"{self.path}/{part}")
+        chosen = self.overrides(own).get(part)
+        # Not resolve(path/part): of what ships, a part that is not there is an error, and here a question.
+        return resolve(chosen) if chosen else resolve(self.path) / part
 
     def shared_parts(self) -> dict[str, Path]:
         """Parts that decide pictures beside a model's own, as far as they are there."""

@@ -70,7 +70,8 @@ def check(requests: Sequence[Request], draws_subjects: bool, max_subjects: int, 
             tokens(tokenizer, [request.prompt])
             for photo in request.photos:
                 if not photo.is_file():
-                    raise UserError(f"photo '{photo}' does not exist.")
+                    what = "is a folder; name a picture in it" if photo.exists() else "does not exist"
+                    raise UserError(f"photo '{photo}' {what}.")
 
 
 def _request(

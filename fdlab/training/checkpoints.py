@@ -8,6 +8,7 @@ Only what learns is in it; frozen weights are not.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def step_of(path: Path) -> int:
 
 def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
     try:
+        if not mmap:
+            _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise UserError(f"checkpoint '{path}' does not exist.") from None
@@ -93,6 +96,13 @@ def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
             f"'{path}' is no checkpoint of fdlab's format {FORMAT}; give a run's checkpoints/*.ckpt."
         )
     return dict(state)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the file with the checksums in it, as torch does not. Raises: BadZipFile, OSError."""
+    with zipfile.ZipFile(path) as archive:
+        if (torn := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the checksum of '{torn}' in it is another")
 
 
 def _is_state(state: Any) -> bool:

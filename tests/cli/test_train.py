@@ -136,3 +136,16 @@ def test_a_run_that_another_process_works_on_is_refused_with_its_holder(
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
         assert f"in use by process {pid} on " in line and "name=" in line
     assert [p.name for p in (tmp_path / "tdm" / "x").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("init", ["base", "scratch"])
+def test_what_ships_trains_from_the_base_with_a_new_fusion(
+    init: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "+exp=sdm", f"init={init}", "trainer=smoke", "--dry"]) == 0
+    assert "of which" in capsys.readouterr().out
+
+
+def test_a_base_cannot_be_evaluated_as_an_sdm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "sdm=base", "sampler=sdm", "--dry"]) == 2
+    assert "no fusion" in capsys.readouterr().err

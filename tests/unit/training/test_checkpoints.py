@@ -157,3 +157,21 @@ def test_the_state_of_another_optimiser_is_refused(tmp_path: Path, optimizer: st
     train(tmp_path, Line(optimizer=optimizer), max_steps=1)
     with pytest.raises(UserError, match=f"of another optimiser than {other}"):
         checkpoints.read_for(Line(optimizer=other), tmp_path / "checkpoints/last.ckpt")
+
+
+def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path: Path) -> None:
+    state = {
+        "format": 1,
+        "step": 3,
+        "kind": "SDM",
+        "parameters": {"w": torch.zeros(100_000)},
+        "optimizer": {},
+        "average": {},
+    }
+    torch.save(state, tmp_path / "last.ckpt")
+    checkpoints.read(tmp_path / "last.ckpt")
+    data = bytearray((tmp_path / "last.ckpt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "last.ckpt").write_bytes(data)
+    with pytest.raises(UserError, match="checksum"):
+        checkpoints.read(tmp_path / "last.ckpt")
