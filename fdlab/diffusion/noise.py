@@ -61,6 +61,12 @@ class NoiseSchedule:
     def num_timesteps(self) -> int:
         return self.alphas_cumprod_T.shape[0]
 
+    @property
+    def log_sigma_T(self) -> Tensor:
+        """log(s_t / a_t) of every timestep, rising; float64."""
+        signal_T = self.alphas_cumprod_T.double()
+        return 0.5 * ((1.0 - signal_T) / signal_T).log()
+
     def to(self, device: torch.device | str) -> NoiseSchedule:
         """The same schedule with its table on `device`, which spares a copy per call."""
         return NoiseSchedule(self.alphas_cumprod_T.to(device), self.prediction_type)

@@ -6,12 +6,57 @@ Axes: B batch, S sampling steps.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdlab.errors import UserError
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.errors import UserError, unknown
+
+DENSITIES = ("uniform", "log_normal")
+
+
+@dataclass(frozen=True)
+class TimestepDensity:
+    """How often training visits each timestep.
+
+    "uniform", or "log_normal": log(sigma) ~ N(mean, std^2) with sigma = s_t / a_t, stratified over the batch,
+    but for a share of `uniform_share` (Karras et al. 2022, arXiv 2206.00364, table 1, on discrete timesteps).
+    """
+
+    kind: str = "uniform"
+    mean: float = 0.4
+    std: float = 0.9
+    uniform_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.kind not in DENSITIES:
+            raise unknown("timestep density", self.kind, DENSITIES)
+        if self.std <= 0:
+            raise UserError(f"the deviation of log sigma is {self.std}; it must be positive.")
+        if not 0.0 <= self.uniform_share <= 1.0:
+            raise UserError(f"the uniform share of timesteps is {self.uniform_share}; it must lie in [0, 1].")
+
+    def draw(self, num: int, schedule: NoiseSchedule, generator: torch.Generator) -> Tensor:
+        """Draw `num` timesteps; int64 on the generator's device."""
+        if self.kind == "uniform":
+            return draw_timesteps(num, schedule.num_timesteps, generator)
+        device = generator.device
+        place = torch.rand(num, generator=generator, device=device, dtype=torch.float64)
+        quantile_B = (torch.randperm(num, generator=generator, device=device) + place) / num
+        log_sigma_B = self.mean + self.std * math.sqrt(2.0) * torch.erfinv(2.0 * quantile_B - 1.0)
+        normal_B = _nearest(schedule.log_sigma_T.to(device), log_sigma_B)
+        uniform_B = draw_timesteps(num, schedule.num_timesteps, generator)
+        spread_B = torch.rand(num, generator=generator, device=device) < self.uniform_share
+        return torch.where(spread_B, uniform_B, normal_B)
+
+
+def _nearest(rising_T: Tensor, value_B: Tensor) -> Tensor:
+    """Index of the entry of a rising table that is nearest to each value."""
+    middle = (rising_T[1:] + rising_T[:-1]) / 2
+    return torch.bucketize(value_B.to(rising_T), middle)
 
 
 def draw_timesteps(

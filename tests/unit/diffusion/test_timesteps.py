@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from fdlab.diffusion.noise import STABLE_DIFFUSION
+from fdlab.diffusion.noise import STABLE_DIFFUSION, NoiseSchedule
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.diffusion.stages import Stages
-from fdlab.diffusion.timesteps import draw_timesteps, sampler_timesteps, steps_of
+from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps, sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 
@@ -38,6 +38,54 @@ def test_global_randomness_is_not_touched() -> None:
     draw_timesteps(8, 1000, torch.Generator().manual_seed(0))
     draw_timesteps(8, 1000, torch.Generator().manual_seed(0), stratified=True)
     assert torch.equal(state, torch.get_rng_state())
+
+
+SCHEDULE = NoiseSchedule.from_config({})
+
+
+def test_log_normal_draws_follow_the_normal_distribution_of_log_sigma() -> None:
+    density = TimestepDensity("log_normal", mean=0.0, std=0.7, uniform_share=0.0)
+    t_B = density.draw(4000, SCHEDULE, torch.Generator().manual_seed(0))
+    a_T = SCHEDULE.alphas_cumprod_T.double()
+    log_sigma_B = ((1 - a_T) / a_T).sqrt().log()[t_B].numpy()
+    # The grid of 1000 timesteps is fine there, so that rounding to it moves nothing.
+    assert stats.kstest(log_sigma_B, stats.norm(0.0, 0.7).cdf).statistic < 0.02
+    # Stratified: the sample's quantiles are the distribution's, much nearer than independent draws' would be.
+    assert abs(log_sigma_B.mean()) < 0.005 and abs(log_sigma_B.std() - 0.7) < 0.01
+
+
+def test_a_share_of_the_draws_is_uniform() -> None:
+    narrow = TimestepDensity("log_normal", mean=0.0, std=0.01, uniform_share=0.25)
+    t_B = narrow.draw(4000, SCHEDULE, torch.Generator().manual_seed(0))
+    middle = t_B.median()
+    assert abs(float(((t_B - middle).abs() > 20).double().mean()) - 0.25) < 0.03
+    whole = TimestepDensity("log_normal", mean=0.0, std=0.01, uniform_share=1.0)
+    t_B = whole.draw(4000, SCHEDULE, torch.Generator().manual_seed(0))
+    assert stats.chisquare(torch.bincount(t_B // 100, minlength=10).numpy()).pvalue > 1e-3
+
+
+def test_the_uniform_density_draws_as_it_always_did() -> None:
+    t_B = TimestepDensity().draw(64, SCHEDULE, torch.Generator().manual_seed(3))
+    assert torch.equal(t_B, torch.randint(0, 1000, (64,), generator=torch.Generator().manual_seed(3)))
+
+
+def test_tails_end_at_the_ends_of_the_schedule() -> None:
+    wide = TimestepDensity("log_normal", mean=0.0, std=50.0, uniform_share=0.0)
+    t_B = wide.draw(1000, SCHEDULE, torch.Generator().manual_seed(0))
+    assert t_B.min() == 0 and t_B.max() == 999
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "lognormal"}, "log_normal"),
+        ({"std": 0.0}, "positive"),
+        ({"uniform_share": 1.5}, r"\[0, 1\]"),
+    ],
+)
+def test_densities_that_make_no_sense_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TimestepDensity(**given)
 
 
 def test_sampler_timesteps_of_stable_diffusion() -> None:
