@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fdlab.diffusion.timesteps import sampler_timesteps, steps_of
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.timesteps import num_calls, sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 Guider = Callable[[Tensor, Tensor, int], Tensor]
@@ -45,25 +46,34 @@ def trajectory(
     num_steps: int,
     generator: Noise = None,
     eta: float = 0.0,
+    final_sigma: float = 0.0,
 ) -> Generator[Step, Tensor | None, None]:
     """Denoise standard normal latents, yielding after each call of the guider.
 
     What is sent back replaces the latents. The guider is told the step that a timestep belongs to, see
     `steps_of`: the number of the call where a scheduler makes one call a step. `eta` in [0, 1] is DDIM's
-    (Song et al. 2021, eq. 16) and needs `generator`. Raises UserError for a scheduler without eta, or no
-    generator.
+    (Song et al. 2021, eq. 16) and needs `generator`. At the first call at or below the noise level
+    `final_sigma` = s_t / a_t the clean latents that it predicts are the end; 0 follows the scheduler to its
+    last step. Raises UserError for a scheduler without eta, or no generator.
     """
     options = _step_options(scheduler, generator, eta)
     timesteps_S = sampler_timesteps(scheduler, num_steps, z_BCHW.device)
+    schedule = NoiseSchedule.from_config(scheduler.config)
+    last = num_calls(timesteps_S, schedule, final_sigma) - 1 if final_sigma else len(timesteps_S)
     z_BCHW = z_BCHW * scheduler.init_noise_sigma
     for call, (t, step) in enumerate(zip(timesteps_S, steps_of(timesteps_S, num_steps), strict=True)):
         # Not around the yield: the caller's gradients are its own business.
         with torch.no_grad():
             seen_BCHW = scheduler.scale_model_input(z_BCHW, t)
             output_BCHW = guider(seen_BCHW, t, step).to(z_BCHW.dtype)
-            z_BCHW = scheduler.step(output_BCHW, t, z_BCHW, return_dict=False, **options)[0]
+            if call < last:
+                z_BCHW = scheduler.step(output_BCHW, t, z_BCHW, return_dict=False, **options)[0]
+            else:
+                z_BCHW = schedule.clean_at(seen_BCHW, output_BCHW, float(t))
         replaced = yield Step(call, t, z_BCHW, seen_BCHW, output_BCHW)
         z_BCHW = z_BCHW if replaced is None else replaced
+        if call == last:
+            return
 
 
 def sample(
@@ -74,9 +84,10 @@ def sample(
     callback: Callback | None = None,
     generator: Noise = None,
     eta: float = 0.0,
+    final_sigma: float = 0.0,
 ) -> Tensor:
     """Denoise standard normal latents to the end; (B, C, H, W) in the dtype of `z_BCHW`. See `trajectory`."""
-    steps = trajectory(guider, scheduler, z_BCHW, num_steps, generator, eta)
+    steps = trajectory(guider, scheduler, z_BCHW, num_steps, generator, eta, final_sigma)
     replaced = None
     while True:
         try:

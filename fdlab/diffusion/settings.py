@@ -28,6 +28,7 @@ class SamplerSettings:
     guidance_end: float = 1.0
     spacing: str | None = None
     eta: float = 0.0
+    final_sigma: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -104,6 +105,7 @@ class SamplerSettings:
 LIMITS = {
     "num_steps": guiders.Limit(low=1, whole=True),
     "eta": guiders.Limit(low=0, high=1),
+    "final_sigma": guiders.Limit(low=0),
     "guidance_scale": guiders.Limit(low=0),
     "guidance_rescale": guiders.Limit(low=0, high=1),
     "guidance_start": guiders.Limit(low=0, high=1),

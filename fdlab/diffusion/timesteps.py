@@ -75,6 +75,16 @@ def draw_timesteps(
     return t_B.clamp(max=num_train_timesteps - 1)
 
 
+def num_calls(timesteps_S: Tensor, schedule: NoiseSchedule, final_sigma: float = 0.0) -> int:
+    """Calls of the model up to the first whose noise level s_t / a_t is `final_sigma` or less; all where none
+    is."""
+    if not final_sigma:
+        return len(timesteps_S)
+    sigma_S = schedule.log_sigma_T.to(timesteps_S.device)[timesteps_S.long()].exp()
+    below = (sigma_S <= final_sigma).nonzero()
+    return int(below[0, 0]) + 1 if len(below) else len(timesteps_S)
+
+
 def sampler_timesteps(scheduler: Any, num_steps: int, device: torch.device | str | None = None) -> Tensor:
     """Set a scheduler to `num_steps` and return the timesteps it visits, from noise to picture; (S,).
 
