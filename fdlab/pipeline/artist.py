@@ -16,7 +16,9 @@ from torch import Tensor
 from fdlab.data.captions import parse
 from fdlab.data.transforms import Background
 from fdlab.diffusion.guiders import Recorder
+from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.settings import SamplerSettings
+from fdlab.diffusion.timesteps import num_calls, sampler_timesteps
 from fdlab.errors import UserError
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone
@@ -102,6 +104,13 @@ class Artist:
         return self.models[self.settings.needs[0]].image_size
 
     @property
+    def num_calls(self) -> int:
+        """Calls of the guider a picture takes: its steps, PNDM's one more, or up to `final_sigma`."""
+        schedule = NoiseSchedule.from_config(self.pipeline.scheduler.config)
+        timesteps_S = sampler_timesteps(self.pipeline.scheduler, self.settings.num_steps)
+        return num_calls(timesteps_S, schedule, self.settings.final_sigma)
+
+    @property
     def reference_size(self) -> int:
         """Pixels a side of a reference as the SDM takes it; 0 where the guider draws no given subject."""
         return self.models["sdm"].reference_size if "sdm" in self.settings.needs else 0
@@ -155,4 +164,5 @@ def call_arguments(settings: SamplerSettings) -> dict[str, Any]:
         "guidance_start": settings.guidance_start,
         "guidance_end": settings.guidance_end,
         "eta": settings.eta,
+        "final_sigma": settings.final_sigma,
     }

@@ -5,7 +5,7 @@ Axes: B pictures, L tokens, D width, C latent channels, H W latent grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,9 @@ from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.sampler import Guider, Noise, Step, trajectory
+from fdlab.diffusion.sampler import Noise, Step, trajectory
 from fdlab.diffusion.schedulers import make_scheduler
-from fdlab.diffusion.timesteps import sampler_timesteps
+from fdlab.diffusion.timesteps import num_calls, sampler_timesteps
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
@@ -165,7 +165,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
     @property
     def num_timesteps(self) -> int:
-        """Steps of the current call; PNDM makes one more than it is asked for."""
+        """Steps of the current call; PNDM makes one more than it is asked for, `final_sigma` fewer."""
         return self._num_timesteps
 
     @property
@@ -212,6 +212,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         guidance_start: float = 0.0,
         guidance_end: float = 1.0,
         eta: float = 0.0,
+        final_sigma: float = 0.0,
         guider: str = "snf",
         alpha: float | None = None,
         beta: float | None = None,
@@ -248,6 +249,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             guidance_start, guidance_end: Fractions of the steps between which guidance is on
                 (Kynkaanniemi et al. 2024).
             eta: DDIM's; 0 is deterministic.
+            final_sigma: Noise level s_t / a_t whose predicted clean picture is the end; 0: the last step's.
             guider: How models become one: snf, tdm, sdm, delayed, average, switch or attention.
             alpha, beta: Fractions of the steps at which the TDM's and the fusion's stage end (the guider's
                 own where None; 0.3 and 0.6 for snf).
@@ -311,7 +313,10 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             guide = guiders.build(guider, num_steps=steps, **models, **options)
             asked = tuple(callback_on_step_end_tensor_inputs)
             after = after_step(callback_on_step_end, self, asked, schedule)
-            z_BCHW = self._denoise(guide, z_BCHW, steps, generator, eta, after)
+            timesteps_S = sampler_timesteps(self.scheduler, steps, device)
+            self._num_timesteps = num_calls(timesteps_S, schedule, final_sigma)
+            walk = trajectory(guide, self.scheduler, z_BCHW, steps, generator, eta, final_sigma)
+            z_BCHW = self._denoise(walk, z_BCHW, after)
         images = as_output(z_BCHW, output_type, self.decode)
         self.maybe_free_model_hooks()
         return FaceDiffuserPipelineOutput(images=images) if return_dict else (images,)
@@ -347,17 +352,12 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
     def _denoise(
         self,
-        guide: Guider,
+        walk: Generator[Step, Tensor | None, None],
         z_BCHW: Tensor,
-        steps: int,
-        generator: Noise,
-        eta: float,
         after: Callable[[Step], Tensor | None] | None,
     ) -> Tensor:
         """All steps, with progress bar, callback and interruption."""
         self._interrupt = False
-        self._num_timesteps = len(sampler_timesteps(self.scheduler, steps, z_BCHW.device))
-        walk = trajectory(guide, self.scheduler, z_BCHW, steps, generator, eta)
         replaced: Tensor | None = None
         with self.progress_bar(total=self._num_timesteps) as bar:
             while not self._interrupt:

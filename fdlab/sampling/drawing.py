@@ -120,13 +120,12 @@ def _draw(plan: Plan, missing: Collection[str]) -> None:
     asked, folder, sampler = plan.asked, plan.folder, plan.asked.sampler
     batches = unfinished(plan.distinct, BATCH[device], lambda picture: picture.name in missing)
     artist = Artist.load(asked.backbone, plan.found, sampler, background=asked.background, device=device)
-    with bar("steps", sum(map(len, batches)) * sampler.num_steps) as progress:
+    with bar("steps", sum(map(len, batches)) * artist.num_calls) as progress:
         for batch in batches:
             traces: list[Trace] = []
 
             def stepped(step: Progress, num: int = len(batch)) -> None:
-                # PNDM makes a step more than it is asked for.
-                progress.advance(num if step.done <= sampler.num_steps else 0)
+                progress.advance(num)
 
             scenes = [picture.scene for picture in batch]
             images_BHW3 = artist(scenes, traces.append if asked.trace else None, stepped)

@@ -43,6 +43,7 @@ def drawn(artist: Artist, **changed: Any) -> np.ndarray:
         {"guidance_start": 0.5},
         {"guidance_end": 0.5},
         {"eta": 0.8},
+        {"final_sigma": 1.0},
         {"scheduler": "euler"},
         {"spacing": "linspace"},
         {"guider": "switch"},

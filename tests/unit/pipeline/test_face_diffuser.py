@@ -198,9 +198,32 @@ def test_where_the_noise_comes_from(pipe: FaceDiffuserPipeline) -> None:
         ({"generator": generators()[:1]}, "1 generators for 2 pictures"),
         ({"latents": torch.zeros(2, 4, 9, 8)}, r"latents have shape \(2, 4, 9, 8\)"),
         ({"seeds": [1, 2], "eta": 2.0}, "eta is 2.0"),
+        ({"seeds": [1, 2], "final_sigma": -1.0}, "final_sigma is -1.0"),
+        ({"seeds": [1, 2], "final_sigma": float("nan")}, "final_sigma is nan"),
     ):
         with pytest.raises(UserError, match=said):
             run(**given)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_drawing_may_end_early_and_the_bar_knows(pipe: FaceDiffuserPipeline, name: str) -> None:
+    before = pipe.scheduler
+    pipe.scheduler = make_scheduler(name, dict(before.config))
+    calls: list[int] = []
+    clean: list[Tensor] = []
+
+    def seen(_: Any, call: int, t: Any, known: dict[str, Tensor]) -> dict[str, Tensor]:
+        calls.append(call)
+        clean.append(known["clean_latents"])
+        return {}
+
+    z = pipe(
+        ONE, face(0), seeds=[1], output_type="latent", final_sigma=1.0, callback_on_step_end=seen,
+        callback_on_step_end_tensor_inputs=("clean_latents",), **{**QUICK, "num_inference_steps": 10},
+    ).images  # fmt: skip
+    pipe.scheduler = before
+    assert calls == list(range(pipe.num_timesteps)) and len(calls) < 10
+    assert torch.equal(z, clean[-1])
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
