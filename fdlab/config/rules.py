@@ -120,6 +120,7 @@ RULES: dict[str, Rule] = {
     "model.min_snr_gamma": OPTIONAL_POSITIVE,
     "backbone.image_size": COUNT,
     "backbone.reference_size": COUNT,
+    "backbone.reference_crop": Rule(choices=("person", "head")),
     "backbone.max_tokens": COUNT,
     "backbone.*": Rule(nullable=True, kind=str),
     "benchmark.max_*": NOT_NEGATIVE,

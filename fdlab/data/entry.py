@@ -106,9 +106,26 @@ def picture_and_masks(
     return image_HW3, np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
 
 
-def cut_subject(sample: PersonSample, subject: ShownSubject, size: int, mirrored: bool) -> np.ndarray:
-    """Cut one subject out of the whole picture (RR4), mirrored with it."""
-    rgba_RR4 = cut_rgba(sample.image_HW3, sample.segments_HW == subject.segment, size)
+class Crop(Protocol):
+    """How a reference is cut out, where not by the person's mask alone."""
+
+    name: str
+    """Of all that decides what it makes: a cache's key."""
+
+    def __call__(self, image_HW3: np.ndarray, mask_HW: np.ndarray | None, size: int) -> np.ndarray:
+        """RR4 of the person that the mask shows. Raises: UserError where it cannot be cut."""
+
+
+def cut_subject(
+    sample: PersonSample, subject: ShownSubject, size: int, mirrored: bool, crop: Crop | None = None
+) -> np.ndarray:
+    """Cut one subject out of the whole picture (RR4), mirrored with it. Raises: CorruptFile where `crop`
+    cannot."""
+    mask_HW = sample.segments_HW == subject.segment
+    try:
+        rgba_RR4 = (crop or cut_rgba)(sample.image_HW3, mask_HW, size)
+    except UserError as error:
+        raise CorruptFile(f"sample '{sample.id}': {error}") from None
     return rgba_RR4[:, ::-1] if mirrored else rgba_RR4
 
 
@@ -124,9 +141,10 @@ class Live:
         views: int = 1,
         rendered: bool = False,
         labels: Collection[str] | None = None,
+        crop: Crop | None = None,
     ) -> None:
         self.root, self.ids, self.tokenizer, self.shape = Path(root), ids, tokenizer, shape
-        self.views, self.rendered, self.labels = views, rendered, labels
+        self.views, self.rendered, self.labels, self.crop = views, rendered, labels, crop
         self.usable = list(range(len(ids) * views))
         self._identities: dict[int, list[int]] | None = None
 
@@ -138,6 +156,10 @@ class Live:
         sample = read_checked(self.root, annotation, self.rendered)
         image_HW3, masks_NHW = picture_and_masks(sample, subjects, self.shape, mirrored)
         seen = [n for n in range(len(subjects)) if masks_NHW[n].any()]
+        if self.crop is not None and self.shape.reference_size is not None:
+            # Where one cannot be cut, the row is not usable, and that must show here.
+            for n in seen:
+                cut_subject(sample, subjects[n], self.shape.reference_size, mirrored, self.crop)
         keys = [row * MOST_SEGMENTS + annotation.subjects.index(subjects[n]) for n in seen]
         return Entry(
             picture,
@@ -155,8 +177,9 @@ class Live:
         """Cut-out RR4 of one subject."""
         row, n = divmod(key, MOST_SEGMENTS)
         sample = read_sample(self.root, self.ids[row // self.views], self._annotation(row))
-        assert self.shape.reference_size is not None
-        return cut_subject(sample, sample.subjects[n], self.shape.reference_size, bool(row % self.views))
+        size, mirrored = self.shape.reference_size, bool(row % self.views)
+        assert size is not None
+        return cut_subject(sample, sample.subjects[n], size, mirrored, self.crop)
 
     def same_person(self, key: int) -> list[int]:
         """Subjects in other pictures that show the same identity. Reads every annotation at the first

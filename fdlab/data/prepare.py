@@ -22,7 +22,7 @@ import torch
 
 from fdlab.data.annotation import Annotation
 from fdlab.data.check import check_complete, is_rendered
-from fdlab.data.entry import Shape, caption_tokens, cut_subject, picture_and_masks, read_checked
+from fdlab.data.entry import Crop, Shape, caption_tokens, cut_subject, picture_and_masks, read_checked
 from fdlab.data.latents import encode_images, weights_hash
 from fdlab.data.layout import SUFFIXES, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
@@ -48,6 +48,7 @@ def prepare(
     device: torch.device | str = "cpu",
     show: bool = True,
     labels: Collection[str] | None = None,
+    crop: Crop | None = None,
 ) -> Prepared:
     """Make (or find) the prepared form of a data folder and open it. What is there and whole is not written
     to; what is damaged is made anew.
@@ -62,13 +63,14 @@ def prepare(
     parts += [float(vae.config.scaling_factor), getattr(vae.config, "shift_factor", None)]
     parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
     parts += [] if labels is None else [sorted(labels)]
+    parts += [] if crop is None or shape.reference_size is None else [{"reference crop": crop.name}]
     key = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     folder = Path(cache) / "prepared" / f"{root.name}-{key}"
     arrays = ["input_ids", "positions", "latents", "masks"]
     arrays += ["references"] if shape.reference_size is not None else []
 
     def make() -> None:
-        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels)
+        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels, crop)
         _fill(plan, folder, vae, device, skip_corrupt, show)
 
     make_once(folder, lambda: is_whole(folder, "rows.json", arrays) and _fits(folder), make)
@@ -118,6 +120,7 @@ class _Plan:
     input_ids_PL: np.ndarray
     positions: list[list[int]]
     skipped: dict[str, str]
+    crop: Crop | None
 
     @property
     def first(self) -> list[int]:
@@ -143,6 +146,7 @@ def _plan(
     views: int,
     skip_corrupt: bool,
     labels: Collection[str] | None,
+    crop: Crop | None,
 ) -> _Plan:
     annotations, subjects, input_ids, positions = [], [], [], []
     skipped: dict[str, str] = {}
@@ -170,6 +174,7 @@ def _plan(
         np.stack(input_ids),
         positions,
         skipped,
+        crop,
     )
 
 
@@ -229,18 +234,17 @@ def _batches(rows: list[int], images: list[np.ndarray]) -> Iterator[tuple[list[i
 
 def _read(plan: _Plan, p: int, skip_corrupt: bool) -> _Picture | CorruptFile:
     subjects, size = plan.subjects[p], plan.shape.reference_size
+    references = None
     try:
         sample = read_checked(plan.root, plan.annotations[p], plan.rendered)
+        if size is not None and subjects:
+            views_S = [(bool(view), subject) for view in range(plan.views) for subject in subjects]
+            references = np.stack([cut_subject(sample, s, size, v, plan.crop) for v, s in views_S])
     except CorruptFile as error:
         if not skip_corrupt:
             raise
         return error
     views = [picture_and_masks(sample, subjects, plan.shape, bool(view)) for view in range(plan.views)]
-    references = None
-    if size is not None and subjects:
-        references = np.stack(
-            [cut_subject(sample, s, size, bool(v)) for v in range(plan.views) for s in subjects]
-        )
     return _Picture(
         np.stack([image for image, _ in views]), np.concatenate([masks for _, masks in views]), references
     )

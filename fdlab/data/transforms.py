@@ -79,7 +79,13 @@ def cut_rgba(image_HW3: np.ndarray, mask_HW: np.ndarray, size: int) -> np.ndarra
 
 
 def composite(rgba_SS4: np.ndarray, background: Background, rng: np.random.Generator) -> torch.Tensor:
-    """Lay a cut-out on a background and normalise it for the image encoder (float CHW).
+    """Lay a cut-out on a background, as `laid`, and normalise it for the image encoder (float CHW)."""
+    image_SS3 = laid(rgba_SS4, background, rng)
+    return normalise(torch.from_numpy(np.ascontiguousarray(image_SS3.transpose(2, 0, 1))))
+
+
+def laid(rgba_SS4: np.ndarray, background: Background, rng: np.random.Generator) -> np.ndarray:
+    """Lay a cut-out on a background (float32 SS3, 0 to 1).
 
     `noise` is uniform noise per pixel, as FastComposer trains with; `grey` is the encoder's mean colour.
     Raises UserError for another background.
@@ -92,8 +98,10 @@ def composite(rgba_SS4: np.ndarray, background: Background, rng: np.random.Gener
     else:
         colour = CLIP_MEAN if background == "grey" else (1.0, 1.0, 1.0)
         behind_SS3 = np.broadcast_to(np.asarray(colour, np.float32), rgba_SS4[..., :3].shape)
-    image_SS3 = rgba_SS4[..., :3].astype(np.float32) / 255 * alpha_SS1 + behind_SS3 * (1 - alpha_SS1)
-    return normalise(torch.from_numpy(np.ascontiguousarray(image_SS3.transpose(2, 0, 1))))
+    image_SS3: np.ndarray = rgba_SS4[..., :3].astype(np.float32) / 255 * alpha_SS1 + behind_SS3 * (
+        1 - alpha_SS1
+    )
+    return image_SS3
 
 
 def cut_out(

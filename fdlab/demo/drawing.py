@@ -17,7 +17,7 @@ from fdlab.demo.recipe import Recipe
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector
 from fdlab.pipeline.artist import Artist, Progress
-from fdlab.sampling.photos import cut_face
+from fdlab.sampling.photos import Head, cut_face
 from fdlab.sampling.trace import StepPicture, decoder, spread, step_pictures
 
 FIGURE_SIZE = 128
@@ -54,6 +54,7 @@ class Painter:
 
     def __init__(self, artist: Artist) -> None:
         self.artist, self.detector = artist, FaceDetector()
+        self.head = Head.of(artist.reference_crop, artist.models["sdm"].reference_size, artist.background)
 
     @property
     def size(self) -> int:
@@ -65,7 +66,7 @@ class Painter:
         found = []
         for photo in photos:
             try:
-                found.append(cut_face(photo, detector=self.detector))
+                found.append(cut_face(photo, detector=self.detector, head=self.head))
             except UserError as error:
                 raise UserError(str(error).replace(photo, Path(photo).name)) from error
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -215,9 +216,9 @@ class Page:
         paths = [path for path, _ in photos or ()]
         try:
             given = dict(zip(self.shares, shares, strict=True))
-            recipe = ask(
-                prompt, [self._named(path) for path in paths], guider, given, steps, scale, seed, self.models
-            )
+            named = [self._named(path) for path in paths]
+            recipe = ask(prompt, named, guider, given, steps, scale, seed, self.models)
+            recipe = replace(recipe, head=self.painter.head)
             faces = self.painter.faces(paths[: len(recipe.photos)])
             yield {self.faces: markup.faces(faces, guider)}
             for news in self.painter.draw(recipe, faces, stop, int(shown)):

@@ -19,6 +19,7 @@ from fdlab.pipeline.artist import call_arguments
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.pipeline.inputs import Reference, Scene, check_markers
 from fdlab.randomness import derive
+from fdlab.sampling.photos import Head
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Recipe:
     sampler: SamplerSettings
     seed: int
     models: Models = Models()
+    head: Head | None = None
+    """How heads are cut out of the photos, where the models take heads alone."""
 
     @property
     def num(self) -> int:
@@ -114,9 +117,11 @@ class Recipe:
         if made:
             lines, pipe = ["from fdlab.demo.pipeline import load_artist"], f"load_artist({made}).pipeline"
         if self.photos:
-            lines.append("from fdlab.sampling.photos import cut_face")
+            cutters = "cut_face" if self.head is None else "Head, cut_face"
+            lines.append(f"from fdlab.sampling.photos import {cutters}")
+        head = "" if self.head is None else f", head={self.head!r}"
         faces = (
-            [f"    [{', '.join(f'cut_face({_literal(photo)})' for photo in self.photos)}],"]
+            [f"    [{', '.join(f'cut_face({_literal(photo)}{head})' for photo in self.photos)}],"]
             if self.photos
             else []
         )

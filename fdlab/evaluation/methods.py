@@ -18,8 +18,9 @@ from fdlab.benchmarks.benchmark import Benchmark, Subject
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.latents import decode_latents, encode_pixels
 from fdlab.data.pictures import open_photo, read_image
-from fdlab.data.transforms import cut_out, to_model
+from fdlab.data.transforms import composite, cut_out, to_model
 from fdlab.errors import UserError
+from fdlab.measure.faces import HeadCrop
 from fdlab.pipeline.artist import Artist
 from fdlab.pipeline.inputs import Scene
 from fdlab.pipeline.outputs import to_pixels
@@ -71,6 +72,7 @@ class Sampled:
                 f"{artist.size}; choose another benchmark or backbone."
             )
         self._references: dict[str, Tensor] = {}
+        self._crop = HeadCrop() if artist.reference_crop == "head" else None
 
     def __call__(self, batch: Sequence[Job]) -> np.ndarray:
         """images_BHW3 uint8."""
@@ -81,16 +83,23 @@ class Sampled:
         return tuple(self._reference(subject) for subject in subjects)
 
     def _reference(self, subject: Subject) -> Tensor:
-        """The subject cut out of its first reference, normalised; whole where the benchmark has no mask."""
+        """The subject cut out of its first reference, normalised; whole where the benchmark has no mask.
+        Raises: UserError where a head is to be cut out, and there is no face."""
         if subject.id not in self._references:
             name = subject.references[0]
             image_HW3 = read_image(self.benchmark.folder / name)
             path = self.benchmark.mask_of(name)
             mask_HW = None if path is None else _read_mask(path, image_HW3.shape[:2])
             rng = numpy_rng(self.benchmark.seed, "reference background", subject.id)
-            self._references[subject.id] = cut_out(
-                image_HW3, mask_HW, self.artist.reference_size, self.artist.background, rng
-            )
+            size, background = self.artist.reference_size, self.artist.background
+            if self._crop is None:
+                self._references[subject.id] = cut_out(image_HW3, mask_HW, size, background, rng)
+            else:
+                try:
+                    rgba_SS4 = self._crop(image_HW3, mask_HW, size)
+                except UserError as error:
+                    raise UserError(f"reference '{name}' of subject '{subject.id}': {error}") from None
+                self._references[subject.id] = composite(rgba_SS4, background, rng)
         return self._references[subject.id]
 
 

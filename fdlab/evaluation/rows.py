@@ -231,6 +231,8 @@ def _sampled(method: MethodSettings, benchmark: Benchmark, row: _Unlabelled, lab
         "background": background,
         **described,
     }
+    if backbone.reference_crop != "person" and "sdm" in row.models:
+        method["reference_crop"] = backbone.reference_crop
     left_out = _left_out(backbone, benchmark)
     if left_out:
         entry["prompts_left_out"] = left_out

@@ -49,6 +49,8 @@ class Backbone:
     image_size: int = 0
     """Pixels a side, 0 where no part tells it."""
     latent_shape_CHW: tuple[int, int, int] = (0, 0, 0)
+    reference_crop: str = "person"
+    """What of a reference the image encoder sees: the person, or the head alone."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Where each part was read from."""
 

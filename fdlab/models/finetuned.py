@@ -41,6 +41,8 @@ class BackboneSettings:
     own_image_encoder: str | None = None
     """The backbone's image encoder, where it does not lie in `path`."""
     image_size: int | None = None
+    reference_crop: str = "person"
+    """What a reference shows: the person, or the head alone."""
 
     @classmethod
     def from_mapping(cls, node: Mapping[str, Any]) -> BackboneSettings:
@@ -52,6 +54,7 @@ class BackboneSettings:
             named={part: str(node[part]) for part in NETWORKS if node.get(part)},
             own_image_encoder=node.get("own_image_encoder"),
             image_size=node.get("image_size"),
+            reference_crop=str(node.get("reference_crop", "person")),
         )
 
     def overrides(self, own: Mapping[str, Path] | None = None) -> dict[str, Path | str]:
@@ -207,6 +210,7 @@ def load(
         name=backbone.name,
         image_size=backbone.image_size,
     )
+    loaded.reference_crop = backbone.reference_crop
     return loaded.to(device)
 
 

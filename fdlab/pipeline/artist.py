@@ -115,6 +115,11 @@ class Artist:
         """Pixels a side of a reference as the SDM takes it; 0 where the guider draws no given subject."""
         return self.models["sdm"].reference_size if "sdm" in self.settings.needs else 0
 
+    @property
+    def reference_crop(self) -> str:
+        """What of a reference the SDM takes: person, or head."""
+        return self.models["sdm"].reference_crop if "sdm" in self.models else "person"
+
     def __call__(
         self,
         scenes: Sequence[Scene],

@@ -66,7 +66,7 @@ class Plan:
         reader = found.get("sdm") or found["tdm"]
         tokenizer = finetuned.load(asked.backbone, reader, ["tokenizer"]).tokenizer
         requests.check(wanted, "sdm" in sampler.needs, asked.max_subjects, tokenizer)
-        cuts, shared = cut_all(wanted), settings(asked, found)
+        cuts, shared = cut_all(wanted, asked.head), settings(asked, found)
         pictures = [
             PlannedPicture(request, some, index, shared)
             for request, some in zip(wanted, cuts, strict=True)

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fdlab.data.pictures import on_white, read_photo
+from fdlab.data.pictures import on_white, open_photo, plain
+from fdlab.data.transforms import Background, laid
 from fdlab.errors import UserError
-from fdlab.measure.faces import FaceDetector, by_size
+from fdlab.measure.faces import FaceDetector, by_size, cut_head
+from fdlab.randomness import numpy_rng
 
 MARGIN = 1.1
 """How much more than the face the square around it shows, in sides of the face: hair and shoulders."""
 
 
+@dataclass(frozen=True)
+class Head:
+    """A head as the image encoder takes it, so that nothing is cut from it or scaled any more."""
+
+    size: int
+    """Pixels a side."""
+    background: Background = "noise"
+    """What lies where the photo ends, or can be seen through."""
+
+    @classmethod
+    def of(cls, crop: str, size: int, background: Background) -> Head | None:
+        """For `backbone.reference_crop`; None for the person."""
+        return cls(size, background) if crop == "head" else None
+
+
 def cut_face(
-    photo: Path | str | Image.Image, index: int | None = None, detector: FaceDetector | None = None
+    photo: Path | str | Image.Image,
+    index: int | None = None,
+    detector: FaceDetector | None = None,
+    head: Head | None = None,
 ) -> Image.Image:
     """Cut the square around a face out of a photo, with hair and shoulders, as far as the photo reaches.
 
-    The largest face, or the one of `index`, counted from the left from 0. Raises: UserError for a photo that
-    is missing, no picture, or without such a face.
+    The largest face, or the one of `index`, counted from the left from 0. With `head` the head alone, as an
+    SDM takes it that has learnt from heads. Raises: UserError for a photo that is missing, no picture, or
+    without such a face.
     """
     named = "the photo" if isinstance(photo, Image.Image) else f"photo '{photo}'"
-    image_HW3 = on_white(photo) if isinstance(photo, Image.Image) else read_photo(photo)
+    image = plain(photo) if isinstance(photo, Image.Image) else open_photo(photo)
+    image_HW3 = on_white(image)
     found = (detector or FaceDetector())([image_HW3])[0]
     if not found:
         raise UserError(f"no face found in {named}; give one in which a face can be seen well.")
@@ -38,7 +61,12 @@ def cut_face(
             f"face {index} of {named} was asked for, but {len(faces)} "
             f"{'was' if len(faces) == 1 else 'were'} found; allowed: 0 to {len(faces) - 1}, from the left."
         )
-    return Image.fromarray(around(image_HW3, face.box))
+    if head is None:
+        return Image.fromarray(around(image_HW3, face.box))
+    opaque_HW = np.asarray(image)[..., 3] > 127 if image.mode == "RGBA" else None
+    rgba_SS4 = cut_head(image_HW3, opaque_HW, face.landmarks_52, head.size)
+    made_SS3 = laid(rgba_SS4, head.background, numpy_rng(0, "reference background", 0))
+    return Image.fromarray(np.rint(made_SS3 * 255).astype(np.uint8))
 
 
 def around(image_HW3: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from fdlab.data.pictures import write_png
 from fdlab.measure.faces import FaceDetector
 from fdlab.progress import track
-from fdlab.sampling.photos import cut_face
+from fdlab.sampling.photos import Head, cut_face
 from fdlab.sampling.requests import Request
 
 
@@ -51,7 +51,7 @@ def write_all(cuts: Iterable[Cut], folder: Path) -> None:
             write_png(folder / cut.file, cut.image_HW3)
 
 
-def cut_all(requests: Sequence[Request]) -> list[tuple[Cut, ...]]:
+def cut_all(requests: Sequence[Request], head: Head | None = None) -> list[tuple[Cut, ...]]:
     """Cut every request's faces out of its photos.
 
     Raises: UserError that names row and photo where there is no picture, or no such face.
@@ -63,7 +63,7 @@ def cut_all(requests: Sequence[Request]) -> list[tuple[Cut, ...]]:
         with request.named():
             for wanted in zip(request.photos, request.faces, strict=True):
                 if wanted not in faces:
-                    faces[wanted] = np.asarray(cut_face(*wanted, detector))
+                    faces[wanted] = np.asarray(cut_face(*wanted, detector, head))
     cuts = {wanted: _cut(*wanted, image_HW3) for wanted, image_HW3 in faces.items()}
     return [
         tuple(cuts[wanted] for wanted in zip(request.photos, request.faces, strict=True))

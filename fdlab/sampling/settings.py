@@ -11,6 +11,7 @@ from fdlab.data.transforms import Background
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.models.finetuned import BackboneSettings
+from fdlab.sampling.photos import Head
 from fdlab.sampling.trace import check_traced
 
 
@@ -35,6 +36,8 @@ class SampleSettings:
     """`tdm` and `sdm`: shipped, base, or a folder."""
     background: Background
     max_subjects: int
+    head: Head | None
+    """How heads are cut out of photos; None: the square around the face, with shoulders."""
 
     @classmethod
     def read(cls, cfg: Any) -> SampleSettings:
@@ -59,6 +62,7 @@ class SampleSettings:
             weights={kind: str(cfg[kind]) for kind in sampler.needs},
             background=cfg.data.background,
             max_subjects=cfg.data.max_subjects,
+            head=Head.of(cfg.backbone.reference_crop, cfg.backbone.reference_size, cfg.data.background),
         )
 
 

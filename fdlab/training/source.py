@@ -15,6 +15,7 @@ from fdlab.data.prepare import prepare
 from fdlab.data.rendered import ensure_people, mend
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
+from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
 from fdlab.training.settings import DataSettings, FitSettings
 
@@ -34,10 +35,11 @@ def make_source(
     root = data.root
     if data.kind == "people":
         root = ensure_people(root, data.mix, data.num, data.seed, data.size, workers=data.render_workers)
+    crop = HeadCrop() if references and backbone.reference_crop == "head" else None
     if data.cache_latents:
         make = partial(
             prepare, root, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
-            data.skip_corrupt, device, labels=data.labels,
+            data.skip_corrupt, device, labels=data.labels, crop=crop,
         )  # fmt: skip
         try:
             return root, make()
@@ -47,7 +49,7 @@ def make_source(
             return root, make()
     check_complete(root)
     views, ids = 2 if data.mirror else 1, read_ids(root, data.split)
-    return root, Live(root, ids, backbone.tokenizer, shape, views, is_rendered(root), data.labels)
+    return root, Live(root, ids, backbone.tokenizer, shape, views, is_rendered(root), data.labels, crop)
 
 
 def batch_settings(settings: FitSettings, backbone: Backbone, references: bool) -> BatchSettings:

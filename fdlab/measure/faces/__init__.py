@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fdlab.measure.faces.detector import FaceDetector
 from fdlab.measure.faces.face import LANDMARKS, Face, by_size, largest
+from fdlab.measure.faces.head import HeadCrop, cut_head
 from fdlab.measure.faces.recogniser import FaceRecogniser, FaceresRecogniser, Recogniser
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "FaceDetector",
     "FaceRecogniser",
     "FaceresRecogniser",
+    "HeadCrop",
     "Recogniser",
     "by_size",
+    "cut_head",
     "largest",
 ]

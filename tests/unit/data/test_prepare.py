@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from fdlab.data import prepare as prepare_module
 from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Live, Shape
-from fdlab.data.layout import read_ids
+from fdlab.data.layout import read_ids, read_sample
 from fdlab.data.order import rows
 from fdlab.data.prepare import prepare
 from fdlab.data.prepared import ARRAYS, Prepared
@@ -357,3 +357,46 @@ def test_text_only_data_need_no_references(
     source = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), bare, show=False)
     assert not (source.folder / "references.npy").exists()
     assert "references_BN3HW" not in batches(source, reference_size=None)[0]
+
+
+class TopLeft:
+    """A crop that fails on dark pictures."""
+
+    name = "top left"
+    dark = -1
+
+    def __call__(self, image_HW3: np.ndarray, mask_HW: np.ndarray | None, size: int) -> np.ndarray:
+        if image_HW3[0, 0, 0] == self.dark:
+            raise UserError("no face is found.")
+        assert mask_HW is not None and mask_HW.shape == image_HW3.shape[:2]
+        return np.dstack([image_HW3, mask_HW * np.uint8(255)])[:size, :size]
+
+
+def test_references_may_be_cut_another_way(
+    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    shared = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
+    cut = prepare(*shared, show=False, crop=TopLeft())
+    assert cut.folder != prepared.folder, "the choice is part of the key"
+    key = cut.entry(0).keys_N[0]
+    assert not np.array_equal(cut.reference(key), prepared.reference(key))
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape, crop=TopLeft())
+    assert np.array_equal(live.reference(live.entry(0).keys_N[0]), cut.reference(key))
+    without = replace(shape, reference_size=None)
+    plain = prepare(*shared[:-1], without, show=False)
+    assert prepare(*shared[:-1], without, show=False, crop=TopLeft()).folder == plain.folder
+
+
+def test_a_reference_that_cannot_be_cut_is_named_or_passed_over(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    crop, id = TopLeft(), read_ids(folder)[2]
+    crop.dark = int(read_sample(folder, id).image_HW3[0, 0, 0])
+    shared = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
+    with pytest.raises(CorruptFile, match=r"sample '.*': no face is found\."):
+        prepare(*shared, show=False, crop=crop)
+    kept = prepare(*shared, show=False, crop=crop, skip_corrupt=True)
+    assert id in kept.rows.skipped and 0 < len(kept.usable) < 7
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape, crop=crop)
+    with pytest.raises(CorruptFile, match="no face is found"):
+        live.entry(2)

@@ -18,7 +18,7 @@ from fdlab.demo.examples import render_examples
 from fdlab.demo.recipe import Models, ask
 from fdlab.diffusion import guiders
 from fdlab.errors import UserError
-from fdlab.sampling.photos import cut_face
+from fdlab.sampling.photos import Head, cut_face
 
 PROMPT = "a woman <|image|> on a beach"
 
@@ -98,3 +98,11 @@ def test_what_does_not_fit_is_said_in_one_line(changed: dict[str, object], said:
         ask(**{**filled, **changed})  # type: ignore[arg-type]
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_script_cuts_heads_where_the_models_take_heads() -> None:
+    asked = replace(ask(PROMPT, ["a.jpg"], "sdm", {}, 4, 2.0, 1), head=Head(96, "grey"))
+    script = asked.script()
+    assert "from fdlab.sampling.photos import Head, cut_face" in script
+    assert "cut_face(\"a.jpg\", head=Head(size=96, background='grey'))" in script
+    compile(script, "script", "exec")
