@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fdlab.data.captions import null_ids
 from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.training.module import Optimization, Training
 from fdlab.training.objective import NoiseSettings
@@ -39,6 +40,7 @@ class DenoisingTraining(Training):
         condition_dropout: float,
         prediction_type: str | None,
         min_snr_gamma: float | None,
+        timesteps: TimestepDensity,
         gradient_checkpointing: bool,
     ) -> None:
         super().__init__(optimization, seed)
@@ -55,6 +57,7 @@ class DenoisingTraining(Training):
             null_ids_L=torch.from_numpy(null_ids(backbone.need("tokenizer"))),
             condition_dropout=condition_dropout,
             min_snr_gamma=min_snr_gamma,
+            timesteps=timesteps,
         )
 
     def on_fit_start(self) -> None:

@@ -36,18 +36,23 @@ class Optimization:
     eps: float = 1e-8
     weight_decay: float = 1e-2
     warmup_steps: int = 0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "wsd"] = "constant"
+    decay_share: float = 0.3
+    """Last share of all steps in which "wsd" falls."""
     clip: float = 1.0
     """Largest norm of the gradient; 0: any."""
     ema_decay: float = 0.999
 
     def lr_at(self, step: int, max_steps: int) -> float:
-        """Learning rate of optimiser step `step`, counted from 0: linear warm-up, then constant or cosine to
-        0."""
+        """Learning rate of optimiser step `step`, counted from 0: linear warm-up, then constant, cosine to
+        0, or (wsd: warm-up, stable, decay) constant and at the end linear to 0."""
         if step < self.warmup_steps:
             return self.lr * (step + 1) / self.warmup_steps
         if self.schedule == "constant" or max_steps <= self.warmup_steps:
             return self.lr
+        if self.schedule == "wsd":
+            decay = self.decay_share * max_steps
+            return self.lr * max(0.0, min(1.0, (max_steps - step) / decay)) if decay else self.lr
         done = (step - self.warmup_steps) / (max_steps - self.warmup_steps)
         return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 

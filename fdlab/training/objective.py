@@ -7,7 +7,7 @@ Draws come from one CPU generator a step and rank, in a fixed order, so that dev
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fdlab.diffusion.losses import localization_loss, masked_noise_loss, min_snr_weight, noise_loss
 from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.timesteps import draw_timesteps
+from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.conditioning import embed_references, encode_text
 from fdlab.models.denoiser import UNetDenoiser
@@ -35,6 +35,7 @@ class NoiseSettings:
     condition_dropout: float = 0.1
     """Share of samples with the empty caption and no subject."""
     min_snr_gamma: float | None = None
+    timesteps: TimestepDensity = field(default_factory=TimestepDensity)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, generator: torch.Generat
     """Draw noise and timesteps and apply them."""
     schedule, device = settings.schedule, z0_BCHW.device
     eps_BCHW = torch.randn(z0_BCHW.shape, generator=generator).to(device)
-    t_B = draw_timesteps(len(z0_BCHW), schedule.num_timesteps, generator).to(device)
+    t_B = settings.timesteps.draw(len(z0_BCHW), schedule, generator).to(device)
     weight_B = None
     if settings.min_snr_gamma is not None:
         weight_B = min_snr_weight(schedule.snr(t_B), settings.min_snr_gamma, schedule.prediction_type)

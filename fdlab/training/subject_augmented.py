@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import sdm_choice, select
@@ -41,6 +42,10 @@ class SDM(DenoisingTraining):
         localization_normalize: bool = False,
         prediction_type: str | None = None,
         min_snr_gamma: float | None = None,
+        timesteps: str = "uniform",
+        log_sigma_mean: float = 0.4,
+        log_sigma_std: float = 0.9,
+        uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
         **optimization: Any,
     ) -> None:
@@ -51,6 +56,7 @@ class SDM(DenoisingTraining):
             condition_dropout=condition_dropout,
             prediction_type=prediction_type,
             min_snr_gamma=min_snr_gamma,
+            timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
         )
         self.subjects = SubjectSettings(

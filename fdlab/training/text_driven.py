@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import TDM as TRAINED
 from fdlab.models.trainable import select
@@ -31,6 +32,10 @@ class TDM(DenoisingTraining):
         condition_dropout: float = 0.1,
         prediction_type: str | None = None,
         min_snr_gamma: float | None = None,
+        timesteps: str = "uniform",
+        log_sigma_mean: float = 0.4,
+        log_sigma_std: float = 0.9,
+        uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
         **optimization: Any,
     ) -> None:
@@ -41,6 +46,7 @@ class TDM(DenoisingTraining):
             condition_dropout=condition_dropout,
             prediction_type=prediction_type,
             min_snr_gamma=min_snr_gamma,
+            timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
         )
         self.start(select(backbone, TRAINED))

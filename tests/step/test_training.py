@@ -19,6 +19,7 @@ from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Shape
 from fdlab.data.prepare import prepare
 from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.training import objective
@@ -250,6 +251,23 @@ def test_prediction_type_and_min_snr(sdm: SDM, batch: dict[str, Any]) -> None:
     assert weight is not None and weight.max() <= 1 and weight.min() > 0 and eps.weight_B is None
 
 
+def test_timesteps_follow_the_density(sdm: SDM) -> None:
+    z0 = torch.zeros(512, 4, 2, 2)
+
+    def drawn(density: TimestepDensity) -> objective.Noised:
+        settings = replace(sdm.noise, timesteps=density)
+        return objective.add_noise(z0, settings, torch.Generator().manual_seed(1))
+
+    schedule = sdm.noise.schedule
+    generator = torch.Generator().manual_seed(1)
+    eps = torch.randn(z0.shape, generator=generator)
+    assert torch.equal(drawn(TimestepDensity()).t_B, draw_timesteps(512, schedule.num_timesteps, generator))
+    narrow = drawn(TimestepDensity("log_normal", 0.0, 0.05, 0.0))
+    # Half the variance is noise at sigma 1.
+    assert float(narrow.z_BCHW.std() / eps.std()) == pytest.approx(0.5**0.5, rel=0.01)
+    assert (schedule.log_sigma_T[narrow.t_B]).abs().max() < 0.25
+
+
 def test_v_prediction_is_written_into_the_model(configure: Configure) -> None:
     cfg = configure(
         "tdm", "model.prediction_type=v_prediction", "trainer.max_steps=1", "trainer.sample_every=1"
@@ -263,6 +281,7 @@ def test_v_prediction_is_written_into_the_model(configure: Configure) -> None:
     [
         ["model.gradient_checkpointing=true"],
         ["data.cache_latents=false"],
+        ["model.timesteps=log_normal", "model.schedule=wsd", "model.prediction_type=v_prediction"],
         ["trainer.precision=bf16", "trainer.accumulate=2"],
         ["model.ema_decay=0", "init=scratch"],
     ],
@@ -293,6 +312,11 @@ def test_learning_rate() -> None:
     o = Optimization(lr=1.0, warmup_steps=4, schedule="cosine")
     assert [o.lr_at(step, 12) for step in (0, 3, 4, 8, 12)] == pytest.approx([0.25, 1, 1, 0.5, 0])
     assert Optimization(lr=1.0).lr_at(999, 1000) == 1.0
+    o = Optimization(lr=2.0, warmup_steps=4, schedule="wsd", decay_share=0.25)
+    assert [o.lr_at(step, 40) for step in (0, 3, 4, 29, 30, 35, 39, 40, 50)] == pytest.approx(
+        [0.5, 2, 2, 2, 2, 1, 0.2, 0, 0]
+    )
+    assert replace(o, decay_share=0.0).lr_at(39, 40) == 2.0
 
 
 def test_averaging_is_the_textbook_recursion() -> None:
