@@ -12,7 +12,7 @@ from fdlab.assets import resolve
 from fdlab.cli.options import parser, positive
 from fdlab.data.annotation import LABEL
 
-MIXES = ("portraits", "scenes", "all")
+MIXES = ("portraits", "scenes", "all", "aligned-portraits", "aligned-scenes", "aligned-all")
 SPLITS = ("all", "train", "test")
 
 

@@ -6,7 +6,7 @@ Axes: H W pixels.
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ VERSION = 1
 SUPERSAMPLING = 2
 EYES_ABOVE_NECK = 1.33
 """Decimetres from the neck's pivot to the eyes at rest."""
+EYES_BEFORE_NECK = 1.0
+"""Decimetres from the neck's pivot forward to the eyes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class Mix:
     """Pixels a decimetre at 128 px for one person."""
     frontal: float
     sunset: float = 0.25
+    eyes: tuple[float, float] = (0.38, 0.46)
+    """Where the eyes of one person lie, 0 top .. 1 bottom."""
+    aside: float = 0.22
+    """Standard deviation in decimetres of where one person stands, to the right."""
+    steady: float = 1.0
+    """Factor on the angles of head and body; below 1 the eyes of one person also stay in the middle."""
 
 
 EVERYWHERE = dict.fromkeys(scenes.SCENES, 1.0)
@@ -105,8 +113,26 @@ MIXES = {
         sunset=0.1,
     ),
 }
+ALIGNED: dict[str, Any] = {
+    "count": (1.0,),
+    "scale": (35.0, 35.0),
+    "frontal": 1.0,
+    "eyes": (0.42, 0.42),
+    "aside": 0.0,
+    "steady": 0.45,
+}
+"""One person a picture, nearly frontal, the eyes always at the same place: as aligned face data sets."""
+MIXES |= {f"aligned-{name}": replace(MIXES[name], **ALIGNED) for name in ("all", "scenes", "portraits")}
 SPACING = {2: (20.0, 25.0), 3: (15.5, 18.0), 4: (12.5, 14.0)}
 """Pixels a decimetre at 128 px for several people."""
+
+
+def _steadied(look: Appearance, factor: float) -> Appearance:
+    """The look with all angles of head and body multiplied."""
+    if factor == 1.0:
+        return look
+    angles = ("yaw", "pitch", "roll", "turn")
+    return replace(look, **{name: factor * getattr(look, name) for name in angles})
 
 
 def _choice(rng: np.random.Generator, weights: dict[str, float]) -> str:
@@ -118,12 +144,17 @@ def draw(mix: Mix, rng: np.random.Generator, identities: int, first: int = 0) ->
     """Draw a picture's spec; people come from identities `first` .. `first + identities - 1`."""
     count = 1 + int(rng.choice(len(mix.count), p=mix.count))
     numbers = first + rng.choice(identities, min(count, identities), replace=False)
-    people = tuple((int(number), appearance.draw(rng, mix.frontal)) for number in numbers)
+    people = tuple(
+        (int(number), _steadied(appearance.draw(rng, mix.frontal), mix.steady)) for number in numbers
+    )
     scale = rng.uniform(*(mix.scale if count == 1 else SPACING[count]))
     scene = _choice(rng, mix.scenes)
     hour = "sunset" if scenes.SCENES[scene][2] and rng.random() < mix.sunset else "day"
-    eyes = float(rng.uniform(0.38, 0.46))
-    framing = Framing(float(scale), eyes, float(rng.normal(0, 0.22)) if count == 1 else 0.0)
+    eyes = float(rng.uniform(*mix.eyes))
+    right = float(rng.normal(0, mix.aside)) if count == 1 else 0.0
+    if mix.steady < 1 and count == 1:
+        right -= EYES_BEFORE_NECK * float(np.sin(np.radians(people[0][1].yaw)))
+    framing = Framing(float(scale), eyes, right)
     return Spec(people, scene, hour, _choice(rng, mix.styles), framing, int(rng.integers(2**31)))
 
 

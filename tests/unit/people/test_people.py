@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fdlab.data.rendered import spec_of
+from fdlab.measure.faces import FaceDetector
 from fdlab.people import appearance, benchmark, body, captions, identity, picture, scenes, styles
 from fdlab.people.raster import rasterise
 from fdlab.randomness import numpy_rng
@@ -168,3 +169,24 @@ def test_renders_of_one_person_are_what_they_were():
     specs = [(0, "reference"), (3, "real", 5)]
     found = [hashlib.sha256(repr(benchmark.spec(*which)).encode()).hexdigest()[:16] for which in specs]
     assert found == ["606c934eb9f561f0", "f27d7291c79c2dc3"]
+
+
+@pytest.mark.parametrize(
+    ("mix", "digest"),
+    [("all", "e397aed171c47834"), ("scenes", "af3f9cad4a79fab6"), ("portraits", "3d598962fd956598")],
+)
+def test_pictures_are_what_they_were_before_there_were_aligned_ones(mix, digest):
+    specs = [picture.draw(picture.MIXES[mix], numpy_rng(3, "picture", mix, k), 40) for k in range(60)]
+    assert hashlib.sha256(repr(specs).encode()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("mix", [name for name in picture.MIXES if name.startswith("aligned-")])
+def test_aligned_faces_lie_at_one_place(mix):
+    specs = [spec_of(mix, 1000, 3, index) for index in range(40)]
+    assert {len(spec.people) for spec in specs} == {1}
+    assert len({(spec.framing.scale, spec.framing.eyes) for spec in specs}) == 1
+    looks = [look for spec in specs for _, look in spec.people]
+    assert np.std([look.yaw for look in looks]) < 8
+    found = FaceDetector()(np.stack([picture.render(spec, 128).image_HW3 for spec in specs[:8]]))
+    eyes = np.array([faces[0].landmarks_52[:2].mean(0) for faces in found if faces])
+    assert len(eyes) >= 6 and (eyes.std(0) < 2.5).all()
