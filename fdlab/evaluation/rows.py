@@ -232,7 +232,7 @@ def _sampled(method: MethodSettings, benchmark: Benchmark, row: _Unlabelled, lab
         **described,
     }
     if backbone.reference_crop != "person" and "sdm" in row.models:
-        method["reference_crop"] = backbone.reference_crop
+        entry["reference_crop"] = backbone.reference_crop
     left_out = _left_out(backbone, benchmark)
     if left_out:
         entry["prompts_left_out"] = left_out

@@ -69,7 +69,8 @@ class HeadCrop:
 
     def __call__(self, image_HW3: np.ndarray, mask_HW: np.ndarray | None, size: int) -> np.ndarray:
         """The head of whoever the mask shows (uint8 SS4). Raises: UserError where no face is found there."""
-        found = self.detector(np.ascontiguousarray(image_HW3)[None])[0]
+        # A copy: torch warns of what cannot be written to.
+        found = self.detector(np.array(image_HW3)[None])[0]
         face = largest(found if mask_HW is None else _within(found, mask_HW))
         if face is None:
             raise UserError("no face is found, and backbone.reference_crop=head needs one.")

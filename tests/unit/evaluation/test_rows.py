@@ -76,3 +76,12 @@ def test_another_autoencoder_is_another_picture(disk: Path) -> None:
     (disk / "vae/config.json").write_text((disk / "vae/config.json").read_text() + "\n")
     before, after = (table(disk, *more)[-1] for more in ((), (f"backbone.vae={disk / 'vae'}",)))
     assert before.drawn_with and before.drawn_with != after.drawn_with
+
+
+def test_a_row_says_how_references_were_cropped_where_not_as_usual(disk: Path) -> None:
+    usual, heads = (
+        table(disk, "sampler=snf_demo", *more) for more in ((), ("backbone.reference_crop=head",))
+    )
+    assert not any("reference_crop" in row.method for row in usual)
+    assert [row.method.get("reference_crop") for row in heads[-2:]] == ["head", "head"]
+    assert all("reference_crop" not in row.method for row in heads if "sdm" not in row.method)
