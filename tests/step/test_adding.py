@@ -54,7 +54,7 @@ sampler:
 def test_backbone_benchmark_layout_and_experiment(
     conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose, "chosen", lambda *_, **__: squares.extractors())
+    monkeypatch.setattr(choose, "load_extractors", lambda *_, **__: squares.extractors())
     # A backbone: a folder in diffusers' layout, and a file that names it.
     write_tiny_sd15(tmp_path / "backbone", subjects=True)
     (conf / "backbone/mine.yaml").write_text(BACKBONE.format(folder=tmp_path / "backbone"))

@@ -149,17 +149,15 @@ def test_table_shows_steps_and_intervals() -> None:
 
 
 def test_wandb_gets_every_metric_of_every_method_and_nothing_unless_asked(tmp_path: Path) -> None:
-    from omegaconf import OmegaConf
-
     from fdlab.records import wandb_table
-    from fdlab.training.loggers import make_loggers
+    from fdlab.training.loggers import LoggerSettings, make_loggers
 
     second = example("base", 0.5)
     del second["metrics"]["frechet_distance"]
     header, lines = wandb_table.rows_of([example(), second])
     assert header == ["method", "training steps", "identity_auc", "frechet_distance"]
     assert lines == [["the snf", "10", 0.8, 12.5], ["the base", "10", 0.5, None]]
-    assert make_loggers(OmegaConf.create({"wandb": False}), tmp_path, "sdm", "x", {}) == []
+    assert make_loggers(LoggerSettings(False, "p", "offline", "sdm", "x"), tmp_path, {}) == []
     assert not list(tmp_path.iterdir())
 
 
