@@ -1,0 +1,166 @@
+"""Shards of rendered people for the training of the nano denoisers: pictures, captions, faces, latents.
+
+A shard is one file of a few hundred to a few thousand pictures, with all that frozen networks say of them, so
+that a training step runs the denoiser alone. Axes: N pictures, H W pixels, C h w latents, L tokens, D text
+width, E embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdlab import files
+from fdlab.data.captions import encode, null_ids
+from fdlab.data.latents import encode_images
+from fdlab.data.rendered import TEST_EVERY, spec_of
+from fdlab.measure.faces import FaceDetector
+from fdlab.measure.faces.recogniser import FaceresRecogniser
+from fdlab.models.conditioning import encode_text
+from fdlab.people import picture
+
+DEFAULT_LANDMARKS_52 = ((51.0, 54.0), (77.0, 54.0), (64.0, 67.0), (54.0, 79.0), (74.0, 79.0))
+"""Where an aligned picture of 128 px has them: for a picture in which the detector finds no face."""
+
+
+@dataclass
+class Shard:
+    """Single people only."""
+
+    images_NHW3: np.ndarray
+    people_NHW: np.ndarray
+    """bool: the person."""
+    identity_N: np.ndarray
+    latents_NChw: Tensor
+    mirrored_NChw: Tensor
+    """Latents of the mirrored pictures."""
+    text_NLD: Tensor
+    null_LD: Tensor
+    token_N: Tensor
+    """Position of the marked token."""
+    landmarks_N52: Tensor
+    found_N: Tensor
+    faceres_NE: Tensor
+
+    def __len__(self) -> int:
+        return len(self.identity_N)
+
+    @property
+    def held_N(self) -> np.ndarray:
+        """Whose pictures no training sees."""
+        return self.identity_N % TEST_EVERY == TEST_EVERY - 1
+
+
+def render(mix: str, num: int, seed: int, first: int, last: int) -> dict[str, Any]:
+    """Render pictures `first` .. `last` - 1 of a dataset; those of several people are left out."""
+    images, people, identities, texts, ends = [], [], [], [], []
+    for index in range(first, last):
+        spec = spec_of(mix, num, seed, index)
+        if len(spec.people) > 1:
+            continue
+        made = picture.render(spec, 128)
+        text, end = picture.describe(spec)
+        images.append(made.image_HW3)
+        people.append(made.segments_HW > 0)
+        identities.append(spec.people[0][0])
+        texts.append(text)
+        ends.append(end)
+    return {
+        "images": np.stack(images),
+        "people": np.packbits(np.stack(people), axis=2),
+        "identity": np.array(identities),
+        "captions": json.dumps([texts, ends]),
+    }
+
+
+@torch.no_grad()
+def faces(images_NHW3: np.ndarray, device: str = "cpu", batch: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+    """Landmarks, whether a face was found, and faceres' embedding (zero where none was)."""
+    detector, recogniser = FaceDetector(device), FaceresRecogniser(device)
+    landmarks = torch.tensor([DEFAULT_LANDMARKS_52]).repeat(len(images_NHW3), 1, 1)
+    found = torch.zeros(len(images_NHW3), dtype=torch.bool)
+    embedding = torch.zeros(len(images_NHW3), recogniser.dim)
+    for start in range(0, len(images_NHW3), batch):
+        some = [face[:1] for face in detector(images_NHW3[start : start + batch])]
+        rows = [k for k, face in enumerate(some) if face]
+        if not rows:
+            continue
+        at = torch.tensor(rows) + start
+        landmarks[at] = torch.tensor(np.array([some[k][0].landmarks_52 for k in rows], np.float32))
+        found[at] = True
+        embedding[at] = recogniser.embed(images_NHW3[at.numpy()], [some[k] for k in rows])
+    return landmarks, found, embedding
+
+
+@torch.no_grad()
+def describe(backbone: Any, shard: dict[str, Any], device: str = "cpu", batch: int = 64) -> dict[str, Any]:
+    """Latents, plain and mirrored, and text embeddings: fp16."""
+    images = shard["images"]
+    texts, ends = json.loads(str(shard["captions"]))
+    found: dict[str, Any] = {}
+    with torch.autocast(device, torch.bfloat16):
+        for name, given in (("latents", images), ("mirrored", np.ascontiguousarray(images[:, :, ::-1]))):
+            parts = [
+                encode_images(backbone.vae, given[i : i + batch], device) for i in range(0, len(given), batch)
+            ]
+            found[name] = torch.from_numpy(np.concatenate(parts)).half()
+    encoded = [encode(backbone.tokenizer, text, end) for text, end in zip(texts, ends, strict=True)]
+    ids = torch.from_numpy(np.stack([e.input_ids_L for e in encoded]))
+    parts = [encode_text(backbone.text_encoder, some.to(device)).cpu().half() for some in ids.split(128)]
+    null = torch.from_numpy(null_ids(backbone.tokenizer))[None].to(device)
+    found["text"], found["null"] = torch.cat(parts), encode_text(backbone.text_encoder, null)[0].cpu().half()
+    found["token"] = torch.tensor([e.positions[0] for e in encoded])
+    return found
+
+
+def save(
+    path: Path, shard: dict[str, Any], found: dict[str, Any], seen: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Write a shard, whole or not at all."""
+    tensors = {**found, "landmarks": seen[0], "found": seen[1], "faceres": seen[2].half()}
+    arrays = {k: v.numpy() for k, v in tensors.items()} | {k: v for k, v in shard.items() if k != "captions"}
+    with files.whole(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, captions=np.array(shard["captions"]), **arrays)
+
+
+def load(paths: Sequence[Path]) -> Shard:
+    """Read shards, one after the other, as one."""
+    read = [np.load(path) for path in paths]
+
+    def tensor(name: str) -> Tensor:
+        return torch.cat([torch.from_numpy(r[name]) for r in read])
+
+    return Shard(
+        np.concatenate([r["images"] for r in read]),
+        np.unpackbits(np.concatenate([r["people"] for r in read]), axis=2).astype(bool),
+        np.concatenate([r["identity"] for r in read]),
+        tensor("latents"),
+        tensor("mirrored"),
+        tensor("text"),
+        torch.from_numpy(read[0]["null"]),
+        tensor("token"),
+        tensor("landmarks").float(),
+        tensor("found"),
+        tensor("faceres").float(),
+    )
+
+
+def joined(shards: Sequence[Shard]) -> Shard:
+    """Several shards as one."""
+    values: dict[str, Any] = {}
+    for item in fields(Shard):
+        parts = [getattr(s, item.name) for s in shards]
+        if item.name == "null_LD":
+            values[item.name] = parts[0]
+        else:
+            values[item.name] = (
+                np.concatenate(parts) if isinstance(parts[0], np.ndarray) else torch.cat(parts)
+            )
+    return Shard(**values)

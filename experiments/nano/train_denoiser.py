@@ -1,0 +1,277 @@
+"""Train a nano denoiser on shards, from references and captions or from captions alone. Run again to go on.
+
+    python experiments/nano/train_denoiser.py sdm OUT SHARD... --minutes 60 --encoder ENCODER
+    python experiments/nano/train_denoiser.py tdm OUT SHARD... --minutes 20 --start SDM/model
+An SDM learns to be recognised as well: identity_loss.py on the predicted clean picture.
+v-prediction, log-normal noise levels, more weight on faces, Muon, a constant rate that decays at the end,
+an average of the weights. The encoder rests: its embeddings are computed once. The model,
+OUT/model, is in diffusers' layout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import head_crops
+import identity_loss
+import numpy as np
+import shards
+import torch
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+
+from fdlab import files
+from fdlab.assets import resolve
+from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.models.nano import SCHEDULER
+from fdlab.models.parts import load_part
+from fdlab.training.muon import Muon
+
+CONFIG = {**SCHEDULER, "prediction_type": "v_prediction"}
+SCHEDULE = NoiseSchedule.from_config(CONFIG)
+LOG_SIGMA = (((1 - SCHEDULE.alphas_cumprod_T) / SCHEDULE.alphas_cumprod_T).sqrt()).log()
+
+
+class Denoiser(torch.nn.Module):
+    """UNet and, for an SDM, fusion."""
+
+    def __init__(self, unet: Any, fusion: Any | None) -> None:
+        super().__init__()
+        self.unet, self.fusion = unet, fusion
+
+    def forward(self, z_BChw: Tensor, t_B: Tensor, ctx_BLD: Tensor) -> Tensor:
+        return self.unet(z_BChw, t_B, encoder_hidden_states=ctx_BLD, return_dict=False)[0]
+
+
+def timesteps(num: int, mean: float, deviation: float, uniform: float, generator: torch.Generator) -> Tensor:
+    """Stratified log-normal noise levels, a share `uniform` of uniform timesteps."""
+    u = (torch.randperm(num, generator=generator) + torch.rand(num, generator=generator)) / num
+    level = mean + deviation * torch.erfinv(2 * u - 1).clamp(-3, 3) * math.sqrt(2)
+    t = torch.searchsorted(LOG_SIGMA, level).clamp(0, len(LOG_SIGMA) - 1)
+    anywhere = torch.rand(num, generator=generator) < uniform
+    return torch.where(anywhere, torch.randint(0, len(LOG_SIGMA), (num,), generator=generator), t)
+
+
+def face_boxes(shard: shards.Shard) -> Tensor:
+    """1 inside the face on the latent grid, else 0 (N, h, w)."""
+    eyes, mouth = shard.landmarks_N52[:, :2].mean(1), shard.landmarks_N52[:, 3:].mean(1)
+    middle, d = eyes + 0.4 * (mouth - eyes), (mouth - eyes).norm(dim=1)[:, None]
+    grid = (torch.arange(shard.latents_NChw.shape[-1]) + 0.5) * 8
+    right = (grid[None] - middle[:, :1]).abs() < 1.25 * d
+    down = (grid[None] - middle[:, 1:]).abs() < 1.45 * d
+    return (down[:, :, None] & right[:, None, :]).float()
+
+
+class Pictures:
+    """Batches: latents (half of them mirrored), captions, embeddings of references, face boxes."""
+
+    def __init__(self, shard: shards.Shard, embedding_DNE: Tensor | None, own: float, drop: float) -> None:
+        self.shard, self.embedding, self.own, self.drop = shard, embedding_DNE, own, drop
+        self.face = face_boxes(shard)
+        self.rows = np.nonzero(~shard.held_N)[0]
+        self.by: dict[int, list[int]] = {}
+        for row in self.rows.tolist():
+            self.by.setdefault(int(shard.identity_N[row]), []).append(row)
+
+    def reference(self, row: int, rng: np.random.Generator) -> int:
+        """The picture itself in a share `own` of cases, else another of the person."""
+        others = [r for r in self.by[int(self.shard.identity_N[row])] if r != row]
+        return row if not others or rng.random() < self.own else others[rng.integers(len(others))]
+
+    def batch(self, num: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """`without`: rows drawn without the subject; every tenth row has no caption either."""
+        rows = rng.choice(self.rows, num, replace=False)
+        at, flip = torch.from_numpy(rows), torch.from_numpy(rng.random(num) < 0.5)
+        latents = torch.where(
+            flip[:, None, None, None], self.shard.mirrored_NChw[at], self.shard.latents_NChw[at]
+        ).float()
+        face = torch.where(flip[:, None, None], self.face[at].flip(2), self.face[at])
+        draw = torch.from_numpy(rng.random(num))
+        text = self.shard.text_NLD[at].float()
+        text[draw < self.drop] = self.shard.null_LD.float()
+        found = {"latents": latents, "face": face, "text": text, "token": self.shard.token_N[at]}
+        found |= {
+            "mirrored": flip,
+            "landmarks": self.shard.landmarks_N52[at],
+            "found": self.shard.found_N[at],
+        }
+        found["faceres"] = self.shard.faceres_NE[at]
+        if self.embedding is not None:
+            cut = torch.tensor([self.reference(int(row), rng) for row in rows])
+            which = int(rng.integers(len(self.embedding)))
+            found["subject"] = self.embedding[which][cut].float()[:, None]
+            found["valid"] = (draw >= 2 * self.drop)[:, None]
+        return found
+
+
+def step_loss(
+    net: Denoiser,
+    batch: dict[str, Tensor],
+    given: argparse.Namespace,
+    generator: torch.Generator,
+    recognised: identity_loss.IdentityLoss | None,
+) -> dict[str, Tensor]:
+    """`loss`, what is minimised: `error` of v, faces weighted 1 + `face_weight`, and `identity`, weighted.
+
+    The identity counts once a picture of the batch, where its subject is given and the noise is in range.
+    """
+    clean, ctx = batch["latents"], batch["text"]
+    num, device = len(clean), clean.device
+    t = timesteps(num, given.noise_mean, given.noise_deviation, given.noise_uniform, generator)
+    sigma, t = LOG_SIGMA[t].exp().to(device), t.to(device)
+    eps = torch.randn(clean.shape, generator=generator).to(device)
+    if net.fusion is not None:
+        marked = torch.zeros(ctx.shape[:2], dtype=torch.bool, device=device)
+        marked[torch.arange(num, device=device), batch["token"]] = True
+        ctx = net.fusion(ctx, batch["subject"], marked, batch["valid"])
+    noised = SCHEDULE.add_noise(clean, eps, t)
+    with torch.autocast(device.type, torch.bfloat16):
+        output = net(noised, t, ctx)
+    output = output.float()
+    squared = (output - SCHEDULE.target(clean, eps, t)).square().mean(1)
+    weight = 1 + given.face_weight * batch["face"]
+    error = (squared * weight / weight.mean((1, 2), keepdim=True)).mean()
+    if recognised is None:
+        return {"loss": error, "error": error}
+    low, high = given.identity_range
+    use = batch["valid"][:, 0] & batch["found"] & (sigma > low) & (sigma < high)
+    rows = use.nonzero()[: num // 2, 0]
+    identity = torch.zeros((), device=device)
+    if len(rows):
+        predicted = SCHEDULE.clean(noised[rows], output[rows], t[rows])
+        true = batch["landmarks"][rows], batch["mirrored"][rows], batch["faceres"][rows]
+        identity = recognised(predicted, *true).sum() / num
+    return {"loss": error + given.identity_weight * identity, "error": error, "identity": identity}
+
+
+def load(given: argparse.Namespace) -> Denoiser:
+    """The parts to start from, with the fast attention of the device."""
+    start = resolve(given.start)
+    unet = load_part("unet", start / "unet")
+    unet.register_to_config(sample_size=16)
+    fusion = load_part("fusion", start / "fusion") if given.kind == "sdm" else None
+    net = Denoiser(unet, fusion).to(given.device)
+    if given.device == "cpu":
+        unet.set_attn_processor(AttnProcessor())
+    else:
+        net.to(memory_format=torch.channels_last)
+    return net.requires_grad_(True).train()
+
+
+def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Path | None, facts: Any) -> None:
+    """Write the averaged weights in diffusers' layout, fp16, and what stands behind them."""
+    raw = {name: value.clone() for name, value in net.state_dict().items()}
+    net.load_state_dict(average)
+    image_encoder = load_part("image_encoder", encoder) if encoder is not None else None
+    parts = {"unet": net.unet, "fusion": net.fusion, "image_encoder": image_encoder}
+    save_backbone(folder, Backbone(name="nano", scheduler_config=CONFIG, **parts), half=True)
+    files.write_json(folder / "training.json", facts)
+    net.load_state_dict(raw)
+
+
+def main() -> None:
+    """Train for a time, by CPU or wall clock; keep a state every few minutes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kind", choices=("sdm", "tdm"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("shards", type=Path, nargs="+")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, resumed parts included")
+    parser.add_argument("--start", default="asset:nano/sdm")
+    parser.add_argument("--encoder", type=Path, help="image encoder of an SDM")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--decay", type=float, default=0.3, help="share of the time at the end")
+    parser.add_argument("--average", type=float, default=0.995)
+    parser.add_argument("--face-weight", type=float, default=3.0)
+    parser.add_argument("--identity-weight", type=float, default=0.2, help="of an SDM; 0 is off")
+    parser.add_argument(
+        "--identity-range", type=float, nargs=2, default=(0.15, 5.0), help="noise levels sigma"
+    )
+    parser.add_argument("--noise-mean", type=float, default=0.1)
+    parser.add_argument("--noise-deviation", type=float, default=1.1)
+    parser.add_argument("--noise-uniform", type=float, default=0.2)
+    parser.add_argument(
+        "--own", type=float, default=0.3, help="share of references that are the picture's own"
+    )
+    parser.add_argument("--drop", type=float, default=0.1, help="captions dropped, and subjects dropped")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    clock = time.process_time if given.device == "cpu" else time.monotonic
+    shard = shards.load(given.shards)
+    embedding = None
+    if given.kind == "sdm":
+        encoder = load_part("image_encoder", resolve(given.encoder)).to(given.device).eval()
+        encoder.set_attn_implementation("eager" if given.device == "cpu" else "sdpa")
+        seen = (encoder, shard.images_NHW3, shard.people_NHW, shard.landmarks_N52)
+        embedding = torch.stack([head_crops.embed(*seen, seed) for seed in (0, 1)])
+    pictures = Pictures(shard, embedding, given.own, given.drop)
+    recognised = None
+    if given.kind == "sdm" and given.identity_weight:
+        vae = load_part("vae", resolve("asset:nano") / "vae")
+        recognised = identity_loss.IdentityLoss(vae, given.device)
+    torch.manual_seed(given.seed)
+    net = load(given)
+    named = list(net.named_parameters())
+    optimizer = Muon(named, lr=given.lr, adam_lr=0.07 * given.lr, weight_decay=0.01)
+    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    step, before, path = 0, 0.0, given.out / "state.pt"
+    if path.exists():
+        state = torch.load(path, weights_only=True, map_location=given.device)
+        net.load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, step, before = state["average"], state["step"], state["spent"]
+    given.out.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(given.seed * 1_000_003 + step)
+    rng = np.random.default_rng([given.seed, step])
+    start, kept, spent, recent = clock(), time.monotonic(), before, []
+
+    def keep() -> None:
+        state = {"net": net.state_dict(), "average": average, "step": step, "spent": spent}
+        with files.whole(path) as temporary:
+            torch.save({**state, "optimizer": optimizer.state_dict()}, temporary)
+        facts = {"steps": step, "batch_size": given.batch_size, "seconds": round(spent), "start": given.start}
+        export(given.out / "model", net, average, given.encoder, facts)
+
+    curve = given.out / "curve.csv"
+    if not curve.exists():
+        curve.write_text("step,seconds,error,identity\n")
+    while (done := spent / (60 * given.minutes)) < 1:
+        batch = {k: v.to(given.device) for k, v in pictures.batch(given.batch_size, rng).items()}
+        losses = step_loss(net, batch, given, generator, recognised)
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
+        optimizer.set_share(min(1.0, (step + 1) / 20) * min(1.0, (1 - done) / given.decay))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        share = min(given.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, value in net.state_dict().items():
+                average[name].lerp_(value, 1 - share)
+        step, spent = step + 1, before + clock() - start
+        recent.append({name: value.item() for name, value in losses.items()})
+        if step % 25 == 0:
+            error, identity = (float(np.mean([r.get(k, 0.0) for r in recent])) for k in ("error", "identity"))
+            with curve.open("a") as stream:
+                stream.write(f"{step},{spent:.0f},{error:.5f},{identity:.5f}\n")
+            line = {"step": step, "seconds": round(spent), "error": round(error, 4)}
+            print(json.dumps(line | {"identity": round(identity, 4)}), flush=True)
+            recent = []
+        if time.monotonic() - kept > 240:
+            keep()
+            kept = time.monotonic()
+    keep()
+
+
+if __name__ == "__main__":
+    main()
