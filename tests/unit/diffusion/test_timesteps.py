@@ -111,7 +111,7 @@ def test_trailing_spacing_has_to_divide() -> None:
 
 @pytest.mark.parametrize("num_steps", [1, 7, 50])
 @pytest.mark.parametrize("spacing", ["leading", "linspace"])
-@pytest.mark.parametrize("name", set(SCHEDULERS) - {"pndm"})
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "pndm"])
 def test_one_call_a_step_counts_the_calls(name: str, spacing: str, num_steps: int) -> None:
     timesteps_S = sampler_timesteps(make_scheduler(name, {}, spacing), num_steps)
     assert steps_of(timesteps_S, num_steps) == list(range(num_steps))
