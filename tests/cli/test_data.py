@@ -36,7 +36,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
             ["rendr"],
             "unknown fdlab data command 'rendr'; allowed: check, convert, render, stats. Did you mean",
         ),
-        (["render", "x", "--mix", "scene"], "unknown --mix 'scene'; allowed: all, portraits, scenes."),
+        (["render", "x", "--mix", "scene"], "Did you mean 'scenes'?"),
         (
             ["stats", "x", "--split", "tset"],
             "unknown --split 'tset'; allowed: all, test, train. Did you mean 'test'?",
