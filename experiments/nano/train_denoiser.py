@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from torch import Tensor
 from fdlab import files
 from fdlab.assets import resolve
 from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.nano import SCHEDULER
 from fdlab.models.parts import load_part
@@ -35,7 +35,7 @@ from fdlab.training.muon import Muon
 
 CONFIG = {**SCHEDULER, "prediction_type": "v_prediction"}
 SCHEDULE = NoiseSchedule.from_config(CONFIG)
-LOG_SIGMA = (((1 - SCHEDULE.alphas_cumprod_T) / SCHEDULE.alphas_cumprod_T).sqrt()).log()
+LOG_SIGMA = SCHEDULE.log_sigma_T.float()
 
 
 class Denoiser(torch.nn.Module):
@@ -47,15 +47,6 @@ class Denoiser(torch.nn.Module):
 
     def forward(self, z_BChw: Tensor, t_B: Tensor, ctx_BLD: Tensor) -> Tensor:
         return self.unet(z_BChw, t_B, encoder_hidden_states=ctx_BLD, return_dict=False)[0]
-
-
-def timesteps(num: int, mean: float, deviation: float, uniform: float, generator: torch.Generator) -> Tensor:
-    """Stratified log-normal noise levels, a share `uniform` of uniform timesteps."""
-    u = (torch.randperm(num, generator=generator) + torch.rand(num, generator=generator)) / num
-    level = mean + deviation * torch.erfinv(2 * u - 1).clamp(-3, 3) * math.sqrt(2)
-    t = torch.searchsorted(LOG_SIGMA, level).clamp(0, len(LOG_SIGMA) - 1)
-    anywhere = torch.rand(num, generator=generator) < uniform
-    return torch.where(anywhere, torch.randint(0, len(LOG_SIGMA), (num,), generator=generator), t)
 
 
 def face_boxes(shard: shards.Shard) -> Tensor:
@@ -123,7 +114,8 @@ def step_loss(
     """
     clean, ctx = batch["latents"], batch["text"]
     num, device = len(clean), clean.device
-    t = timesteps(num, given.noise_mean, given.noise_deviation, given.noise_uniform, generator)
+    density = TimestepDensity("log_normal", given.noise_mean, given.noise_deviation, given.noise_uniform)
+    t = density.draw(num, SCHEDULE, generator)
     sigma, t = LOG_SIGMA[t].exp().to(device), t.to(device)
     eps = torch.randn(clean.shape, generator=generator).to(device)
     if net.fusion is not None:
