@@ -42,7 +42,7 @@ def whole(path: Path | str, flush: bool = True) -> Iterator[Path]:
     path = Path(path)
     temporary = _beside(path, "tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         clear(path.parent)
         _open.add(str(temporary.resolve()))
         yield temporary
@@ -69,7 +69,7 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     otherwise."""
     folder = Path(folder)
     temporary, old = _beside(folder, "tmp"), _beside(folder, "old")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     clear(folder.parent)
     ours = {str(temporary.resolve()), str(old.resolve())}
     _open.update(ours)
@@ -90,6 +90,15 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
             # If the second rename failed, the old folder is the only one left: put it back.
             shutil.rmtree(old, ignore_errors=True) if folder.exists() else old.replace(folder)
         _open.difference_update(ours)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there. Raises: UserError where the system says
+    that there is no such place, as below /proc."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise UserError(f"folder '{folder}' cannot be made; choose another.") from error
 
 
 def clear(folder: Path) -> None:

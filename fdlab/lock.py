@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from fdlab.errors import UserError
+from fdlab.files import make_folder
 
 NAME = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
@@ -39,7 +40,7 @@ def running(folder: Path, shared: bool = False) -> Iterator[None]:
     if path in _mine:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("a+", encoding="utf-8") as stream:
         for left in range(_TRIES - 1, -1, -1):
             # Somebody may just be asking, in `holder`.
@@ -75,7 +76,7 @@ def holder(folder: Path) -> str:
 def exclusive(path: Path) -> Iterator[None]:
     """Hold a lock file: of several processes that want the same thing made, one makes it and the others
     wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("a", encoding="utf-8") as stream:
         if not _take(stream, fcntl.LOCK_EX):
             print(f"waiting for another process, which has locked '{path}'", file=sys.stderr, flush=True)

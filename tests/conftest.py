@@ -31,10 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Point runs and caches at pytest's folder; the cache is shared, so that people are rendered once."""
+    """Point runs and caches at pytest's folder; workers share the cache, so that people are rendered once."""
     base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     monkeypatch.setenv("FDLAB_RUNS", str(base / "runs"))
-    monkeypatch.setenv("FDLAB_CACHE", str(base / "cache"))
+    monkeypatch.setenv("FDLAB_CACHE", str(shared / "cache"))
 
 
 @pytest.fixture

@@ -83,7 +83,15 @@ def variants(overrides: Sequence[str]) -> list[tuple[Line, list[str]]]:
     for line in lines:
         if not schema.contains(reference, line.key) and line.key not in groups():
             raise schema.unknown_key(line.key, reference, groups())
-    return [(line, line.values(schema.holds_text(line.key, reference))) for line in lines]
+    found = [(line, line.values(schema.holds_text(line.key, reference))) for line in lines]
+    axes: dict[str, Line] = {}
+    for line, values in found:
+        other = axes.setdefault(line.key, line)
+        if other is not line and len(values) > 1:
+            raise UserError(
+                f"'{other.given}' and '{line.given}' both vary {line.key}; write its values once."
+            )
+    return found
 
 
 def _option(line: Line) -> str:

@@ -8,7 +8,9 @@ is no picture, is broken, or has more pixels than memory should hold is a UserEr
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BROKEN_EXIF = (
+    ValueError, LookupError, TypeError, ArithmeticError, SyntaxError, OSError, EOFError, AttributeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow stumbles over in it."""
 # What Pillow warns of and logs over a damaged or large file would only stand beside the error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -143,8 +150,8 @@ def upright(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ORIENTATION)
-    except Exception:
-        # Viewers show a picture with a broken EXIF block as it lies; Pillow raises what it stumbles over.
+    except _BROKEN_EXIF:
+        # Viewers show a picture with a broken EXIF block as it lies.
         return 1
     return value if isinstance(value, int) else 1
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fdlab import escape
+from fdlab.config.schema import leaves
 from fdlab.leaderboard.collect import Entry, Group
 from fdlab.leaderboard.published import Quoted
 from fdlab.metrics import registry
@@ -16,11 +17,37 @@ from fdlab.metrics.registry import METRICS
 from fdlab.records import table
 
 
-def named(entry: Entry) -> dict[str, Any]:
-    """A record whose label also tells its run, as several runs share a table, and whether it is quoted."""
-    method, kind = entry.record["method"], entry.record["provenance"]["kind"]
+def named(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Records whose labels also tell their run, as several runs share a table, whether they are quoted, and
+    in which settings they differ from others that would be called the same."""
+    labels = [_with_run(entry) for entry in entries]
+    alike = {
+        label: [entry for entry, other in zip(entries, labels, strict=True) if other == label]
+        for label in labels
+    }
+    full = [_with_settings(entry, label, alike[label]) for entry, label in zip(entries, labels, strict=True)]
+    return [
+        {**entry.record, "method": {**entry.record["method"], "label": label}}
+        for entry, label in zip(entries, full, strict=True)
+    ]
+
+
+def _with_run(entry: Entry) -> str:
+    kind = entry.record["provenance"]["kind"]
     run = entry.run if kind == "measured" else f"{entry.run}, {kind}"
-    return {**entry.record, "method": {**method, "label": f"{table.label(entry.record)} ({run})"}}
+    return f"{table.label(entry.record)} ({run})"
+
+
+def _with_settings(entry: Entry, label: str, alike: Sequence[Entry]) -> str:
+    """A label with the settings in which its method differs from others of that label."""
+    own = dict(leaves(entry.record["method"]))
+    others = [dict(leaves(other.record["method"])) for other in alike]
+    named = ("name", "label")
+    differing = [
+        key for key in own if key not in named and any(other.get(key) != own[key] for other in others)
+    ]
+    said = ", ".join(f"{key.rpartition('.')[2]}={str(own[key])[:12]}" for key in differing)
+    return f"{label}: {said}" if said else label
 
 
 def shown(group: Group) -> list[str]:
@@ -50,7 +77,7 @@ def markdown(groups: Sequence[Group], quoted: Sequence[Quoted]) -> str:
     for group, others in beside(groups, quoted):
         if group is not None:
             parts.append(f"## {escape.markdown(heading(group))}\n")
-            parts.append(table.markdown([named(entry) for entry in group.entries], registry.whole()))
+            parts.append(table.markdown(named(group.entries), registry.whole()))
             parts.append(table.note([entry.record for entry in group.entries]) + "\n")
         parts += [_quoted_markdown(entry) for entry in others]
     return "\n".join(parts)
@@ -131,7 +158,7 @@ def show(groups: Sequence[Group], quoted: Sequence[Quoted]) -> None:
         console = Console(width=200)  # a pipe has no width of its own
     for group, others in beside(groups, quoted):
         if group is not None:
-            records = [named(entry) for entry in group.entries]
+            records = named(group.entries)
             console.print(table.terminal(records, heading(group), shown(group)))
         for entry in others:
             console.print(_quoted_terminal(entry))

@@ -18,7 +18,7 @@ from fdlab.models.finetuned import FACTS
 from fdlab.training import checkpoints, samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
-from fdlab.training.continuing import find_checkpoint, read, resume_from
+from fdlab.training.continuing import read, resume_from
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.initial import make_module
 from fdlab.training.loggers import make_loggers
@@ -113,12 +113,13 @@ def describe(settings: FitSettings) -> dict[str, str]:
     # fp32: weights; and for what learns gradient, two moments and the average.
     copies = 3 + bool(module.averaging.average)
     pictures = settings.batch_size * settings.loop.accumulate
-    resume = find_checkpoint(settings.folder, settings.resume)
+    resumed = resume_from(module, settings.folder, settings.resume)
     mebibytes = 4 * (total + copies * learning) / 2**20
     return {
         "run directory": str(settings.folder),
         "backbone": f"{b.name}, {b.image_size} px, latents {b.latent_shape_CHW}",
-        "starts from": f"{start.origin}, {start.steps:,} steps" + (f"; resumes {resume}" if resume else ""),
+        "starts from": f"{start.origin}, {start.steps:,} steps"
+        + (f"; resumes {resumed.path}" if resumed else ""),
         "parameters": f"{total:,}, of which {learning:,} learn",
         "steps": f"{settings.loop.max_steps:,} of {pictures} pictures a device",
         "device": str(device),

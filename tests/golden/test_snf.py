@@ -46,37 +46,8 @@ def scheduler() -> Any:
     return make_scheduler(SETTINGS["scheduler"]["type"], config)
 
 
-@pytest.fixture(scope="module")
-def snf(models: dict[str, guiders.Model]) -> guiders.Guider:
-    return guiders.build(
-        "snf",
-        **models,
-        guidance=SETTINGS["guidance_scale"],
-        num_steps=SETTINGS["steps"],
-        last_tdm_step=SETTINGS["start_merge_step"],
-        last_snf_step=SETTINGS["final_step"],
-    )
-
-
 def test_the_same_timesteps(scheduler: Any, trajectory: dict[str, Tensor]) -> None:
     assert sampler_timesteps(scheduler, SETTINGS["steps"]).tolist() == trajectory["timesteps"].tolist()
-
-
-def test_every_step_teacher_forced(
-    snf: guiders.Guider, scheduler: Any, trajectory: dict[str, Tensor]
-) -> None:
-    """The callback replaces each step's latents by the recorded ones, from which the next step starts."""
-    worst: list[float] = []
-
-    def record_and_replace(step: int, t: Tensor, z: Tensor) -> Tensor:
-        assert t == trajectory["timesteps"][step]
-        worst.append((z - trajectory["latents_after_step"][step]).abs().max().item())
-        return trajectory["latents_after_step"][step]
-
-    final = sample(snf, scheduler, trajectory["initial_latents"], SETTINGS["steps"], record_and_replace)
-    assert len(worst) == SETTINGS["steps"]
-    assert max(worst) < TOLERANCE
-    assert torch.equal(final, trajectory["latents_after_step"][-1])
 
 
 def test_one_image_is_the_same_alone(
@@ -97,8 +68,9 @@ def test_one_image_is_the_same_alone(
         assert (together - other).abs().max() < 1e-4 * together.abs().max()
 
 
-def test_every_step_through_the_pipeline(scheduler: Any, trajectory: dict[str, Tensor]) -> None:
-    """The same teacher-forced, from outside: embeddings, inclusive indices, and a callback that replaces."""
+def test_every_step_teacher_forced(scheduler: Any, trajectory: dict[str, Tensor]) -> None:
+    """Through the pipeline, with embeddings and the released inclusive indices. The callback replaces each
+    step's latents by the recorded ones, from which the next step starts."""
     unets = {
         f"{name}_unet": UNet2DConditionModel.from_pretrained(FOLDER / f"{name}_unet", local_files_only=True)
         for name in ("tdm", "sdm")
@@ -109,6 +81,7 @@ def test_every_step_through_the_pipeline(scheduler: Any, trajectory: dict[str, T
     worst: list[float] = []
 
     def force(_: Any, step: int, t: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        assert t == trajectory["timesteps"][step]
         recorded = trajectory["latents_after_step"][step]
         worst.append((given["latents"] - recorded).abs().max().item())
         return {"latents": recorded}

@@ -126,6 +126,22 @@ def test_a_quoted_record_is_marked_in_its_row(make: Callable[..., Path], tmp_pat
     assert "| theirs (theirs, quoted) |" in text and "| mine (mine) |" in text
 
 
+def test_records_of_one_label_say_in_which_settings_they_differ(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    def sampled(base: str) -> Any:
+        def edit(made: Any, _: Any) -> None:
+            made["method"] |= {"label": "SDM shipped", "sampler": {"guider": "sdm", "base": base}}
+
+        return edit
+
+    for folder, base in (("a/run", "null"), ("b/run", "text")):
+        make(folder, edit=sampled(base))
+    text = formats.markdown(collect.group(collect.find([tmp_path])[0]), [])
+    labels = [line.split("|")[1].strip() for line in text.splitlines() if "SDM shipped" in line]
+    assert sorted(labels) == ["SDM shipped (run): base=null", "SDM shipped (run): base=text"]
+
+
 EVIL = "[/red]<b>|=1+1\x1b[31m"
 
 
