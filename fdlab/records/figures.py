@@ -16,6 +16,8 @@ from fdlab.data.pictures import read_image
 from fdlab.files import whole
 
 OWN, OTHERS, BESIDE = "#2563eb", "#9ca3af", "#d97706"
+MAX_LABEL = 44
+"""Characters of a method's name in a figure."""
 SKIPPED = ("epoch", "step", "seconds", "rate", "images_per_second")
 """Columns of metrics.csv that are no curve."""
 
@@ -123,9 +125,15 @@ def intervals(
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
         axis.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(records)), [escape.figure(label) for label in labels])
+    panels[0].set_yticks(range(len(records)), [escape.figure(_short(label)) for label in labels])
     panels[0].invert_yaxis()
     save(figure, path)
+
+
+def _short(label: str) -> str:
+    """A label that leaves room for what it labels: of a long one, as with a folder in it, both ends."""
+    half = MAX_LABEL // 2
+    return label if len(label) <= MAX_LABEL else f"{label[:half].rstrip()} … {label[-half:].lstrip()}"
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:

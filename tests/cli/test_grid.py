@@ -49,6 +49,12 @@ def test_what_has_no_grid_is_refused(override: str, said: str) -> None:
         grid.expand([override])
 
 
+def test_a_key_varies_once() -> None:
+    with pytest.raises(UserError, match="'seed=1,2' and 'seed=3,4' both vary seed"):
+        grid.expand(["seed=1,2", "seed=3,4"])
+    assert len(grid.expand(["seed=1", "seed=2"])) == 1
+
+
 def test_a_wrong_value_is_found_before_any_trial_starts() -> None:
     with pytest.raises(UserError, match=r"trainer\.max_steps=0: must be >= 1"):
         grid.plan(["trainer.max_steps=5,0"])

@@ -20,8 +20,9 @@ from fdlab.config.compose import compose
 from fdlab.errors import UserError
 from fdlab.training import checkpoints
 from fdlab.training.continuing import find_checkpoint
-from fdlab.training.fit import FitResult, fit
+from fdlab.training.fit import FitResult, describe, fit
 from fdlab.training.module import Training
+from fdlab.training.settings import FitSettings
 
 Configure = Callable[..., Any]
 
@@ -150,6 +151,8 @@ def test_bad_checkpoints_are_one_clear_line(configure: Configure, tmp_path: Path
     tdm = fit(configure("tdm", "name=a", "trainer.max_steps=1"))
     with pytest.raises(UserError, match="is of TDM, this run trains SDM"):
         fit(configure("sdm", "name=y", f"resume={tdm.run_dir}"))
+    with pytest.raises(UserError, match="is of TDM, this run trains SDM"):
+        describe(FitSettings.read(configure("sdm", "name=y", f"resume={tdm.run_dir}")))
 
 
 def test_a_checkpoint_of_another_architecture_names_what_differs(configure: Configure) -> None:

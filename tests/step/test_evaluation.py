@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -243,6 +244,18 @@ def test_models_that_exist_already_are_measured_as_they_are(
     assert [r["method"]["name"] for r in only] == ["sdm"]
     assert only[0]["method"]["sdm"]["training_steps"] == 3000
     assert set(only[0]["metrics"]) == {"prompt_accuracy"}
+
+
+def test_the_weights_that_the_user_names_stand_beside_those_of_a_run(disk: Path) -> None:
+    """`train +exp=sdm sdm=FOLDER`: the run's own are drawn with, and compared with FOLDER in place of what
+    ships."""
+    run_dir = disk / "runs/sdm/one"
+    shutil.copytree(disk / "tiny/sdm", disk / "other/sdm", dirs_exist_ok=True)
+    method = MethodSettings.read(config(disk, f"sdm={disk / 'other/sdm'}"))
+    found = rows.standard(method, benchmarks.load(disk / "bench"), run_dir, "cpu")
+    assert [row.name for row in found][-3:] == ["sdm_before", "sdm", "snf"]
+    assert found[-1].method["sdm"]["source"] == "this run"
+    assert found[-3].method["sdm"]["source"] == str(disk / "other/sdm")
 
 
 def test_what_cannot_be_drawn_is_said_before_anything_is(

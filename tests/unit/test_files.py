@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fdlab import files
+from fdlab.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +109,51 @@ def test_content_is_on_the_disk_before_it_has_its_name(
     with files.whole_folder(tmp_path / "m") as temporary:
         (temporary / "weights").write_text("x")
     assert seen == ["flush []", "flush ['m']", "rename", "flush []"]
+
+
+def test_folders_above_a_file_are_made_where_the_system_lets_it(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "some/where/a", "x")
+    assert (tmp_path / "some/where/a").read_text() == "x"
+    for write in (files.whole, files.whole_folder):
+        said = pytest.raises(UserError, match=r"folder '/proc/none.*' cannot be made; choose another")
+        with said, write(Path("/proc/none/here/a")):
+            pass
+
+
+def test_a_full_disk_is_known_behind_other_errors(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "anything")
+
+    def raised(cause: bool) -> Exception:
+        try:
+            try:
+                raise full
+            except OSError as error:
+                raise RuntimeError("a writer's own words") from (error if cause else None)
+        except RuntimeError as error:
+            return error
+
+    for error in (full, raised(cause=True), raised(cause=False), RuntimeError(os.strerror(errno.EDQUOT))):
+        with pytest.raises(UserError, match="no space left to write"), files.whole(tmp_path / "a"):
+            raise error
+    with pytest.raises(OSError, match="else"), files.whole(tmp_path / "a"):
+        raise OSError(errno.EIO, "else")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_only_a_folder_that_cannot_be_flushed_is_passed_over(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def refuse(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink().is_dir() is of_folder:
+            raise OSError(number, "refused")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for of_folder in (True, False):
+        if of_folder and number == errno.EINVAL:
+            files.write_text(tmp_path / "a", "x")
+        else:
+            with pytest.raises(OSError, match="refused"):
+                files.write_text(tmp_path / "a", "x")

@@ -279,6 +279,16 @@ def test_attention_gives_the_subjects_places_to_the_sdm(maps: str, tdm: Fake, sd
             build("attention", tdm, sdm, **bad)
 
 
+def test_only_the_looks_at_subjects_count(tdm: Fake, sdm: Fake) -> None:
+    text, augmented = some(B, L, D, seed=1), some(B, L, D, seed=1)
+    augmented[:, 2] += 1.0
+    model = guiders.Model(sdm, Conditioning(some(B, L, D, seed=3), text, augmented))
+    looks_B1HW = model.attending(Z, T, "null", "augmented")[1]
+    maps_BHW = sdm.attend(Z, T, augmented)[1][:, 2]
+    for looks, maps in zip(looks_B1HW[:, 0], maps_BHW, strict=True):
+        torch.testing.assert_close(looks, (maps - maps.min()) / (maps.max() - maps.min()))
+
+
 def test_attention_needs_a_denoiser_that_tells(tdm: Fake, sdm: Fake) -> None:
     blind = guiders.Model(lambda z, t, ctx: z, tdm.model().conditioning)
     guider = guiders.build("attention", tdm=blind, sdm=sdm.model(), guidance=5.0, num_steps=STEPS)

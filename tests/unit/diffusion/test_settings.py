@@ -90,6 +90,26 @@ def test_bad_settings(mapping: dict[str, Any], said: str) -> None:
         SamplerSettings.from_mapping(mapping)
 
 
+@pytest.mark.parametrize(
+    ("key", "taken", "refused", "said"),
+    [
+        ("num_steps", (1, 1000), (0, 1.5), "whole number from 1"),
+        ("eta", (0, 1), (-0.01, 1.01), r"lie in \[0, 1\]"),
+        ("guidance_rescale", (0, 1), (-0.01, 1.01), r"lie in \[0, 1\]"),
+        ("guidance_start", (0, 0.5), (-0.01, 1.01), r"lie in \[0, 1\]"),
+        ("guidance_end", (0.5, 1), (-0.01, 1.01), r"lie in \[0, 1\]"),
+        ("guidance_scale", (0, 100), (-0.01, float("inf")), "a number from 0"),
+        ("final_sigma", (0, 3.0), (-0.01, float("nan")), "a number from 0"),
+    ],
+)
+def test_limits(key: str, taken: tuple[float, ...], refused: tuple[float, ...], said: str) -> None:
+    for value in taken:
+        SamplerSettings.from_mapping({"guider": "tdm", key: value}).check()
+    for value in refused:
+        with pytest.raises(UserError, match=f"{key} is .*{said}"):
+            SamplerSettings.from_mapping({"guider": "tdm", key: value}).check()
+
+
 def test_the_room_is_pure() -> None:
     """No Lightning, Hydra, wandb or logging, and no room below this one."""
     files = list(Path(fdlab.diffusion.__file__).parent.rglob("*.py"))

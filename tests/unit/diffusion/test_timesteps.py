@@ -10,7 +10,7 @@ from scipy import stats
 from fdlab.diffusion.noise import STABLE_DIFFUSION, NoiseSchedule
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.diffusion.stages import Stages
-from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps, sampler_timesteps, steps_of
+from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps, num_calls, sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 
@@ -149,3 +149,21 @@ def test_stages_end_at_a_timestep_however_often_models_are_called(
         # KDPM2's are whole but for rounding.
         wanted_stage = "tdm" if t > fused + 0.01 else "snf" if t > subject + 0.01 else "sdm"
         assert stages.at(step) == wanted_stage, t
+
+
+def test_where_calls_fit_no_scheme_steps_are_even_in_t() -> None:
+    # 0, 0.2 and 0.6 of the way to the second of three steps, then the last.
+    assert steps_of(torch.tensor([1000, 900, 700, 0]), 3) == [0, 0, 0, 2]
+    assert steps_of(torch.tensor([1000, 500, 400, 0]), 3) == [0, 1, 1, 2]
+    assert steps_of(torch.tensor([7, 7]), 1) == [0, 0]
+
+
+def test_calls_end_at_the_first_level_that_is_low_enough() -> None:
+    timesteps = torch.tensor([900, 500, 300, 100])
+    sigma_S = SCHEDULE.log_sigma_T[timesteps].exp().tolist()
+    for position, sigma in enumerate(sigma_S):
+        assert num_calls(timesteps, SCHEDULE, sigma * 1.0001) == position + 1
+    assert num_calls(timesteps, SCHEDULE, sigma_S[-1] / 2) == num_calls(timesteps, SCHEDULE) == 4
+    for level in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(UserError, match="final_sigma is"):
+            num_calls(timesteps, SCHEDULE, level)
