@@ -40,6 +40,8 @@ class BatchSettings:
     reference: Reference = "own"
     """Which picture a subject's reference is cut from: its own (as released), another of the same person (its
     own where none is known), or either by a coin."""
+    own_share: float = 0.5
+    """How often that coin says its own."""
     skip_corrupt: bool = False
     rank: int = 0
     world: int = 1
@@ -90,6 +92,7 @@ class Batches(Dataset[Batch]):
             positions_N=[entry.positions_N[n] for n in kept],
             masks_NHW=entry.masks_NHW[kept],
             keys_N=[entry.keys_N[n] for n in kept],
+            faces=None if entry.faces is None else entry.faces.of(kept),
         )
 
     def _references(self, entries: list[Entry], size: int, rng: np.random.Generator) -> Tensor:
@@ -112,7 +115,7 @@ class Batches(Dataset[Batch]):
     def _choose(self, key: int, rng: np.random.Generator) -> int:
         if self.settings.reference == "own":
             return key
-        if self.settings.reference == "mixed" and rng.random() < 0.5:
+        if self.settings.reference == "mixed" and rng.random() < self.settings.own_share:
             return key
         others = self.source.same_person(key)
         return others[int(rng.integers(len(others)))] if others else key
@@ -120,7 +123,8 @@ class Batches(Dataset[Batch]):
 
 def collate(entries: list[Entry], max_subjects: int) -> Batch:
     """Stack entries: ids, latent_BCHW or image_B3HW, input_ids_BL, subject_token_BL, token_index_BN,
-    subject_valid_BN, mask_BNHW (float 0/1, latent grid)."""
+    subject_valid_BN, mask_BNHW (float 0/1, latent grid); where faces were looked for, landmark_BN52 (pixels,
+    NaN where there is none) and face_BND."""
     ids_BL = torch.from_numpy(np.stack([entry.input_ids_L for entry in entries]))
     height, width = entries[0].masks_NHW.shape[-2:]
     batch: Batch = {
@@ -136,7 +140,15 @@ def collate(entries: list[Entry], max_subjects: int) -> Batch:
         batch["image_B3HW"] = to_model(pictures)
     else:
         batch["latent_BCHW"] = torch.from_numpy(pictures)
+    if entries[0].faces is not None:
+        width = entries[0].faces.embedding_ND.shape[1]
+        batch["landmark_BN52"] = torch.full((len(entries), max_subjects, 5, 2), torch.nan)
+        batch["face_BND"] = torch.zeros(len(entries), max_subjects, width)
     for b, entry in enumerate(entries):
+        if entry.faces is not None:
+            num = len(entry.keys_N)
+            batch["landmark_BN52"][b, :num] = torch.from_numpy(np.array(entry.faces.landmarks_N52))
+            batch["face_BND"][b, :num] = torch.from_numpy(np.array(entry.faces.embedding_ND))
         for n, position in enumerate(entry.positions_N):
             batch["subject_token_BL"][b, position] = True
             batch["token_index_BN"][b, n] = position

@@ -35,6 +35,32 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Faces:
+    """The faces of a picture's subjects, as far as they are found."""
+
+    landmarks_N52: np.ndarray
+    """float32 (x, y) of five points in pixels of the picture; NaN where no face is found."""
+    embedding_ND: np.ndarray
+    """float32, unit length; zeros where no face is found. D 0 where none are asked for."""
+
+    def of(self, chosen: list[int]) -> Faces:
+        """Those of some subjects."""
+        return Faces(self.landmarks_N52[chosen], self.embedding_ND[chosen])
+
+
+class FaceReader(Protocol):
+    """Looks for subjects' faces, for trainings that weigh or recognise them."""
+
+    name: str
+    """Of all that decides what it finds: a cache's key."""
+    dim: int
+    """Width of an embedding."""
+
+    def __call__(self, image_HW3: np.ndarray, masks_NHW: np.ndarray) -> Faces:
+        """The faces of those whom the masks show."""
+
+
+@dataclass(frozen=True)
 class Entry:
     """One row. `picture` is a latent CHW float or, where latents are not cached, an image HW3 uint8."""
 
@@ -45,6 +71,8 @@ class Entry:
     masks_NHW: np.ndarray
     keys_N: list[int]
     """Handles of the subjects, for `Source.reference` and `Source.same_person`."""
+    faces: Faces | None = None
+    """None where none were looked for."""
 
 
 class Source(Protocol):
@@ -92,18 +120,36 @@ def read_checked(root: Path, annotation: Annotation, rendered: bool) -> PersonSa
     return sample
 
 
-def picture_and_masks(
-    sample: PersonSample, subjects: tuple[ShownSubject, ...], shape: Shape, mirrored: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Square picture HW3 and its subjects' masks NHW at latent size; a subject that was cropped away has
-    none."""
+@dataclass(frozen=True)
+class View:
+    """A picture as the networks see it."""
+
+    image_HW3: np.ndarray
+    """Square."""
+    masks_NHW: np.ndarray
+    """At latent size; empty of a subject that was cropped away."""
+    faces: Faces | None
+
+
+def view(
+    sample: PersonSample,
+    subjects: tuple[ShownSubject, ...],
+    shape: Shape,
+    mirrored: bool,
+    reader: FaceReader | None = None,
+) -> View:
+    """A sample's picture with its subjects' masks, and faces where there is a reader."""
     image_HW3, segments_HW = sample.image_HW3, sample.segments_HW
     if mirrored:
         image_HW3, segments_HW = image_HW3[:, ::-1], segments_HW[:, ::-1]
     image_HW3, segments_HW = square(np.ascontiguousarray(image_HW3), segments_HW, shape.image_size)
     _, height, width = shape.latent_CHW
-    masks = [latent_mask(segments_HW == s.segment, height, width) for s in subjects]
-    return image_HW3, np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
+    numbers_N = np.array([s.segment for s in subjects], segments_HW.dtype)
+    masks_NHW = segments_HW == numbers_N[:, None, None]
+    latent_NHW = np.zeros((len(subjects), height, width), np.uint8)
+    for n, mask_HW in enumerate(masks_NHW):
+        latent_NHW[n] = latent_mask(mask_HW, height, width)
+    return View(image_HW3, latent_NHW, None if reader is None else reader(image_HW3, masks_NHW))
 
 
 class Crop(Protocol):
@@ -142,9 +188,11 @@ class Live:
         rendered: bool = False,
         labels: Collection[str] | None = None,
         crop: Crop | None = None,
+        reader: FaceReader | None = None,
     ) -> None:
         self.root, self.ids, self.tokenizer, self.shape = Path(root), ids, tokenizer, shape
         self.views, self.rendered, self.labels, self.crop = views, rendered, labels, crop
+        self.reader = reader
         self.usable = list(range(len(ids) * views))
         self._identities: dict[int, list[int]] | None = None
 
@@ -154,8 +202,8 @@ class Live:
         annotation = self._annotation(row)
         encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape)
         sample = read_checked(self.root, annotation, self.rendered)
-        image_HW3, masks_NHW = picture_and_masks(sample, subjects, self.shape, mirrored)
-        seen = [n for n in range(len(subjects)) if masks_NHW[n].any()]
+        shown = view(sample, subjects, self.shape, mirrored, self.reader)
+        seen = [n for n in range(len(subjects)) if shown.masks_NHW[n].any()]
         if self.crop is not None and self.shape.reference_size is not None:
             # Where one cannot be cut, the row is not usable, and that must show here.
             for n in seen:
@@ -163,11 +211,12 @@ class Live:
         keys = [row * MOST_SEGMENTS + annotation.subjects.index(subjects[n]) for n in seen]
         return Entry(
             picture,
-            image_HW3,
+            shown.image_HW3,
             encoded.input_ids_L,
             [encoded.positions[n] for n in seen],
-            masks_NHW[seen],
+            shown.masks_NHW[seen],
             keys,
+            None if shown.faces is None else shown.faces.of(seen),
         )
 
     def _annotation(self, row: int) -> Annotation:

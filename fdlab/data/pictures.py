@@ -44,9 +44,9 @@ _TURNS = {
 }
 _BROKEN_EXIF = (
     ValueError, LookupError, TypeError, ArithmeticError, SyntaxError, OSError, EOFError, AttributeError,
-    struct.error, zlib.error,
+    struct.error, zlib.error, Warning,
 )  # fmt: skip
-"""What Pillow stumbles over in it."""
+"""What Pillow stumbles over in it; a warning, where these are errors."""
 # What Pillow warns of and logs over a damaged or large file would only stand beside the error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -22,7 +22,7 @@ import torch
 
 from fdlab.data.annotation import Annotation
 from fdlab.data.check import check_complete, is_rendered
-from fdlab.data.entry import Crop, Shape, caption_tokens, cut_subject, picture_and_masks, read_checked
+from fdlab.data.entry import Crop, FaceReader, Shape, View, caption_tokens, cut_subject, read_checked, view
 from fdlab.data.latents import encode_images, weights_hash
 from fdlab.data.layout import SUFFIXES, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
@@ -49,6 +49,7 @@ def prepare(
     show: bool = True,
     labels: Collection[str] | None = None,
     crop: Crop | None = None,
+    reader: FaceReader | None = None,
 ) -> Prepared:
     """Make (or find) the prepared form of a data folder and open it. What is there and whole is not written
     to; what is damaged is made anew.
@@ -64,13 +65,15 @@ def prepare(
     parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
     parts += [] if labels is None else [sorted(labels)]
     parts += [] if crop is None or shape.reference_size is None else [{"reference crop": crop.name}]
+    parts += [] if reader is None else [{"faces": reader.name}]
     key = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     folder = Path(cache) / "prepared" / f"{root.name}-{key}"
     arrays = ["input_ids", "positions", "latents", "masks"]
     arrays += ["references"] if shape.reference_size is not None else []
+    arrays += ["landmarks", "embeddings"] if reader is not None else []
 
     def make() -> None:
-        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels, crop)
+        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels, crop, reader)
         _fill(plan, folder, vae, device, skip_corrupt, show)
 
     make_once(folder, lambda: is_whole(folder, "rows.json", arrays) and _fits(folder), make)
@@ -121,6 +124,7 @@ class _Plan:
     positions: list[list[int]]
     skipped: dict[str, str]
     crop: Crop | None
+    reader: FaceReader | None
 
     @property
     def first(self) -> list[int]:
@@ -133,9 +137,20 @@ class _Plan:
 class _Picture:
     """One picture in all its views (V), its subjects view after view (S)."""
 
-    images_VHW3: np.ndarray
-    masks_SHW: np.ndarray
+    views: list[View]
     references_SRR4: np.ndarray | None
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Array's name to its part for this picture's subjects."""
+        found = {"masks": np.concatenate([view.masks_NHW for view in self.views])}
+        if self.references_SRR4 is not None:
+            found["references"] = self.references_SRR4
+        faces = [view.faces for view in self.views if view.faces is not None]
+        if faces:
+            found["landmarks"] = np.concatenate([some.landmarks_N52 for some in faces])
+            found["embeddings"] = np.concatenate([some.embedding_ND for some in faces])
+        return found
 
 
 def _plan(
@@ -147,6 +162,7 @@ def _plan(
     skip_corrupt: bool,
     labels: Collection[str] | None,
     crop: Crop | None,
+    reader: FaceReader | None,
 ) -> _Plan:
     annotations, subjects, input_ids, positions = [], [], [], []
     skipped: dict[str, str] = {}
@@ -175,6 +191,7 @@ def _plan(
         positions,
         skipped,
         crop,
+        reader,
     )
 
 
@@ -192,6 +209,9 @@ def _fill(
     }
     if shape.reference_size is not None:
         layout["references"] = ((subjects, shape.reference_size, shape.reference_size, 4), np.uint8)
+    if plan.reader is not None:
+        layout["landmarks"] = ((subjects, 5, 2), np.float32)
+        layout["embeddings"] = ((subjects, plan.reader.dim), np.float32)
     out = ArrayFolder(folder, layout)
     done, skipped = int(out.state.get("done", 0)), plan.skipped | out.state.get("skipped", {})
     vae = vae.to(device).eval()
@@ -212,11 +232,10 @@ def _fill(
                 window = slice(first[p * plan.views], first[(p + 1) * plan.views])
                 out.arrays["input_ids"][p * plan.views : (p + 1) * plan.views] = plan.input_ids_PL[p]
                 out.arrays["positions"][window] = plan.positions[p] * plan.views
-                out.arrays["masks"][window] = picture.masks_SHW
-                if picture.references_SRR4 is not None:
-                    out.arrays["references"][window] = picture.references_SRR4
+                for name, array in picture.arrays.items():
+                    out.arrays[name][window] = array
                 kept += range(p * plan.views, (p + 1) * plan.views)
-                images += list(picture.images_VHW3)
+                images += [view.image_HW3 for view in picture.views]
             for rows_B, images_BHW3 in _batches(kept, images):
                 out.arrays["latents"][rows_B] = encode_images(vae, images_BHW3, device)
             finished = min(done + CHUNK, len(plan.ids))
@@ -238,13 +257,11 @@ def _read(plan: _Plan, p: int, skip_corrupt: bool) -> _Picture | CorruptFile:
     try:
         sample = read_checked(plan.root, plan.annotations[p], plan.rendered)
         if size is not None and subjects:
-            views_S = [(bool(view), subject) for view in range(plan.views) for subject in subjects]
+            views_S = [(bool(n), subject) for n in range(plan.views) for subject in subjects]
             references = np.stack([cut_subject(sample, s, size, v, plan.crop) for v, s in views_S])
     except CorruptFile as error:
         if not skip_corrupt:
             raise
         return error
-    views = [picture_and_masks(sample, subjects, plan.shape, bool(view)) for view in range(plan.views)]
-    return _Picture(
-        np.stack([image for image, _ in views]), np.concatenate([masks for _, masks in views]), references
-    )
+    views = [view(sample, subjects, plan.shape, bool(n), plan.reader) for n in range(plan.views)]
+    return _Picture(views, references)

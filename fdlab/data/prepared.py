@@ -7,6 +7,7 @@ One folder under the cache, named by everything it depends on (`fdlab.data.laten
     latents.npy      M C H W float16, posterior means, scaled: z = (mean - shift) * scale
     masks.npy        S H W uint8    references.npy  S R R 4 uint8, RGB and alpha (subject-augmented training
     only)
+    landmarks.npy    S 5 2 float32, embeddings.npy S D float32 (trainings that look at faces only)
 
 Axes: M rows (pictures x views), S subjects of all rows, L tokens, C H W latents, R side of a reference, N
 subjects.
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.data.arrays import map_array
-from fdlab.data.entry import Entry
+from fdlab.data.entry import Entry, Faces
 from fdlab.data.layout import read_json
 from fdlab.data.sample import CorruptFile
 from fdlab.foreign import said
@@ -33,8 +34,12 @@ ARRAYS: dict[str, tuple[str, int, type]] = {
     "positions": ("subjects", 1, np.int16),
     "masks": ("subjects", 3, np.uint8),
     "references": ("subjects", 4, np.uint8),
+    "landmarks": ("subjects", 3, np.float32),
+    "embeddings": ("subjects", 2, np.float32),
 }
-"""What each array has an entry for, its axes and type; `references` is absent where none are needed."""
+"""What each array has an entry for, its axes and type."""
+OPTIONAL = ("references", "landmarks", "embeddings")
+"""Absent where they are not needed."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Prepared:
         if len(self.rows.first) != rows + 1 or len(self.rows.identities) != subjects:
             raise ValueError("rows.json is not of one piece")
         for name, (entries, axes, dtype) in ARRAYS.items():
-            if name == "references" and not (self.folder / "references.npy").exists():
+            if name in OPTIONAL and not (self.folder / f"{name}.npy").exists():
                 continue
             length = rows if entries == "rows" else max(1, subjects)
             found = self._array(f"{name}.npy")
@@ -119,6 +124,7 @@ class Prepared:
             positions_N=[int(self.positions_S[key]) for key in seen],
             masks_NHW=np.asarray(self.masks_SHW[seen]),
             keys_N=seen,
+            faces=None if self.faces_S is None else self.faces_S.of(seen),
         )
 
     def reference(self, key: int) -> np.ndarray:
@@ -161,6 +167,13 @@ class Prepared:
     def references_SRR4(self) -> np.ndarray:
         """Cut-out people."""
         return self._array("references.npy")
+
+    @cached_property
+    def faces_S(self) -> Faces | None:
+        """Faces of all subjects; None where none were looked for."""
+        if not (self.folder / "landmarks.npy").exists():
+            return None
+        return Faces(self._array("landmarks.npy"), self._array("embeddings.npy"))
 
     @cached_property
     def _picture_S(self) -> np.ndarray:

@@ -50,6 +50,7 @@ def masked_noise_loss(
     generator: torch.Generator,
     normalized: bool = False,
     weight_B: Tensor | None = None,
+    pixel_weight_B1HW: Tensor | None = None,
 ) -> Tensor:
     """Noise loss that with `probability` looks only at the subjects (union of their masks, 0/1).
 
@@ -57,10 +58,14 @@ def masked_noise_loss(
     but the mean still divides by all pixels, so a sample without subjects contributes nothing.
     `normalized=True`: a coin per sample; the mean is over the masked area; a sample without subjects keeps
     its full loss.
+
+    `pixel_weight_B1HW` weighs places, inside and outside of masks alike.
     """
     if not 0.0 <= probability <= 1.0:
         raise UserError(f"the probability of the masked loss is {probability}; it must lie in [0, 1].")
     error_BCHW = _squared_error(prediction_BCHW, target_BCHW)
+    if pixel_weight_B1HW is not None:
+        error_BCHW = error_BCHW * pixel_weight_B1HW
     num, channels = error_BCHW.shape[:2]
     coin_B = torch.rand(num if normalized else 1, generator=generator, device=generator.device) < probability
     coin_B = coin_B.to(error_BCHW.device).expand(num)

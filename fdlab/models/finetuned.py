@@ -88,17 +88,23 @@ class Weights:
     def describe(self) -> dict[str, Any]:
         """A record's entry: digest of the parts, their origin, and the steps behind them (None where
         unknown)."""
-        return {
+        told = {
             "sha256": sha256_of_parts(self.parts),
             "source": self.name,
             "parts": sorted(self.parts),
             "training_steps": self.steps,
         }
+        return {**told, "taught_by": list(self.taught_by)} if self.taught_by else told
 
     @property
     def steps(self) -> int | None:
         """Optimiser steps behind the weights; None where nothing says so."""
         return facts(self.folder).get("steps")
+
+    @property
+    def taught_by(self) -> tuple[str, ...]:
+        """Recognisers whose opinion these weights were trained for."""
+        return tuple(facts(self.folder).get("taught_by") or ())
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -67,6 +67,7 @@ TRAINING: Schema = {
     "steps": _COUNT,
     "steps_of_this_run": _COUNT,
     "kind": Key((str,), choices=("tdm", "sdm")),
+    "taught_by": Key((list, _NONE), items=Key((str,)), longest=100),
 }
 """training.json: what is known about fine-tuned weights."""
 

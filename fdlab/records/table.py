@@ -26,7 +26,25 @@ def note(records: Sequence[Mapping[str, Any]]) -> str:
             caution = METRICS[name].caution
             if caution is not None:
                 least[caution] = min(entry["n"], least.get(caution, entry["n"]))
-    return " ".join(text for text in (NOTE, *(caution(num) for caution, num in least.items())) if text)
+    cautions = [caution(num) for caution, num in least.items()]
+    return " ".join(text for text in (NOTE, *cautions, *_taught(records)) if text)
+
+
+def _taught(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for every recogniser that measured what it had taught."""
+    pairs: dict[str, dict[str, None]] = {}
+    for record in records:
+        method = record.get("method", {})
+        models = [method.get(kind) or {} for kind in ("tdm", "sdm")]
+        teachers = {name for model in models for name in model.get("taught_by", ())}
+        measured = {str(entry["extractor"]["name"]) for entry in record["metrics"].values() if teachers}
+        for name in teachers:
+            if any(extractor.partition("_")[0] == name for extractor in measured):
+                pairs.setdefault(name, {})[label(record)] = None
+    return [
+        f"{name} taught {', '.join(labels)}: of these it is no independent judge."
+        for name, labels in sorted(pairs.items())
+    ]
 
 
 def label(record: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fdlab.data.captions import null_ids
+from fdlab.data.entry import FaceReader
 from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
@@ -30,6 +31,10 @@ class DenoisingTraining(Training):
     """Parts of the backbone that learning changes."""
     REFERENCES: ClassVar[bool]
     """Whether batches need references."""
+    faces: FaceReader | None = None
+    """Looks for subjects' faces, where the training needs them."""
+    taught_by: tuple[str, ...] = ()
+    """Recognisers whose opinion is trained for: no independent judges of what is drawn afterwards."""
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ def fit(
     loggers = make_loggers(settings.logger, folder / "wandb", settings.values)
     start, module = make_module(settings)
     resumed = resume_from(module, folder, settings.resume)
-    root, source = make_source(settings.data, start.backbone, module.REFERENCES, device)
+    root, source = make_source(settings.data, start.backbone, module.REFERENCES, device, module.faces)
     data = StatelessData(
         source,
         batch_settings(settings, start.backbone, module.REFERENCES),
@@ -97,6 +97,9 @@ def fit(
         "seed": settings.seed,
         "averaged": bool(module.averaging.average),
     }
+    taught_by = sorted({*module.taught_by, *start.taught_by})
+    if taught_by:
+        facts["taught_by"] = taught_by
     if directory.is_main_process():
         export(module, folder / "model", facts)
     return FitResult(folder, folder / "model", module.step, total, seconds)

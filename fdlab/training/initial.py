@@ -23,6 +23,8 @@ class Start:
     backbone: Backbone
     origin: str
     steps: int
+    taught_by: tuple[str, ...] = ()
+    """Recognisers that taught these weights."""
 
 
 def make_module(asked: FitSettings) -> tuple[Start, DenoisingTraining]:
@@ -53,7 +55,9 @@ def load_start(asked: FitSettings) -> Start:
     if references and backbone.fusion is None:
         width = backbone.text_encoder.config.hidden_size
         backbone.fusion = nano.build_fusion(width, backbone.image_encoder.config.projection_dim, seed)
-    return Start(backbone, asked.init, (found.steps if found else None) or 0)
+    if found is None:
+        return Start(backbone, asked.init, 0)
+    return Start(backbone, asked.init, found.steps or 0, found.taught_by)
 
 
 def _unet_config(backbone: BackboneSettings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.conditioning import embed_references, encode_text
 from fdlab.models.denoiser import UNetDenoiser
+from fdlab.training.faces import FaceSettings, Identity, face_area, face_weights, identity_loss
 
 Losses = dict[str, Tensor]
 """Scalars by name; `loss` is what is minimised, the others are shown."""
@@ -51,6 +52,7 @@ class SubjectSettings:
     """True: a coin a sample, mean over its mask. False, as released: a coin a batch, mean over all pixels."""
     localization_weight: float = 1e-3
     localization_normalize: bool = False
+    faces: FaceSettings = field(default_factory=FaceSettings)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class SubjectNetworks:
     fusion: nn.Module
     maps: CrossAttentionMaps | None = None
     """Of the UNet's cross-attention, where it is to be localized."""
+    identity: Identity | None = None
+    """Who looks at faces, where they are to be recognised."""
 
 
 def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, generator: torch.Generator) -> Noised:
@@ -125,8 +129,8 @@ def subject_augmented_losses(
     subjects: SubjectSettings,
     generator: torch.Generator,
 ) -> Losses:
-    """The SDM's loss: noise with psi(c)_aug, on the subjects' pixels now and then, plus weighted
-    localization."""
+    """The SDM's loss: noise with psi(c)_aug, on the subjects' pixels now and then, plus weighted localization
+    and identity of faces."""
     noised = add_noise(z0_BCHW, settings, generator)
     num, device = len(z0_BCHW), z0_BCHW.device
     dropped_B = coins(num, settings.condition_dropout, generator)
@@ -151,18 +155,39 @@ def subject_augmented_losses(
         generator=generator,
         normalized=subjects.masked_loss_per_sample,
         weight_B=noised.weight_B,
+        pixel_weight_B1HW=_face_weights(batch, subjects.faces, output_BCHW),
     )
-    if networks.maps is None:
+    terms: dict[str, tuple[float, Tensor]] = {}
+    if networks.maps is not None:
+        terms["localization_loss"] = (
+            subjects.localization_weight,
+            localization_loss(
+                list(networks.maps),
+                batch["mask_BNHW"],
+                batch["token_index_BN"],
+                valid_BN,
+                subjects.localization_normalize,
+            ),
+        )
+    if networks.identity is not None:
+        seen = noised.z_BCHW, output_BCHW, noised.t_B, batch["landmark_BN52"], batch["face_BND"], valid_BN
+        loss = identity_loss(networks.identity, subjects.faces, settings.schedule, *seen)
+        terms["identity_loss"] = (subjects.faces.identity_weight, loss)
+    return _sum(noise, terms)
+
+
+def _face_weights(batch: dict[str, Any], faces: FaceSettings, like_BCHW: Tensor) -> Tensor | None:
+    if not faces.weight:
+        return None
+    area_B1HW = face_area(batch["landmark_BN52"], faces.image_size, *like_BCHW.shape[2:])
+    return face_weights(area_B1HW, faces.weight)
+
+
+def _sum(noise: Tensor, terms: dict[str, tuple[float, Tensor]]) -> Losses:
+    """What is minimised, and its parts where there are several."""
+    if not terms:
         return {"loss": noise}
-    localization = localization_loss(
-        list(networks.maps),
-        batch["mask_BNHW"],
-        batch["token_index_BN"],
-        valid_BN,
-        subjects.localization_normalize,
-    )
-    return {
-        "loss": noise + subjects.localization_weight * localization,
-        "noise_loss": noise.detach(),
-        "localization_loss": localization.detach(),
-    }
+    loss = noise
+    for weight, value in terms.values():
+        loss = loss + weight * value
+    return {"loss": loss, "noise_loss": noise.detach()} | {k: v.detach() for k, (_, v) in terms.items()}

@@ -36,6 +36,8 @@ class DataSettings:
     mirror: bool
     cache_latents: bool
     skip_corrupt: bool
+    own_share: float = 0.5
+    """Of a mixed reference."""
     labels: list[str] | None = None
     """What counts as a subject; None: everything."""
     mix: str = ""
@@ -64,6 +66,7 @@ class DataSettings:
             mirror=bool(data.get("mirror", False)),
             cache_latents=bool(data["cache_latents"]),
             skip_corrupt=bool(data["skip_corrupt"]),
+            own_share=float(data["own_share"]),
             labels=None if data.get("labels") is None else [str(label) for label in data["labels"]],
             **rendered,
         )

@@ -9,7 +9,7 @@ import torch
 
 from fdlab.data.batches import BatchSettings
 from fdlab.data.check import check_complete, is_rendered
-from fdlab.data.entry import Live, Shape, Source
+from fdlab.data.entry import FaceReader, Live, Shape, Source
 from fdlab.data.layout import read_ids
 from fdlab.data.prepare import prepare
 from fdlab.data.rendered import ensure_people, mend
@@ -21,9 +21,14 @@ from fdlab.training.settings import DataSettings, FitSettings
 
 
 def make_source(
-    data: DataSettings, backbone: Backbone, references: bool, device: torch.device
+    data: DataSettings,
+    backbone: Backbone,
+    references: bool,
+    device: torch.device,
+    reader: FaceReader | None = None,
 ) -> tuple[Path, Source]:
-    """The data folder (rendered if it has to be) and its rows, encoded once (on `device`) or read anew."""
+    """The data folder (rendered if it has to be) and its rows, encoded once (on `device`) or read anew; with
+    faces where there is a reader."""
     shape = Shape(
         image_size=int(backbone.image_size),
         latent_CHW=backbone.latent_shape_CHW,
@@ -39,7 +44,7 @@ def make_source(
     if data.cache_latents:
         make = partial(
             prepare, root, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
-            data.skip_corrupt, device, labels=data.labels, crop=crop,
+            data.skip_corrupt, device, labels=data.labels, crop=crop, reader=reader,
         )  # fmt: skip
         try:
             return root, make()
@@ -49,7 +54,8 @@ def make_source(
             return root, make()
     check_complete(root)
     views, ids = 2 if data.mirror else 1, read_ids(root, data.split)
-    return root, Live(root, ids, backbone.tokenizer, shape, views, is_rendered(root), data.labels, crop)
+    rendered = is_rendered(root)
+    return root, Live(root, ids, backbone.tokenizer, shape, views, rendered, data.labels, crop, reader)
 
 
 def batch_settings(settings: FitSettings, backbone: Backbone, references: bool) -> BatchSettings:
@@ -62,5 +68,6 @@ def batch_settings(settings: FitSettings, backbone: Backbone, references: bool) 
         reference_size=backbone.reference_size if references else None,
         background=data.background,  # type: ignore[arg-type]
         reference=data.reference,  # type: ignore[arg-type]
+        own_share=data.own_share,
         skip_corrupt=data.skip_corrupt,
     )

@@ -6,15 +6,20 @@ Face-diffuser (arXiv 2311.10329), section 3.2; FastComposer (arXiv 2305.10431), 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
+from fdlab.data.latents import decode_latents
 from fdlab.diffusion.timesteps import TimestepDensity
+from fdlab.measure.faces import SubjectFaces
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import sdm_choice, select
 from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.faces import FaceSettings, Identity, teacher
 from fdlab.training.module import Optimization
 from fdlab.training.objective import Losses, SubjectNetworks, SubjectSettings, subject_augmented_losses
 
@@ -47,6 +52,12 @@ class SDM(DenoisingTraining):
         log_sigma_std: float = 0.9,
         uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
+        face_weight: float = 0.0,
+        identity_weight: float = 0.0,
+        identity_recogniser: str = "faceres",
+        identity_weights_file: str | None = None,
+        identity_from: float = 0.15,
+        identity_to: float = 5.0,
         **optimization: Any,
     ) -> None:
         super().__init__(
@@ -66,14 +77,38 @@ class SDM(DenoisingTraining):
             masked_loss_per_sample=masked_loss_mode == "sample",
             localization_weight=localization_weight,
             localization_normalize=localization_normalize,
+            faces=FaceSettings(
+                weight=face_weight,
+                identity_weight=identity_weight,
+                identity_from=identity_from,
+                identity_to=identity_to,
+                image_size=int(backbone.image_size),
+            ),
         )
+        self._teacher = (identity_recogniser, identity_weights_file)
+        recogniser = teacher(*self._teacher) if identity_weight > 0 else None
+        self.identity: Identity | None = None
+        if self.subjects.faces.count:
+            self.faces = SubjectFaces(recogniser)
+        if recogniser is not None:
+            self.identity = Identity(partial(decode_latents, backbone.vae), recogniser)
+            self.taught_by = (identity_recogniser,)
         localized = localization_weight > 0 and localization_blocks > 0
         self.maps = CrossAttentionMaps(backbone.unet, localization_blocks) if localized else None
         self.start(select(backbone, sdm_choice(train_image_blocks)))
 
+    def on_fit_start(self) -> None:
+        """Lightning's hook: the recogniser follows the networks to their device."""
+        super().on_fit_start()
+        if self.identity is not None:
+            recogniser = teacher(*self._teacher, device=str(self.device))
+            self.identity = replace(self.identity, recogniser=recogniser)
+
     def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
         """Noise loss under the augmented captions, and localization."""
         b = self.backbone
-        networks = SubjectNetworks(b.unet, b.text_encoder, b.image_encoder, b.fusion, self.maps)
+        networks = SubjectNetworks(
+            b.unet, b.text_encoder, b.image_encoder, b.fusion, self.maps, self.identity
+        )
         z0_BCHW = self.latents(batch)
         return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, generator)

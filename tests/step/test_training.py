@@ -284,11 +284,24 @@ def test_v_prediction_is_written_into_the_model(configure: Configure) -> None:
         ["model.timesteps=log_normal", "model.schedule=wsd", "model.prediction_type=v_prediction"],
         ["trainer.precision=bf16", "trainer.accumulate=2"],
         ["model.ema_decay=0", "init=scratch"],
+        ["model.face_weight=3", "data.own_share=0.3", "data.reference=mixed"],
     ],
 )
 def test_options_run(configure: Configure, more: list[str]) -> None:
     result = fit(configure("sdm", "trainer.max_steps=2", "trainer.sample_every=0", *more))
     assert all(np.isfinite(float(row["loss"])) for row in rows(result.run_dir / "metrics.csv"))
+
+
+def test_who_taught_is_written_into_the_model_and_what_begins_with_it(configure: Configure) -> None:
+    more = ["trainer.max_steps=1", "trainer.sample_every=0"]
+    first = fit(configure("sdm", "model.identity_weight=0.2", "model.face_weight=3", "name=a", *more))
+    (row,) = rows(first.run_dir / "metrics.csv")
+    assert {"noise_loss", "identity_loss"} <= set(row)
+    second = fit(configure("sdm", f"init={first.model}", "name=b", *more))
+    for model in (first.model, second.model):
+        assert json.loads((model / "training.json").read_text())["taught_by"] == ["faceres"]
+    plain = fit(configure("sdm", "name=c", *more))
+    assert "taught_by" not in json.loads((plain.model / "training.json").read_text())
 
 
 def test_gradient_checkpointing_changes_no_gradient(sdm: SDM, batch: dict[str, Any]) -> None:

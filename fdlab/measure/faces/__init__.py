@@ -12,6 +12,7 @@ from fdlab.measure.faces.detector import FaceDetector
 from fdlab.measure.faces.face import LANDMARKS, Face, by_size, largest
 from fdlab.measure.faces.head import HeadCrop, cut_head
 from fdlab.measure.faces.recogniser import FaceRecogniser, FaceresRecogniser, Recogniser
+from fdlab.measure.faces.subject_faces import SubjectFaces
 
 __all__ = [
     "LANDMARKS",
@@ -21,6 +22,7 @@ __all__ = [
     "FaceresRecogniser",
     "HeadCrop",
     "Recogniser",
+    "SubjectFaces",
     "by_size",
     "cut_head",
     "largest",

@@ -71,13 +71,13 @@ class HeadCrop:
         """The head of whoever the mask shows (uint8 SS4). Raises: UserError where no face is found there."""
         # A copy: torch warns of what cannot be written to.
         found = self.detector(np.array(image_HW3)[None])[0]
-        face = largest(found if mask_HW is None else _within(found, mask_HW))
+        face = largest(found if mask_HW is None else within(found, mask_HW))
         if face is None:
             raise UserError("no face is found, and backbone.reference_crop=head needs one.")
         return cut_head(image_HW3, mask_HW, face.landmarks_52, size)
 
 
-def _within(faces: Sequence[Face], mask_HW: np.ndarray) -> list[Face]:
+def within(faces: Sequence[Face], mask_HW: np.ndarray) -> list[Face]:
     """Faces whose middle lies on the person."""
     height, width = mask_HW.shape
     kept = []

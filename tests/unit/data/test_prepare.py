@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from fdlab.data import prepare as prepare_module
 from fdlab.data.batches import Batches, BatchSettings
-from fdlab.data.entry import Live, Shape
+from fdlab.data.entry import Faces, Live, Shape
 from fdlab.data.layout import read_ids, read_sample
 from fdlab.data.order import rows
 from fdlab.data.prepare import prepare
@@ -218,18 +218,71 @@ def test_labels_that_are_not_asked_for_are_no_subjects(
     assert everything.folder != some.folder and len(everything.entry(1).keys_N) == 2
 
 
+class Corners:
+    """A reader of faces to which a face is where a mask begins, and an embedding the picture's colour there;
+    it finds none in pictures that are dark in a corner."""
+
+    name, dim = "corners", 3
+
+    def __call__(self, image_HW3: np.ndarray, masks_NHW: np.ndarray) -> Faces:
+        landmarks_N52 = np.full((len(masks_NHW), 5, 2), np.nan, np.float32)
+        embedding_ND = np.zeros((len(masks_NHW), 3), np.float32)
+        for n, mask_HW in enumerate(masks_NHW):
+            if mask_HW.any() and image_HW3[0, 0].sum() > 200:
+                row, column = np.argwhere(mask_HW)[0]
+                landmarks_N52[n], embedding_ND[n] = (column, row), image_HW3[row, column]
+        return Faces(landmarks_N52, embedding_ND)
+
+
+def test_faces_are_kept_with_their_subjects(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
+    plain = prepare(*arguments, mirror=True, show=False)
+    cached = prepare(*arguments, mirror=True, show=False, reader=Corners())
+    assert plain.folder != cached.folder and plain.entry(0).faces is None
+    live = Live(folder, read_ids(folder), world.tokenizer(), shape, 2, reader=Corners())
+    found = []
+    for row in range(len(cached.usable)):
+        kept, read = cached.entry(row).faces, live.entry(row).faces
+        assert kept is not None and read is not None
+        np.testing.assert_array_equal(kept.landmarks_N52, read.landmarks_N52)
+        np.testing.assert_array_equal(kept.embedding_ND, read.embedding_ND)
+        found += np.isfinite(kept.landmarks_N52).all((1, 2)).tolist()
+    assert True in found
+    batch = batches(cached)[0]
+    for b, row in enumerate(rows(3, len(cached.usable), 4, 0, 0, 1)):
+        faces, num = cached.entry(cached.usable[row]).faces, int(batch["subject_valid_BN"][b].sum())
+        assert faces is not None
+        np.testing.assert_array_equal(batch["landmark_BN52"][b, :num].numpy(), faces.landmarks_N52)
+        np.testing.assert_array_equal(batch["face_BND"][b, :num].numpy(), faces.embedding_ND)
+        assert batch["landmark_BN52"][b, num:].isnan().all() and not batch["face_BND"][b, num:].any()
+    assert "landmark_BN52" not in batches(plain)[0]
+
+
+def test_a_mixed_reference_is_the_own_picture_as_often_as_told(prepared: Prepared) -> None:
+    key = next(key for key in range(9) if prepared.same_person(key))
+    for share in (0.0, 0.25, 1.0):
+        chooser = batches(prepared, reference="mixed", own_share=share)
+        rng = np.random.default_rng(0)
+        own = np.mean([chooser._choose(key, rng) == key for _ in range(400)])
+        assert own == share if share in (0, 1) else abs(own - share) < 0.06
+
+
 @pytest.mark.parametrize("harm", ["emptied", "torn", "removed", "another"])
 @pytest.mark.parametrize("name", ["rows.json", *(f"{name}.npy" for name in ARRAYS)])
 def test_a_damaged_cache_is_made_anew(
-    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, name: str, harm: str
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, name: str, harm: str
 ) -> None:
+    arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
+    prepared = prepare(*arguments, show=False, reader=Corners())
     before, path = files(prepared.folder), prepared.folder / name
     if harm == "removed":
         path.unlink()
     else:
         other = {"rows.json": b'{"ids": 3}'}.get(name, before["masks.npy"] if "masks" not in name else b"PK")
         path.write_bytes({"emptied": b"", "torn": path.read_bytes()[:200], "another": other}[harm])
-    again = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+    again = prepare(*arguments, show=False, reader=Corners())
     assert again.folder == prepared.folder and files(again.folder) == before
 
 

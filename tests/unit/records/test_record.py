@@ -215,3 +215,16 @@ def test_a_label_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     shown = io.StringIO()
     Console(file=shown, width=400).print(table.terminal([made], EVIL))
     assert r"</title><script>alert(1)</script>|[bold](x)\n=1+1" in shown.getvalue()
+
+
+def test_a_recogniser_is_no_judge_of_what_it_taught() -> None:
+    def of(extractor: str, *taught_by: str) -> dict[str, Any]:
+        made = example("sdm")
+        made["method"]["sdm"] = {"source": "shipped", **({"taught_by": list(taught_by)} if taught_by else {})}
+        made["metrics"]["identity_auc"]["extractor"]["name"] = extractor
+        return made
+
+    said = "faceres taught the sdm: of these it is no independent judge."
+    assert said in table.note([of("faceres_centered", "faceres"), of("faceres_centered")])
+    for other in (of("faceres_centered"), of("dlib_resnet_centered", "faceres")):
+        assert "independent" not in table.note([other])
