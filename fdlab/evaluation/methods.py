@@ -76,13 +76,17 @@ class Sampled:
 
     def __call__(self, batch: Sequence[Job]) -> np.ndarray:
         """images_BHW3 uint8."""
-        return self.artist([Scene(job.text, job.seed, self._references_of(job)) for job in batch])
+        return self.artist(self.scenes(batch))
+
+    def scenes(self, batch: Sequence[Job]) -> list[Scene]:
+        """What the artist is asked for."""
+        return [Scene(job.text, job.seed, self._references_of(job)) for job in batch]
 
     def _references_of(self, job: Job) -> tuple[Tensor, ...]:
         subjects = job.subjects if self.artist.reference_size else ()
-        return tuple(self._reference(subject) for subject in subjects)
+        return tuple(self.reference(subject) for subject in subjects)
 
-    def _reference(self, subject: Subject) -> Tensor:
+    def reference(self, subject: Subject) -> Tensor:
         """The subject cut out of its first reference, normalised; whole where the benchmark has no mask.
         Raises: UserError where a head is to be cut out, and there is no face."""
         if subject.id not in self._references:
