@@ -24,7 +24,7 @@ VERBS = {
     "train": "fine-tune, then sample and evaluate, then write the record; -m for a grid",
     "sample": "draw given people in a new scene",
     "demo": "a page to play with the method, in the browser",
-    "evaluate": "score models on a benchmark",
+    "evaluate": "score models on a benchmark; -m for a grid",
     "leaderboard": "every record below the folders, as a table",
     "data": "render people, check or count pictures, make a benchmark of photos",
     "checkpoint": "import, export or look at weights",

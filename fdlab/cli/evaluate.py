@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdlab.cli import grid
 from fdlab.cli.options import configurable, print_config
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = """python -m fdlab evaluate benchmark=people_single sampler=snf_demo tdm=shipped sdm=runs/sdm/seed0
          python -m fdlab evaluate images=FOLDER label='another program'   # --jobs FILE says what to draw
-         python -m fdlab evaluate shard=0/2   # one process of two; without shard= it then scores"""
+         python -m fdlab evaluate shard=0/2   # one process of two; without shard= it then scores
+         python -m fdlab evaluate -m sampler.alpha=0.1,0.2,0.3 benchmark.baselines=false jobs=2"""
 
 
 def main(argv: list[str]) -> int:
@@ -22,9 +24,12 @@ def main(argv: list[str]) -> int:
     parser = configurable(
         "evaluate", "Score models on a benchmark: pictures, record, figures and report.", EXAMPLE
     )
+    parser.add_argument("-m", "--multirun", action="store_true", help=grid.HELP)
     parser.add_argument("--dry", action="store_true", help="check, say what would be drawn, exit")
     parser.add_argument("--jobs", metavar="FILE", help="list what has to be drawn, for another program; exit")
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.multirun:
+        return grid.main(arguments.overrides, "evaluate", only_show=arguments.dry or bool(arguments.cfg))
     from fdlab import lock
     from fdlab.config import directory
     from fdlab.config.compose import compose

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fdlab.cli import grid
 from fdlab.cli.options import configurable, print_config
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EXAMPLE = """python -m fdlab train +exp=sdm seed=2 model.lr=1e-4
-         python -m fdlab train -m +exp=sdm seed=1,2 model.lr=1e-4,3e-4"""
+         python -m fdlab train -m +exp=sdm seed=1,2 model.lr=1e-4,3e-4 jobs=2"""
 PATHS = {
     "model": "model",
     "curves": "metrics.csv",
@@ -29,11 +30,11 @@ def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
     parser = configurable("train", "Fine-tune, then sample and evaluate, then write the record.", EXAMPLE)
     add = parser.add_argument
-    add("-m", "--multirun", action="store_true", help="one process for every combination of a,b,c")
+    add("-m", "--multirun", action="store_true", help=grid.HELP)
     add("--dry", action="store_true", help="build, print parameters, steps and memory, exit")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.multirun:
-        return _grid(arguments.overrides, only_show=arguments.dry or bool(arguments.cfg))
+        return grid.main(arguments.overrides, "train", only_show=arguments.dry or bool(arguments.cfg))
     from fdlab.config.compose import compose
 
     cfg = compose(arguments.overrides)
@@ -98,33 +99,3 @@ def _dry(cfg: DictConfig) -> None:
 
     for name, value in describe(FitSettings.read(cfg)).items():
         print(f"{name:<24}{value}")
-
-
-def _grid(overrides: list[str], only_show: bool) -> int:
-    from fdlab.sweeps import grid
-
-    trials = grid.plan(overrides)
-    if only_show:
-        for trial in trials:
-            print(" ".join(trial.overrides), "->", trial.folder)
-        return 0
-    outcomes = grid.run(trials)
-    _print_table(*grid.table(outcomes))
-    failed = sum(bool(outcome.error) for outcome in outcomes)
-    print(f"{len(outcomes) - failed} of {len(outcomes)} trials done, {failed} failed")
-    return 1 if failed else 0
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from fdlab import escape
-
-    shown: Any = Table(title="grid")
-    for name in header:
-        shown.add_column(name, overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape.terminal(cell) for cell in row))
-    # A pipe has no width: what a program reads must not be wrapped.
-    Console(width=None if Console().is_terminal else 1000).print(shown)

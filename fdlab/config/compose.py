@@ -74,12 +74,12 @@ def read(overrides: Sequence[str]) -> list[Line]:
     return [Line.read(given, hints) for given in overrides]
 
 
-def variants(overrides: Sequence[str]) -> list[tuple[Line, list[str]]]:
+def variants(overrides: Sequence[str], config_name: str = "config") -> list[tuple[Line, list[str]]]:
     """Every line of a grid's command with the values it names, one or several. Raises: UserError."""
     lines = read(overrides)
     first = {line.key: unquoted(split(line.value)[0]) for line in lines if line.key in groups()}
     choices = [f"{key}={option}" for key, option in first.items() if option in options(key)]
-    reference = _resolve(_hydra("config", tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
+    reference = _resolve(_hydra(config_name, tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
     for line in lines:
         if not schema.contains(reference, line.key) and line.key not in groups():
             raise schema.unknown_key(line.key, reference, groups())

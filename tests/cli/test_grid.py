@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 
 from fdlab.errors import UserError
 from fdlab.files import write_json
-from fdlab.sweeps import grid
+from fdlab.sweeps import driver, grid
+from fdlab.sweeps.processes import DEVICES, Processes, share
+from fdlab.sweeps.trial import Trial
 from tests.worlds.holder import held
 from tests.worlds.records import example
 
@@ -65,7 +68,7 @@ def test_combinations_that_would_share_a_directory_are_refused() -> None:
         grid.plan(["seed=1,2", "name=same"])
 
 
-def write_record(trial: grid.Trial, value: float) -> None:
+def write_record(trial: Trial, value: float) -> None:
     write_json(trial.folder / "evaluation" / "record.json", example(auc=value))
 
 
@@ -73,30 +76,77 @@ def test_a_failing_trial_is_listed_and_stops_none_and_a_finished_one_is_not_repe
     trials = grid.plan(["seed=1,2,3", f"paths.runs={tmp_path}"])
     started: list[str] = []
 
-    def runner(trial: grid.Trial) -> str:
+    def runner(trial: Trial) -> str:
         started.append(trial.varied["seed"])
         if trial.varied["seed"] == "2" and len(started) < 4:
             return "it broke"
         write_record(trial, int(trial.varied["seed"]) / 10)
         return ""
 
-    outcomes = grid.run(trials, runner)
+    outcomes = driver.run(trials, runner)
     assert [outcome.error for outcome in outcomes] == ["", "it broke", ""]
     header, rows = grid.table(outcomes)
     assert header == ["seed", "identity_auc", "frechet_distance", "result"]
     assert rows[0] == ["1", "0.100 [0.000, 0.200]", "12.500", str(trials[0].folder)]
     assert rows[1] == ["2", "-", "-", "FAILED: it broke"]
-    assert not any(outcome.error for outcome in grid.run(trials, runner))
+    assert not any(outcome.error for outcome in driver.run(trials, runner))
     assert started == ["1", "2", "3", "2"]
     # A damaged record ends its own trial.
     (trials[0].folder / "evaluation" / "record.json").write_text("{")
-    assert [bool(outcome.error) for outcome in grid.run(trials, runner)] == [True, False, False]
+    assert [bool(outcome.error) for outcome in driver.run(trials, runner)] == [True, False, False]
 
 
-def test_a_killed_process_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(0, ""), (-signal.SIGKILL, "killed by SIGKILL"), (3, "exit status 3"), (130, "interrupted; the same")],
+)
+def test_how_a_process_ended_is_said(
+    status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (trial,) = grid.plan(["seed=1", f"paths.runs={tmp_path}"])
-    monkeypatch.setattr(grid, "_wait", lambda *args: -signal.SIGKILL)
-    assert grid.run_process(trial) == "killed by SIGKILL"
+    monkeypatch.setattr(Processes, "wait", lambda *args: status)
+    assert Processes()(trial)[: len(said) or None] == said
+
+
+def test_jobs_run_at_once_and_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    trials = grid.plan([f"seed={','.join(map(str, range(6)))}", f"paths.runs={tmp_path}"])
+    together = threading.Barrier(3)
+    seen: list[str] = []
+
+    def wait(self: Processes, command: list[str], environment: dict[str, str], log: Path) -> int:
+        # Three have to come, or none goes on.
+        together.wait(timeout=30)
+        assert command[1:4] == ["-m", "fdlab", "train"] and environment["OMP_NUM_THREADS"] == "2"
+        seen.append(log.name)
+        return 0
+
+    monkeypatch.setattr(Processes, "wait", wait)
+    outcomes = driver.run(trials, jobs=3)
+    assert [outcome.trial for outcome in outcomes] == trials and not any(o.error for o in outcomes)
+    assert sorted(seen) == sorted(f"{trial.folder.name}.log" for trial in trials)
+
+
+def test_gpus_are_shared_out_and_what_somebody_said_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,6,7")
+    assert [share(slot, 2) for slot in range(2)] == [{DEVICES: "2,6"}, {DEVICES: "3,7"}]
+    assert [share(slot, 8)[DEVICES] for slot in range(8)] == ["2", "3", "6", "7"] * 2
+    assert share(0, 1) == {}
+
+
+@pytest.mark.parametrize("word", ["jobs=0", "jobs=two", "jobs=1.5", "jobs=5000"])
+def test_a_number_of_jobs_that_is_none_is_refused(word: str) -> None:
+    with pytest.raises(UserError, match=f"{word}: a whole number from 1"):
+        grid.split_jobs(["seed=1,2", word])
+    assert grid.split_jobs(["seed=1,2", "jobs=3"]) == (["seed=1,2"], 3)
+
+
+def test_evaluations_have_grids_too(tmp_path: Path) -> None:
+    trials = grid.plan(["sampler.alpha=0.1,0.2", "images=null", f"paths.runs={tmp_path}"], "evaluate")
+    assert [trial.varied for trial in trials] == [{"sampler.alpha": "0.1"}, {"sampler.alpha": "0.2"}]
+    assert all(t.verb == "evaluate" and t.measured and t.folder.parent.name == "evaluate" for t in trials)
 
 
 def test_a_trial_that_still_runs_is_not_started_again(
@@ -104,9 +154,9 @@ def test_a_trial_that_still_runs_is_not_started_again(
 ) -> None:
     trials = grid.plan(["seed=1,2", f"paths.runs={tmp_path}"])
     with held(trials[0].folder) as pid:
-        outcomes = grid.run(trials, lambda trial: "" if trial is trials[1] else "started")
+        outcomes = driver.run(trials, lambda trial: "" if trial is trials[1] else "started")
         assert outcomes[0].error.startswith(f"still runs: process {pid} on ") and not outcomes[1].error
-    assert [outcome.error for outcome in grid.run(trials[:1], lambda trial: "started")] == ["started"]
+    assert [outcome.error for outcome in driver.run(trials[:1], lambda trial: "started")] == ["started"]
     assert "[1/2] seed=1: still runs: process" in capsys.readouterr().out
 
 
@@ -115,9 +165,16 @@ def test_an_interrupt_is_handed_to_the_trial_which_may_save_before_it_ends(tmp_p
     trial = "import signal, sys, time\nseen = []\nsignal.signal(2, lambda *_: seen.append(1))\n"
     trial += "open(sys.argv[1], 'w').close()\nwhile not seen: time.sleep(0.02)\ntime.sleep(0.5)\n"
     trial += "open(sys.argv[1], 'w').write('saved' * len(seen)); sys.exit(130)"
-    script = "import sys; from fdlab.sweeps import grid; "
-    script += "print(grid._wait([sys.executable, *sys.argv[1:]], {}), flush=True)"
-    command = [sys.executable, "-c", script, "-c", trial, str(tmp_path / "trial")]
+    script = (
+        "import os, signal, sys; from fdlab.sweeps import driver, grid, processes\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def start(self, trial): return str(self.wait([sys.executable, *sys.argv[1:-1]], dict(os.environ)))\n"
+        "processes.Processes.__call__ = start\n"
+        "trials = grid.plan(['seed=1,2', 'paths.runs=' + sys.argv[-1]])\n"
+        "try: driver.run(trials)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    command = [sys.executable, "-c", script, "-c", trial, str(tmp_path / "trial"), str(tmp_path / "runs")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, process_group=0) as parent:
         deadline = time.monotonic() + 60
@@ -125,4 +182,5 @@ def test_an_interrupt_is_handed_to_the_trial_which_may_save_before_it_ends(tmp_p
             time.sleep(0.05)
         os.killpg(parent.pid, signal.SIGINT)
         out, _ = parent.communicate(timeout=60)
-    assert out == b"130\n" and (tmp_path / "trial").read_text() == "saved"
+    assert b"seed=1: failed: 130" in out and b"seed=2" not in out and out.endswith(b"interrupted\n")
+    assert (tmp_path / "trial").read_text() == "saved"

@@ -1,0 +1,46 @@
+"""`-m` of `train` and `evaluate`: a run for every combination of the values given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fdlab.sweeps.trial import Verb
+
+HELP = "a process for every combination of a,b,c; jobs=N runs N at once"
+
+
+def main(overrides: Sequence[str], verb: Verb, only_show: bool) -> int:
+    """Run a grid, or say what it would run; returns the exit status."""
+    from fdlab.sweeps import driver, grid
+
+    words, jobs = grid.split_jobs(overrides)
+    trials = grid.plan(words, verb)
+    if only_show:
+        for trial in trials:
+            print(" ".join(trial.overrides), "->", trial.folder)
+        return 0
+    outcomes = driver.run(trials, jobs=jobs)
+    show_table("grid", *grid.table(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        print(f"failed: {outcome.trial.words}: {outcome.error}")
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} trials done, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print a table to the terminal, or unwrapped to a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fdlab import escape
+
+    shown: Any = Table(title=title)
+    for name in header:
+        shown.add_column(name, overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape.terminal(cell) for cell in row))
+    # A pipe has no width: what a program reads must not be wrapped.
+    Console(width=None if Console().is_terminal else 1000).print(shown)

@@ -1,0 +1,62 @@
+"""One trial of a grid or a search: a command of its own, with a run directory of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fdlab.benchmarks.choice import NONE
+from fdlab.config.compose import compose
+from fdlab.config.naming import run_dir
+from fdlab.records import record
+
+Verb = Literal["train", "evaluate"]
+CONFIGS: dict[Verb, str] = {"train": "config", "evaluate": "evaluate"}
+"""A verb's primary configuration."""
+RECORD = Path("evaluation", "record.json")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination of what varies. The same overrides are the same trial, whoever starts it."""
+
+    overrides: list[str]
+    varied: dict[str, str]
+    """The keys that vary, with this trial's values."""
+    folder: Path
+    measured: bool
+    """Whether it ends with a record; otherwise model weights are all it leaves."""
+    verb: Verb = "train"
+
+    @classmethod
+    def make(cls, overrides: list[str], varied: dict[str, str], verb: Verb = "train") -> Trial:
+        """Compose what a trial is asked for. Raises: UserError."""
+        cfg = compose(overrides, config_name=CONFIGS[verb])
+        measured = verb == "evaluate" or (cfg.evaluate and cfg.benchmark.kind != NONE)
+        return cls(overrides, varied, run_dir(cfg), bool(measured), verb)
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier process took this trial to its end."""
+        return (self.folder / (RECORD if self.measured else "model")).exists()
+
+    @property
+    def words(self) -> str:
+        """What varies, as it is shown."""
+        return " ".join(f"{key}={value}" for key, value in self.varied.items()) or "the only combination"
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The metrics of its record; none where it has none. Raises: UserError for a damaged one."""
+        path = self.folder / RECORD
+        return dict(record.read(path)["metrics"]) if path.is_file() else {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    trial: Trial
+    error: str = ""
+    """Empty: well."""
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
