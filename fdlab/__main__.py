@@ -25,6 +25,7 @@ VERBS = {
     "sample": "draw given people in a new scene",
     "demo": "a page to play with the method, in the browser",
     "evaluate": "score models on a benchmark; -m for a grid",
+    "sweep": "search settings by what their runs' records say; status, best, stop",
     "leaderboard": "every record below the folders, as a table",
     "data": "render people, check or count pictures, make a benchmark of photos",
     "checkpoint": "import, export or look at weights",

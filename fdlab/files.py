@@ -25,6 +25,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HOST = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:32]
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9-]*)-(\d+)\.(tmp|old)")
 """Name, host and process of what is being written, and of a folder that makes room for the new one."""
+LONGEST_PATH = 400
+"""Characters that a message shows."""
 _ABANDONED = 2 * 24 * 3600.0
 """Seconds after which another host's temporary file counts as left behind: its processes cannot be asked."""
 _open: set[str] = set()
@@ -99,6 +101,28 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
         raise UserError(f"folder '{folder}' cannot be made; choose another.") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no system has one whose name is longer than it takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def shortened(path: Path | str) -> str:
+    """A path as messages name it, in quotes; of a very long one, both ends."""
+    text = str(path)
+    return f"'{text}'" if len(text) <= LONGEST_PATH else f"'{text[:60]}...{text[-60:]}'"
 
 
 def clear(folder: Path) -> None:

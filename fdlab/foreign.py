@@ -121,7 +121,9 @@ def problem(value: Any) -> str:
             if not node.isascii() and any("\ud800" <= c <= "\udfff" for c in node):
                 return f"holds text that is no Unicode: {shown(node)}"
         elif isinstance(node, int) and abs(node) > LARGEST:
-            return f"holds a number of {len(str(abs(node)))} digits"
+            # Python refuses to write out what is longer than some thousand digits.
+            digits = len(str(abs(node))) if node.bit_length() < 10_000 else "more than 3,000"
+            return f"holds a number of {digits} digits"
         elif isinstance(node, float) and not math.isfinite(node):
             return "holds a number that is not finite"
     return ""

@@ -113,7 +113,7 @@ def _who(stream: IO[str]) -> str:
     try:
         found = json.loads(stream.read())
         return f"process {found['pid']} on {found['host']} since {found['since']} ({found['command']})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from fdlab.errors import UserError, unknown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_one_at_a_time = threading.Lock()
+
 
 def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictConfig:
     """Compose, check and resolve the configuration that `overrides` ask for.
@@ -34,6 +37,8 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
 
     lines = read(overrides)
     chosen = {line.key: _option(line) for line in lines if line.key in groups()}
+    if "sweep" in chosen and not config_name.startswith("sweep"):
+        raise UserError(f"sweep={chosen['sweep']}: only `python -m fdlab sweep` searches.")
     # An experiment is added to the defaults, every other group has a default: so the plus is ours to set.
     choices = [f"{'+' if key == 'exp' else ''}{key}={option}" for key, option in chosen.items()]
     reference = _resolve(_hydra(config_name, tuple(choices)))
@@ -76,14 +81,7 @@ def read(overrides: Sequence[str]) -> list[Line]:
 
 def variants(overrides: Sequence[str], config_name: str = "config") -> list[tuple[Line, list[str]]]:
     """Every line of a grid's command with the values it names, one or several. Raises: UserError."""
-    lines = read(overrides)
-    first = {line.key: unquoted(split(line.value)[0]) for line in lines if line.key in groups()}
-    choices = [f"{key}={option}" for key, option in first.items() if option in options(key)]
-    reference = _resolve(_hydra(config_name, tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
-    for line in lines:
-        if not schema.contains(reference, line.key) and line.key not in groups():
-            raise schema.unknown_key(line.key, reference, groups())
-    found = [(line, line.values(schema.holds_text(line.key, reference))) for line in lines]
+    found = [(line, line.values(is_text)) for line, is_text in variants_of(overrides, config_name)]
     axes: dict[str, Line] = {}
     for line, values in found:
         other = axes.setdefault(line.key, line)
@@ -92,6 +90,19 @@ def variants(overrides: Sequence[str], config_name: str = "config") -> list[tupl
                 f"'{other.given}' and '{line.given}' both vary {line.key}; write its values once."
             )
     return found
+
+
+def variants_of(overrides: Sequence[str], config_name: str = "config") -> list[tuple[Line, bool]]:
+    """Every line of a command that varies something, and whether its key holds text. Raises: UserError for a
+    key that does not exist."""
+    lines = read(overrides)
+    first = {line.key: unquoted(split(line.value)[0]) for line in lines if line.key in groups()}
+    choices = [f"{key}={option}" for key, option in first.items() if option in options(key)]
+    reference = _resolve(_hydra(config_name, tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
+    for line in lines:
+        if not schema.contains(reference, line.key) and line.key not in groups():
+            raise schema.unknown_key(line.key, reference, groups())
+    return [(line, schema.holds_text(line.key, reference)) for line in lines]
 
 
 def _option(line: Line) -> str:
@@ -180,7 +191,8 @@ def _hydra(config_name: str, overrides: tuple[str, ...]) -> DictConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        # Hydra keeps its state in one global object.
+        with _one_at_a_time, initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from fdlab.errors import UserError
-from fdlab.files import whole
+from fdlab.files import is_file, is_folder, shortened, whole
 from fdlab.foreign import said
 
 MAX_PIXELS = 64_000_000
@@ -98,15 +98,24 @@ def open_photo(path: Path | str, kind: str = "photo") -> Image.Image:
         return plain(image, f"{kind} '{path}'")
 
 
+def is_readable(path: Path) -> bool:
+    """Whether a picture is there and whole."""
+    try:
+        with opened(path, "picture"):
+            return True
+    except UserError:
+        return False
+
+
 @contextmanager
 def opened(path: Path | str, kind: str) -> Iterator[Image.Image]:
     """A picture decoded, but neither turned nor converted. UserError that names it where that fails."""
     path = Path(path)
-    name = f"{kind} '{path}'"
+    name = f"{kind} {shortened(path)}"
     with _one_line(name):
         path = path.expanduser()
-        if not path.is_file():
-            raise UserError(f"{name} {'is a folder' if path.is_dir() else 'is missing'}.")
+        if not is_file(path):
+            raise UserError(f"{name} {'is missing' if not is_folder(path) else 'is a folder'}.")
         image = Image.open(path)
     with image:
         with _one_line(name):

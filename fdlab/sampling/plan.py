@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import __version__
+from fdlab.data.pictures import is_readable
 from fdlab.errors import UserError
 from fdlab.files import fingerprint
 from fdlab.foreign import read_json
@@ -52,6 +53,14 @@ class PlannedPicture:
         """All that the picture depends on, and nothing else."""
         subjects = [cut.sha256 for cut in self.cuts]
         return {"prompt": self.request.prompt, "seed": self.seed, "subjects": subjects, **self.settings}
+
+    def is_told_by(self, said: Mapping[str, Any]) -> bool:
+        """Whether a JSON tells of this picture, and of nothing else."""
+        known = json.loads(json.dumps(self.decided_by))
+        shown = said.get("subjects")
+        subjects = shown if isinstance(shown, list) else [None]
+        same = [s.get("sha256") if isinstance(s, dict) else None for s in subjects] == known.pop("subjects")
+        return same and "file" in said and all(said.get(key) == value for key, value in known.items())
 
     @cached_property
     def name(self) -> str:
@@ -111,20 +120,21 @@ class Folder:
         return path.relative_to(self.root).as_posix()
 
     def read(self, picture: PlannedPicture) -> dict[str, Any]:
-        """A picture's JSON; empty where it is missing or broken."""
+        """A picture's JSON; empty where it is missing, broken, or of another picture."""
         try:
             found = read_json(self.json(picture), "file")
         except UserError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return found if isinstance(found, dict) and picture.is_told_by(found) else {}
 
     def has(self, picture: PlannedPicture, trace: bool, steps: Sequence[int] | None) -> bool:
         """Whether all files of a picture are there, its trace's with the `steps` asked for."""
         # The JSON is written last, so it vouches for the others; but a person may have removed one.
         said = self.read(picture)
         files = [self.image(picture), *(self.traces(picture) if trace else ())]
-        same_steps = not trace or said.get("trace", {}).get("asked") == steps
-        return bool(said) and same_steps and all(path.is_file() for path in files)
+        traced = said.get("trace")
+        same_steps = not trace or (isinstance(traced, dict) and traced.get("asked") == steps)
+        return bool(said) and same_steps and all(is_readable(path) for path in files)
 
 
 def settings(asked: SampleSettings, found: Mapping[str, Weights]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fdlab import foreign
 from fdlab.errors import UserError, unknown
+from fdlab.files import is_file, shortened
 
 COLUMNS = ("prompt", "subjects", "seed", "face")
 """Only the first is needed."""
@@ -35,8 +36,8 @@ class FilePrompt:
 
 def read(path: Path) -> list[FilePrompt]:
     """Read every row. Raises: UserError."""
-    if not path.is_file():
-        raise UserError(f"prompts file '{path}' does not exist.")
+    if not is_file(path):
+        raise UserError(f"prompts file {shortened(path)} does not exist.")
     kind = path.suffix.lower().removeprefix(".")
     if kind not in KINDS:
         raise unknown(f"kind of prompts file '{path.name}':", kind, KINDS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fdlab.data.pictures import write_png
+from fdlab.data.pictures import is_readable, write_png
 from fdlab.measure.faces import FaceDetector
 from fdlab.progress import track
 from fdlab.sampling.photos import Head, cut_face
@@ -45,9 +45,9 @@ class Cut:
 
 
 def write_all(cuts: Iterable[Cut], folder: Path) -> None:
-    """Write references into `folder`, those that are not there."""
+    """Write references into `folder`, those that are not there, or damaged."""
     for cut in cuts:
-        if not (folder / cut.file).is_file():
+        if not is_readable(folder / cut.file):
             write_png(folder / cut.file, cut.image_HW3)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError
+from fdlab.files import is_file, is_folder, shortened
 from fdlab.pipeline.inputs import check_markers, tokens
 from fdlab.sampling import prompts_file
 from fdlab.sampling.settings import SampleSettings
@@ -69,9 +70,9 @@ def check(requests: Sequence[Request], draws_subjects: bool, max_subjects: int, 
                 )
             tokens(tokenizer, [request.prompt])
             for photo in request.photos:
-                if not photo.is_file():
-                    what = "is a folder; name a picture in it" if photo.exists() else "does not exist"
-                    raise UserError(f"photo '{photo}' {what}.")
+                if not is_file(photo):
+                    what = "is a folder; name a picture in it" if is_folder(photo) else "does not exist"
+                    raise UserError(f"photo {shortened(photo)} {what}.")
 
 
 def _request(

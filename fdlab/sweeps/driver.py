@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from fdlab import lock
 from fdlab.errors import UserError
@@ -31,11 +32,12 @@ def run(trials: Sequence[Trial], runner: Runner | None = None, jobs: int = 1) ->
             pool.submit(_one, trial, runner or processes, f"[{number}/{len(trials)}] {trial.words}")
             for number, trial in enumerate(trials, 1)
         ]
-        _finish(futures, processes)
+        finish(futures, processes)
     return [future.result() for future in futures]
 
 
-def _finish(futures: Sequence[Future[Outcome]], processes: Processes) -> None:
+def finish(futures: Sequence[Future[Any]], processes: Processes) -> None:
+    """Wait for all; hand every Ctrl-C on, and raise KeyboardInterrupt once all have ended."""
     interrupted = False
     while True:
         try:

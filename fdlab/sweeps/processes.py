@@ -20,17 +20,19 @@ INTERRUPTED = "interrupted; the same command goes on"
 
 
 class Processes:
-    """Runs trials, each as `python -m fdlab ...`; at most `jobs` at once, whose output then goes to a log a
-    trial."""
+    """Runs trials, each as `python -m fdlab ...`, at most `jobs` at once.
 
-    def __init__(self, jobs: int = 1) -> None:
-        self.jobs = jobs
+    Of several at once, and where `quiet`, output goes to a log a trial.
+    """
+
+    def __init__(self, jobs: int = 1, quiet: bool = False) -> None:
+        self.jobs, self.quiet = jobs, quiet or jobs > 1
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(jobs):
             self._slots.put(slot)
-        self._alive: set[subprocess.Popen[Any]] = set()
+        self._alive: dict[subprocess.Popen[Any], Path | None] = {}
         self._guard = threading.Lock()
-        self._interrupted = False
+        self.interrupted = False
 
     def __call__(self, trial: Trial) -> str:
         """Run a trial to its end; returns why it failed, or an empty text."""
@@ -42,35 +44,49 @@ class Processes:
                 reason = Path(folder) / "error.txt"
                 command = [sys.executable, "-m", "fdlab", trial.verb, *trial.overrides]
                 environment = {**os.environ, **share(slot, self.jobs), ERROR_FILE: str(reason)}
-                status = self.wait(command, environment, log_of(trial) if self.jobs > 1 else None)
+                status = self.wait(command, environment, log_of(trial) if self.quiet else None, trial.folder)
                 return _why(status, reason)
         finally:
             self._slots.put(slot)
 
-    def wait(self, command: list[str], environment: dict[str, str], log: Path | None = None) -> int:
-        """Run a process to its end; its exit status, negative where a signal ended it."""
+    def wait(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        log: Path | None = None,
+        folder: Path | None = None,
+    ) -> int:
+        """Run a process, which works in `folder`, to its end; its exit status, negative where a signal ended
+        it."""
         with Path(log or os.devnull).open("ab") as output:
             to: dict[str, Any] = {"stdout": output, "stderr": subprocess.STDOUT} if log else {}
             with self._guard:
-                if self._interrupted:
+                if self.interrupted:
                     return 130
                 # In a group of its own, since a terminal sends Ctrl-C to a whole group.
                 process = subprocess.Popen(
                     command, env=environment, stdin=subprocess.DEVNULL, process_group=0, **to
                 )
-                self._alive.add(process)
+                self._alive[process] = folder
             try:
                 return process.wait()
             finally:
                 with self._guard:
-                    self._alive.discard(process)
+                    self._alive.pop(process)
 
     def interrupt(self) -> None:
         """Ask every process that runs to save and end; none is started afterwards."""
         with self._guard:
-            self._interrupted = True
+            self.interrupted = True
             for process in self._alive:
                 process.send_signal(signal.SIGINT)
+
+    def stop(self, trial: Trial) -> None:
+        """Ask a trial's process to save and end."""
+        with self._guard:
+            for process, folder in self._alive.items():
+                if folder == trial.folder:
+                    process.send_signal(signal.SIGINT)
 
 
 def share(slot: int, jobs: int) -> dict[str, str]:

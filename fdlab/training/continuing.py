@@ -89,7 +89,7 @@ def resume_from(module: Training, folder: Path, resume: str) -> Resumed | None:
             reason = str(next(iter(broken.values()), missing)).rstrip(".")
             tell(f"going on from '{one}' (step {found.state['step']}): {reason}.")
         return found
-    raise _nothing_readable(folder, next(iter(broken.values())))
+    raise _nothing_readable(path.parent.parent, next(iter(broken.values())))
 
 
 def read(module: Training, path: Path) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def test_jobs_run_at_once_and_share_the_cores(tmp_path: Path, monkeypatch: pytes
     together = threading.Barrier(3)
     seen: list[str] = []
 
-    def wait(self: Processes, command: list[str], environment: dict[str, str], log: Path) -> int:
+    def wait(
+        self: Processes, command: list[str], environment: dict[str, str], log: Path, folder: Path
+    ) -> int:
         # Three have to come, or none goes on.
         together.wait(timeout=30)
         assert command[1:4] == ["-m", "fdlab", "train"] and environment["OMP_NUM_THREADS"] == "2"

@@ -50,13 +50,17 @@ def test_the_commands_are_the_contracts() -> None:
 def test_every_command_names_a_verb_and_options_that_exist(line: str) -> None:
     from fdlab.__main__ import VERBS
     from fdlab.config.compose import compose
-    from fdlab.sweeps.grid import expand
+    from fdlab.sweeps.asked import read
+    from fdlab.sweeps.grid import expand, split_jobs
 
     verb, *rest = arguments(line)
     assert verb in VERBS
     if verb == "train":
         for overrides, _ in expand([argument for argument in rest if not argument.startswith("-")]):
             compose(overrides)
+    if verb == "sweep":
+        pytest.importorskip("optuna")
+        read(split_jobs(rest)[0])
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -222,11 +222,44 @@ def test_a_second_call_draws_what_is_missing(
     # A kill between a picture and its JSON leaves a picture that nothing vouches for.
     paths[2].with_suffix(".json").write_text("{")
     assert sample(tiny, tmp_path, *asked) == images
+    # Nor does one that is cut short, or a JSON that tells of something else.
+    paths[0].write_bytes(before[0][0][:200])
+    told = json.loads(paths[1].with_suffix(".json").read_text())
+    for place, wrong in ((1, {"a": 1}), (2, {**told, "trace": 5})):
+        paths[place].with_suffix(".json").write_text(json.dumps(wrong))
+    left = [path.stat().st_ino for path in paths]
+    assert sample(tiny, tmp_path, *asked) == images
+    assert [path.read_bytes() for path in paths] == [data for data, _ in before]
+    assert all(path.stat().st_ino != number for path, number in zip(paths, left, strict=True))
     # Another prompt takes nothing away, and with all there no weights are read.
     other = sample(tiny, tmp_path, "prompt=a man <|image|>", f"subjects=[{ADA}]")
     monkeypatch.setattr("fdlab.models.parts.load_network", None)
     assert sample(tiny, tmp_path, *asked) == images
     assert all(path.is_file() for path in (*paths, tmp_path / other[0]["file"]))
+
+
+def test_a_damaged_trace_is_drawn_anew(tiny: list[str], tmp_path: Path) -> None:
+    asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", "trace=true", "sampler=snf_demo"]
+    (image,) = sample(tiny, tmp_path, *asked)
+    file = (tmp_path / image["file"]).with_suffix(".json")
+    for trace in (5, None, [], "x"):
+        file.write_text(json.dumps({**image, "trace": trace}))
+        assert sample(tiny, tmp_path, *asked) == [image]
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_that_no_file_can_have_is_a_photo_that_does_not_exist(
+    length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * length + ".png"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": WOMAN, "subjects": [name]}) + "\n")
+    for asked, row in (
+        ([f"prompt={WOMAN}", f"subjects=[{name}]"], ""),
+        ([f"prompts={tmp_path / 'rows.jsonl'}"], "rows.jsonl"),
+        ([f"prompts={name}"], ""),
+    ):
+        error = refused([*asked, f"out={tmp_path / 'out'}"], capsys)
+        assert "does not exist" in error and row in error and len(error) < 1000
 
 
 def test_a_picture_does_not_depend_on_its_file(tiny: list[str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_every_option_composes_alone(group: str) -> None:
     for option in locate.options(group):
         overrides = [f"{group}={option}"]
         try:
-            compose(overrides)
+            compose(overrides, config_name="sweep_train" if group == "sweep" else "config")
         except UserError as error:
             assert "has no default" in str(error), (group, option)
 
@@ -141,6 +141,7 @@ def test_every_rule_matches_a_key_that_exists() -> None:
     requests += [[f"sampler={option}"] for option in locate.options("sampler")]
     configurations = [compose(overrides) for overrides in requests]
     configurations += [compose(["prompt=x"], config_name="sample"), compose(config_name="evaluate")]
+    configurations.append(compose(config_name="sweep_train"))
     keys = {key for cfg in configurations for key, _ in leaves(plain(cfg))}
     assert [pattern for pattern in RULES if not any(fnmatchcase(key, pattern) for key in keys)] == []
 

@@ -132,3 +132,10 @@ def test_an_error_is_one_line_whatever_was_given(text: str) -> None:
         str(error).encode()
         assert str(error).isprintable()
     assert len(str(unknown("name", text * 500, ["a"]))) < 2000
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_yaml_may_write_a_number_in_hex(digits: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"a: 0x{'f' * digits}\n")
+    assert "holds a number of" in refused(path, foreign.read_yaml)

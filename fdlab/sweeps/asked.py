@@ -1,0 +1,52 @@
+"""From a command to the search it means: its space, its settings, and the folder that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fdlab.config import naming
+from fdlab.config.compose import compose
+from fdlab.config.compose import read as read_lines
+from fdlab.errors import UserError
+from fdlab.sweeps.space import Space
+from fdlab.sweeps.study import SearchSettings, Study, suited
+from fdlab.sweeps.trial import Verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SWEEPS = "sweeps"
+"""Folder below paths.runs with a folder a search."""
+
+
+def read(words: Sequence[str]) -> tuple[DictConfig, Study]:
+    """The configuration of a search, and its study, neither made nor opened. Raises: UserError."""
+    verb: Verb = "train" if any(line.key == "exp" for line in read_lines(words)) else "evaluate"
+    own = [word for word in words if _is_own(word)]
+    rest = [word for word in words if not _is_own(word)]
+    space = Space.read(rest, verb)
+    cfg = compose([*space.fixed, *own], config_name=f"sweep_{verb}")
+    settings = SearchSettings.read(cfg.sweep)
+    suited(space, settings)
+    if settings.pruner != "none" and not (verb == "train" and cfg.validation.every):
+        raise UserError(
+            f"sweep.pruner={settings.pruner} goes by what validation reports while training: give +exp=NAME "
+            "validation.every=STEPS."
+        )
+    if verb == "train" and not cfg.evaluate:
+        raise UserError("evaluate=false: a search goes by the records of its trials; leave it true.")
+    name = str(cfg.sweep.name)
+    if name == "auto":
+        asked = [space.described(), space.fixed, settings.objective, settings.sampler, settings.seed]
+        name = f"{settings.sampler}-{hashlib.blake2b(json.dumps(asked).encode(), digest_size=4).hexdigest()}"
+    naming.check(name)
+    return cfg, Study(Path(cfg.paths.runs) / SWEEPS / name, space, settings)
+
+
+def _is_own(word: str) -> bool:
+    key = word.partition("=")[0].lstrip("+")
+    return key == "sweep" or key.startswith("sweep.")

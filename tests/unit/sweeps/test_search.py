@@ -1,0 +1,312 @@
+"""Searches: they find what is planted, lose no trial however workers end, and run none twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fdlab.errors import Failure, UserError
+from fdlab.files import write_json
+from fdlab.sweeps import results
+from fdlab.sweeps.asked import read
+from fdlab.sweeps.processes import Processes
+from fdlab.sweeps.search import Worker, report
+from fdlab.sweeps.study import Study
+from fdlab.sweeps.trial import Trial
+from tests.worlds.records import example
+
+pytest.importorskip("optuna")
+ALPHA, GUIDANCE = "sampler.alpha=interval(0.0,0.5)", "sampler.guidance_scale=interval(1,9)"
+
+
+def study_of(folder: Path, *words: str) -> Study:
+    return read([*words, f"paths.runs={folder}"])[1]
+
+
+def planted(trial: Trial) -> str:
+    """Best where alpha is 0.3 and guidance 6."""
+    alpha, scale = (float(trial.varied[key]) for key in ("sampler.alpha", "sampler.guidance_scale"))
+    auc = 0.9 - (alpha - 0.3) ** 2 - ((scale - 6) / 20) ** 2
+    write_json(trial.folder / "evaluation" / "record.json", example(auc=auc))
+    return ""
+
+
+def work(study: Study, runner: Callable[[Trial], str] = planted, jobs: int = 1) -> int:
+    return Worker(study, Processes(jobs), runner).work(jobs)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random", "nsga2"])
+def test_each_sampler_finds_what_is_planted(sampler: str, tmp_path: Path) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    more = [f"sweep={sampler}", "sweep.trials=30", "sweep.objective=[identity_auc]"]
+    study = study_of(tmp_path, ALPHA, GUIDANCE, *more)
+    assert work(study, jobs=2) == 30
+    (best,) = results.best(study)
+    assert best.values[0] > (0.88 if sampler == "random" else 0.89)
+    assert best.values[0] == max(trial.values[0] for trial in study.trials())
+    # The interval is the record's.
+    assert best.user_attrs["intervals"]["identity_auc"] == pytest.approx(
+        [best.values[0] - 0.1, best.values[0] + 0.1]
+    )
+
+
+def test_a_grid_takes_every_combination_once(tmp_path: Path) -> None:
+    words = ["sampler.alpha=0.1,0.3", "sampler.guidance_scale=choice(2,4,6)", "sweep=grid"]
+    study = study_of(tmp_path, *words)
+    assert work(study, jobs=3) == 6 and work(study) == 0
+    points = {tuple(trial.params.values()) for trial in study.trials()}
+    assert points == {(alpha, scale) for alpha in ("0.1", "0.3") for scale in ("2", "4", "6")}
+    with pytest.raises(UserError, match="an interval has no end of values"):
+        study_of(tmp_path, ALPHA, "sweep=grid")
+
+
+def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
+    def opposed(trial: Trial) -> str:
+        alpha = float(trial.varied["sampler.alpha"])
+        made = example(auc=0.5 + alpha)
+        made["metrics"]["frechet_distance"]["value"] = 10 + 10 * alpha + 5 * (alpha > 0.25)
+        write_json(trial.folder / "evaluation" / "record.json", made)
+        return ""
+
+    more = ["sweep=nsga2", "sweep.trials=12", "sweep.objective=[identity_auc,frechet_distance]"]
+    study = study_of(tmp_path, "sampler.alpha=choice(0.1,0.2,0.3,0.4)", *more)
+    work(study, opposed)
+    assert study.settings.directions == ["maximize", "minimize"]
+    assert {trial.params["sampler.alpha"] for trial in results.best(study)} <= {"0.1", "0.2", "0.3", "0.4"}
+    assert all(
+        not (other.values[0] > one.values[0] and other.values[1] < one.values[1])
+        for one in results.best(study)
+        for other in study.trials()
+    )
+
+
+def test_known_points_come_first(tmp_path: Path) -> None:
+    known = 'sweep.known=["sampler.alpha=0.3 sampler.guidance_scale=6"]'
+    study = study_of(tmp_path, ALPHA, GUIDANCE, known, "sweep.trials=2")
+    work(study)
+    assert study.trials()[0].params == {"sampler.alpha": 0.3, "sampler.guidance_scale": 6.0}
+    assert results.best(study)[0].number == 0
+    for bad, said in (
+        ("sampler.alpha=0.9 sampler.guidance_scale=6", "outside of the interval from 0 to 0.5"),
+        ("sampler.alfa=0.1", "Did you mean 'sampler.alpha'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            study_of(tmp_path, ALPHA, GUIDANCE, f'sweep.known=["{bad}"]')
+
+
+def test_patience_ends_a_search_and_the_same_command_does_not_begin_it_anew(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sweep.trials=50", "sweep.patience=5", "sweep=random"]
+    num = work(study_of(tmp_path, *words))
+    assert 5 < num < 50 and work(study_of(tmp_path, *words)) == 0
+
+
+def test_failures_stand_apart_and_all_of_them_end_it(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sweep.trials=6", "sweep=random"]
+    study = study_of(tmp_path / "a", *words)
+    work(study, lambda trial: "it broke" if float(trial.varied["sampler.alpha"]) < 0.25 else planted(trial))
+    states = [trial.state.name for trial in study.trials()]
+    assert {"FAIL", "COMPLETE"} == set(states)
+    _, rows = results.table(study)
+    assert any("FAILED: it broke" in row for row in rows)
+    with pytest.raises(Failure, match="all 6 trials failed; the last: it broke"):
+        work(study_of(tmp_path / "b", *words), lambda trial: "it broke")
+
+    def unmeasured(trial: Trial) -> str:
+        made = example()
+        del made["metrics"]["identity_auc"]
+        write_json(trial.folder / "evaluation" / "record.json", made)
+        return ""
+
+    with pytest.raises(Failure, match="its record has no identity_auc"):
+        work(study_of(tmp_path / "c", *words), unmeasured)
+
+
+def test_a_stop_begins_no_trial_and_a_new_call_goes_on(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sweep.trials=8"]
+    study = study_of(tmp_path, *words)
+
+    def stopping(trial: Trial) -> str:
+        if len(study.trials()) == 3:
+            study_of(tmp_path, *words).open().stop()
+        return planted(trial)
+
+    assert work(study, stopping) == 3
+    assert work(study_of(tmp_path, *words)) == 5
+
+
+def test_another_search_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    work(study_of(tmp_path, ALPHA, GUIDANCE, "sweep.name=one", "sweep.trials=1"))
+    other = study_of(tmp_path, ALPHA, "sampler.guidance_scale=interval(1,3)", "sweep.name=one")
+    with pytest.raises(UserError, match="holds another search: its space is"):
+        other.open()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sampler.alfa=interval(0,1)"], "Did you mean 'sampler.alpha'"),
+        (["sampler.alpha=interval(0.4,0.1)"], "the interval is empty"),
+        (["sampler.alpha=tag(log,interval(0,1))"], "the logarithm of 0 is not a number"),
+        (["sampler.alpha=tag(lin,interval(0,1))"], "allowed: log"),
+        (["sampler.alpha=interval(0,7)"], "alpha"),
+        (["model.lr=interval(0.1,0.2)"], "an evaluation does not use it"),
+        (["seed=1"], "nothing is searched"),
+        ([ALPHA, "sweep.objective=[identity_auk]"], "Did you mean 'identity_auc'"),
+        ([ALPHA, "sweep.objective=[]"], "name one metric or more"),
+        ([ALPHA, "sweep.objective=[identity_auc,clip_score]", "sweep=cmaes"], "follows one objective"),
+        ([ALPHA, "sweep=cmaes"], "needs two keys or more"),
+        ([ALPHA, "sampler.smoothing=choice(average,gaussian)", "sweep=cmaes"], "searches numbers alone"),
+        ([ALPHA, "sweep.pruner=median"], "validation.every=STEPS"),
+        (["+exp=sdm", "model.lr=interval(1e-4,1e-3)", "evaluate=false"], "leave it true"),
+        ([ALPHA, "sweep=tpf"], "Did you mean 'tpe'"),
+        ([ALPHA, ALPHA], "is varied twice"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_runs(words: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        study_of(tmp_path, *words)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_what_validation_reports_prunes(tmp_path: Path) -> None:
+    words = ["+exp=sdm", "model.lr=interval(1e-4,1e-3)", "validation.every=1", "sweep.pruner=median"]
+    study = study_of(tmp_path, *words, "sweep.trials=4", "sweep.startup=2")
+    stopped: list[bool] = []
+    for place in range(4):
+        claim = study.next()
+        assert claim is not None
+        file = tmp_path / f"{place}.csv"
+        lines = [f"{step},1.0,{0.8 - 0.1 * place - 0.01 * step}" for step in range(1, 4)]
+        file.write_text("\n".join(["step,seconds,identity_auc", *lines]) + "\n")
+        stopped.append(report(claim, file, "identity_auc", set()))
+        study.tell(claim, example(auc=0.8)["metrics"], "", stopped[-1])
+    # Two begin it; the third and fourth validate below the median.
+    assert stopped == [False, False, True, True]
+    assert [trial.state.name for trial in study.trials()] == ["COMPLETE"] * 2 + ["PRUNED"] * 2
+
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from fdlab.sweeps.asked import read
+from fdlab.sweeps.processes import Processes
+from fdlab.sweeps.search import Worker
+from tests.unit.sweeps.test_search import planted
+out = Path(sys.argv[1])
+
+def runner(trial):
+    with (out / "started").open("a") as stream:
+        stream.write(f"{trial.folder.name}\\n")
+    time.sleep(0.15)
+    return planted(trial)
+
+Worker(read(sys.argv[2:])[1], Processes(1), runner).work(1)
+"""
+
+
+def test_four_workers_one_of_them_killed_lose_no_trial_and_run_none_twice(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sweep.trials=16", "sweep=random", f"paths.runs={tmp_path / 'runs'}"]
+    root = str(Path(__file__).resolve().parents[3])
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WORKER, str(tmp_path), *words]
+    workers = [subprocess.Popen(command, env=environment, cwd=root) for _ in range(4)]
+    started = tmp_path / "started"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not started.exists() or started.read_text().count("\n") < 5):
+        time.sleep(0.05)
+    workers[0].send_signal(signal.SIGKILL)
+    for worker in workers:
+        worker.wait(timeout=180)
+    # What the killed one had begun is left to whoever comes next.
+    study = read(words)[1]
+    work(study)
+    trials = study.trials()
+    assert len(trials) == 16 and {trial.state.name for trial in trials} == {"COMPLETE"}
+    names = started.read_text().split()
+    again = [name for name in set(names) if names.count(name) > 1]
+    assert len(set(names)) >= 15 and len(again) <= 1
+
+
+def test_a_trial_whose_process_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
+    study = study_of(tmp_path, ALPHA, GUIDANCE, "sweep.trials=1", "sweep.attempts=2")
+    for _ in range(2):
+        claim = study.next()
+        assert claim is not None and claim.trial.number == 0
+        # As if this process had died: the lock is gone, and nothing was told.
+        claim.held.close()
+        study._mine.clear()
+    assert study.next() is None
+    assert study.trials()[0].user_attrs["error"] == "its process died 2 times"
+
+
+def test_an_interrupted_trial_is_left_and_taken_up_by_the_next_worker(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sweep.trials=3"]
+    study = study_of(tmp_path, *words)
+    processes = Processes(1)
+
+    def interrupted(trial: Trial) -> str:
+        processes.interrupt()
+        return "interrupted"
+
+    assert Worker(study, processes, interrupted).work() == 0
+    assert [trial.state.name for trial in study.trials()] == ["RUNNING"]
+    assert "left; goes on with the next worker" in results.table(study)[1][0]
+    begun: list[Any] = []
+    assert work(study_of(tmp_path, *words), lambda t: begun.append(t.varied) or planted(t)) == 3
+    assert len(begun) == 3 and study.trials()[0].user_attrs["begun"] == 1
+
+
+def test_the_best_is_written_as_an_experiment(tmp_path: Path, conf: Path) -> None:
+    from fdlab.config.compose import compose
+
+    words = ["+exp=sdm", "model.lr=tag(log,interval(1e-5,1e-3))", "model.optimizer=choice(adamw,muon)"]
+    study = study_of(tmp_path, *words, "trainer=smoke", "sweep.trials=3", "sweep.name=found")
+    work(study, lambda trial: write_json(trial.folder / "evaluation/record.json", example()) or "")
+    path = results.write_best(study)
+    assert path == conf / "exp/found.yaml" and yaml.safe_load(path.read_text())["defaults"][0] == "sdm"
+    best = results.best(study)[0].params
+    cfg = compose(["+exp=found"])
+    assert cfg.model.lr == pytest.approx(best["model.lr"], rel=1e-5) and cfg.experiment == "sdm"
+    assert (
+        cfg.model.optimizer == best["model.optimizer"]
+        and cfg.trainer.max_steps == compose(["trainer=smoke"]).trainer.max_steps
+    )
+
+
+def test_a_thousand_trials_are_shown_at_once(tmp_path: Path) -> None:
+    study = study_of(tmp_path, ALPHA, GUIDANCE, "sweep.trials=1000", "sweep=random").open()
+    import optuna
+
+    distributions = {key: optuna.distributions.FloatDistribution(0, 9) for key in study.space.dimensions}
+    made = [
+        optuna.trial.create_trial(
+            params=dict.fromkeys(distributions, 0.2), distributions=distributions, value=0.5
+        )
+        for _ in range(1000)
+    ]
+    study._study.add_trials(made)
+    assert len(results.table(study)[1]) == 1000 and results.summary(study)[0].startswith("1000 of 1000")
+
+
+def test_threads_of_one_worker_take_different_trials(tmp_path: Path) -> None:
+    study = study_of(tmp_path, ALPHA, GUIDANCE, "sweep.trials=4")
+    together = threading.Barrier(2, timeout=60)
+    seen: list[Path] = []
+
+    def runner(trial: Trial) -> str:
+        together.wait()
+        seen.append(trial.folder)
+        return planted(trial)
+
+    assert work(study, runner, jobs=2) == 4 and len(set(seen)) == 4
