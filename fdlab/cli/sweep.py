@@ -68,11 +68,12 @@ def _describe(study: Study) -> None:
 
 def _show(study: Study) -> None:
     from fdlab.cli.grid import show_table
-    from fdlab.sweeps import results
+    from fdlab.sweeps import page, results
 
     show_table(f"search {study.folder.name}", *results.table(study))
     for line in results.summary(study):
         print(line)
+    print(f"{'page':<12}{page.write(study)}")
 
 
 def _write_best(study: Study) -> None:

@@ -80,7 +80,7 @@ def write(
         f'<div class="scroll">{_table(records, main_name, links)}</div>',
         f'<p class="dim">{escape(table.note(records))}</p>',
     ]
-    body += [_figure(caption, file) for caption, file in figures]
+    body += [inline(caption, file) for caption, file in figures]
     if breakdown:
         body += ["<h2>By category and by subject</h2>", *_breakdown(breakdown)]
     body += ["<h2>How it was made</h2>", _details("Where the numbers come from", _provenance(main))]
@@ -169,7 +169,8 @@ def _cell(entry: Mapping[str, Any] | None, name: str) -> str:
     return f"{value}<small>[{entry['ci_low']:.2f}, {entry['ci_high']:.2f}]</small>"
 
 
-def _figure(caption: str, file: Path) -> str:
+def inline(caption: str, file: Path) -> str:
+    """A PNG as HTML, its data within."""
     data = base64.b64encode(file.read_bytes()).decode()
     text = escape(caption)
     return f'<h2>{text}</h2><figure><img alt="{text}" src="data:image/png;base64,{data}"></figure>'

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdlab.errors import Failure, UserError
 from fdlab.evaluation.validation_history import History
 from fdlab.progress import format_seconds
-from fdlab.sweeps import driver
+from fdlab.sweeps import driver, page
 from fdlab.sweeps.processes import INTERRUPTED, Processes
 from fdlab.sweeps.space import written
 from fdlab.sweeps.study import FOLDER, Claim, Study
@@ -34,6 +34,8 @@ class Worker:
     processes: Processes
     runner: Callable[[Trial], str] | None = None
     """Runs a trial in place of a process."""
+    _page: threading.Lock = field(default_factory=threading.Lock)
+    """matplotlib draws for one thread at a time."""
 
     def work(self, jobs: int = 1) -> int:
         """Take trials until the search is over; returns how many ended here.
@@ -77,6 +79,8 @@ class Worker:
         except UserError as error:
             failed, pruned, metrics = str(error), False, {}
         said = self.study.tell(claim, metrics, "" if pruned else failed, pruned)
+        with self._page:
+            page.write(self.study)
         print(f"{name}: {said}, {format_seconds(time.monotonic() - begun)}", flush=True)
         return True
 

@@ -17,7 +17,7 @@ import yaml
 
 from fdlab.errors import Failure, UserError
 from fdlab.files import write_json
-from fdlab.sweeps import results
+from fdlab.sweeps import page, results
 from fdlab.sweeps.asked import read
 from fdlab.sweeps.processes import Processes
 from fdlab.sweeps.search import Worker, report
@@ -89,6 +89,20 @@ def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
         for one in results.best(study)
         for other in study.trials()
     )
+
+
+def test_the_page_holds_every_trial_and_asks_nobody(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sampler.smoothing=average,gaussian", "sweep.trials=6", "sweep=random"]
+    study = study_of(tmp_path, *words)
+    work(
+        study,
+        lambda trial: "<b>it broke</b>" if trial.varied["sampler.smoothing"] == "average" else planted(trial),
+    )
+    text = (study.folder / page.PAGE).read_text()
+    for trial in study.trials():
+        assert results.written(trial.params["sampler.alpha"]) in text
+    assert "&lt;b&gt;it broke&lt;/b&gt;" in text and "<b>it" not in text
+    assert text.count("data:image/png;base64,") == 2 and "http" not in text and "<script" not in text
 
 
 def test_known_points_come_first(tmp_path: Path) -> None:
