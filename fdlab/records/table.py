@@ -35,8 +35,9 @@ def _taught(records: Sequence[Mapping[str, Any]]) -> list[str]:
     pairs: dict[str, dict[str, None]] = {}
     for record in records:
         method = record.get("method", {})
-        models = [method.get(kind) or {} for kind in ("tdm", "sdm")]
-        teachers = {name for model in models for name in model.get("taught_by", ())}
+        models = [method[kind] for kind in ("tdm", "sdm") if isinstance(method.get(kind), dict)]
+        lists = [model["taught_by"] for model in models if isinstance(model.get("taught_by"), list)]
+        teachers = {str(name) for names in lists for name in names}
         measured = {str(entry["extractor"]["name"]) for entry in record["metrics"].values() if teachers}
         for name in teachers:
             if any(extractor.partition("_")[0] == name for extractor in measured):

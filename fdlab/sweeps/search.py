@@ -23,6 +23,8 @@ from fdlab.sweeps.trial import Trial
 
 LOOK = 2.0
 """Seconds between two looks at what validation reports."""
+BETWEEN_PAGES = 15.0
+"""Seconds between two pages while trials end."""
 VALIDATION = "validation.csv"
 
 
@@ -34,6 +36,7 @@ class Worker:
     processes: Processes
     runner: Callable[[Trial], str] | None = None
     """Runs a trial in place of a process."""
+    _shown: float = field(default_factory=time.monotonic)
     _page: threading.Lock = field(default_factory=threading.Lock)
     """matplotlib draws for one thread at a time."""
 
@@ -48,6 +51,8 @@ class Worker:
         with ThreadPoolExecutor(jobs) as pool:
             futures = [pool.submit(self._take) for _ in range(jobs)]
             driver.finish(futures, self.processes)
+        if self.study.trials():
+            page.write(self.study)
         self._check_some_succeeded()
         return sum(future.result() for future in futures)
 
@@ -79,8 +84,7 @@ class Worker:
         except UserError as error:
             failed, pruned, metrics = str(error), False, {}
         said = self.study.tell(claim, metrics, "" if pruned else failed, pruned)
-        with self._page:
-            page.write(self.study)
+        self._show()
         print(f"{name}: {said}, {format_seconds(time.monotonic() - begun)}", flush=True)
         return True
 
@@ -116,6 +120,13 @@ class Worker:
         finally:
             over.set()
             watcher.join()
+
+    def _show(self) -> None:
+        """Bring the page up to date, now and then."""
+        with self._page:
+            if time.monotonic() - self._shown > BETWEEN_PAGES:
+                page.write(self.study)
+                self._shown = time.monotonic()
 
     def _check_some_succeeded(self) -> None:
         trials = [trial for trial in self.study.trials() if trial.state.is_finished()]

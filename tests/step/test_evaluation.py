@@ -174,7 +174,7 @@ def test_pictures_of_two_are_told_both_in_their_order(disk: Path, pairs: Path, c
     a, b, c = bench.subjects
 
     def told(*subjects: benchmarks.Subject) -> torch.Tensor:
-        references = [snf._reference(subject) for subject in subjects]
+        references = [snf.reference(subject) for subject in subjects]
         return snf.artist.pipeline.encode_prompt([todo[0].text], [references]).augmented_BLD[0]
 
     assert todo[0].subjects == (a, b)
