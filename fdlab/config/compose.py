@@ -84,11 +84,13 @@ def variants(overrides: Sequence[str], config_name: str = "config") -> list[tupl
     found = [(line, line.values(is_text)) for line, is_text in variants_of(overrides, config_name)]
     axes: dict[str, Line] = {}
     for line, values in found:
-        other = axes.setdefault(line.key, line)
-        if other is not line and len(values) > 1:
+        # Of two values the last counts, but not of two axes, nor in place of one.
+        if (other := axes.get(line.key)) is not None:
             raise UserError(
-                f"'{other.given}' and '{line.given}' both vary {line.key}; write its values once."
+                f"'{other.given}' varies {line.key}, which '{line.given}' gives again: write it once."
             )
+        if len(values) > 1:
+            axes[line.key] = line
     return found
 
 

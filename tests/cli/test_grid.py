@@ -53,9 +53,11 @@ def test_what_has_no_grid_is_refused(override: str, said: str) -> None:
 
 
 def test_a_key_varies_once() -> None:
-    with pytest.raises(UserError, match="'seed=1,2' and 'seed=3,4' both vary seed"):
-        grid.expand(["seed=1,2", "seed=3,4"])
+    for again in ("seed=3,4", "seed=3"):
+        with pytest.raises(UserError, match=f"'seed=1,2' varies seed, which '{again}' gives again"):
+            grid.expand(["seed=1,2", again])
     assert len(grid.expand(["seed=1", "seed=2"])) == 1
+    assert [varied["seed"] for _, varied in grid.expand(["seed=1", "seed=2,3"])] == ["2", "3"]
 
 
 def test_a_wrong_value_is_found_before_any_trial_starts() -> None:
