@@ -73,13 +73,14 @@ def holder(folder: Path) -> str:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, is_brief: bool = False) -> Iterator[None]:
     """Hold a lock file: of several processes that want the same thing made, one makes it and the others
-    wait."""
+    wait; `is_brief` where that is too short to be told."""
     make_folder(path.parent)
     with path.open("a", encoding="utf-8") as stream:
         if not _take(stream, fcntl.LOCK_EX):
-            print(f"waiting for another process, which has locked '{path}'", file=sys.stderr, flush=True)
+            if not is_brief:
+                print(f"waiting for another process, which has locked '{path}'", file=sys.stderr, flush=True)
             fcntl.flock(stream, fcntl.LOCK_EX)
         _streams.add(stream)
         try:

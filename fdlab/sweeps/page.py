@@ -75,6 +75,7 @@ def _history(study: Study, done: Sequence[Any], place: int, path: Path) -> None:
         axis.plot([trial.number], [value], "o", color=OTHERS, markersize=4)
         best.append(value if not best else (max if upwards else min)(best[-1], value))
     axis.step([trial.number for trial in done], best, where="post", color=OWN, linewidth=1.6)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("trial", fontsize=8)
     axis.set_ylabel(METRICS[name].label, fontsize=8)
     _tidy(axis)
@@ -125,7 +126,7 @@ def _front(study: Study, done: Sequence[Any], leading: set[int], path: Path) -> 
 
 def _tidy(axis: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(which="both", labelsize=7)
     axis.grid(alpha=0.3)
 
 

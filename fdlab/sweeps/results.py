@@ -58,7 +58,7 @@ def summary(study: Study) -> list[str]:
     ]
     if any(trial.values for trial in trials):
         leading = best(study)
-        lines.append("best" if len(study.settings.objective) == 1 else f"front of {len(leading)}")
+        lines.append("best:" if len(study.settings.objective) == 1 else f"front of {len(leading)}:")
         for trial in leading:
             found = [f"{key}={written(value)}" for key, value in trial.params.items()]
             scores = [

@@ -209,7 +209,7 @@ class Study:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One worker at a time decides."""
-        with lock.exclusive(self.folder / "study.lock"):
+        with lock.exclusive(self.folder / "study.lock", is_brief=True):
             yield
 
     def _taken_up(self, trial: Any, frozen: Any) -> Claim | None:
