@@ -12,6 +12,7 @@ from fdlab.files import whole
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".jp2")
 COPIED = {"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",)}
 """What is copied, if its name says what it is."""
+HIDDEN = "a name that begins with a dot"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def skipped_in(folder: Path) -> dict[Path, str]:
-    """What else is in a folder, but for folders, and why it is no photo."""
-    return {path: why for path in _seen(folder) if (why := _why_not(path)) and not path.is_dir()}
+    """What else is in a folder, but for folders that are seen, and why it is no photo."""
+    hidden = {path: HIDDEN for path in sorted(folder.iterdir()) if path.name.startswith(".")}
+    return hidden | {path: why for path in _seen(folder) if (why := _why_not(path)) and not path.is_dir()}
 
 
 def _seen(folder: Path) -> list[Path]:

@@ -263,6 +263,7 @@ def test_every_picture_that_can_be_read_is_taken_and_all_else_is_named(
     assert made.references == ("references/eve.png",) and made.heldout[4] == "heldout/eve-5.png"
     assert pictures.read_image(own / "out/heldout/eve-6.png").shape == (12, 20, 3)
     assert [line for line in shown.err.splitlines() if line.startswith("skipped")] == [
+        "skipped 2 (a name that begins with a dot): '.cache', 'ada/.hidden.jpg'",
         "skipped 1 (.csv is not read): 'list.csv'",
         "skipped 1 (.txt is not read): 'ada/notes.txt'",
         "skipped 5 (.heic is not read): 'eve/IMG_0.HEIC', 'eve/IMG_1.HEIC', 'eve/IMG_2.HEIC', ...",
