@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fdlab import escape as shown
 from fdlab.files import write_text
@@ -75,7 +76,7 @@ def _history(study: Study, done: Sequence[Any], place: int, path: Path) -> None:
         axis.plot([trial.number], [value], "o", color=OTHERS, markersize=4)
         best.append(value if not best else (max if upwards else min)(best[-1], value))
     axis.step([trial.number for trial in done], best, where="post", color=OWN, linewidth=1.6)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("trial", fontsize=8)
     axis.set_ylabel(METRICS[name].label, fontsize=8)
     _tidy(axis)

@@ -11,6 +11,7 @@ from fdlab.config import locate
 from fdlab.config.overrides import Line
 from fdlab.errors import UserError
 from fdlab.files import write_text
+from fdlab.sweeps import paired
 from fdlab.sweeps.grid import cell
 from fdlab.sweeps.space import written
 from fdlab.sweeps.study import ERROR, FOLDER, INTERVALS, Study
@@ -65,7 +66,19 @@ def summary(study: Study) -> list[str]:
                 f"{name} {cell(_metric(trial, n, name))}" for n, name in enumerate(study.settings.objective)
             ]
             lines.append(f"  trial {trial.number}: {' '.join(found)}: {', '.join(scores)}")
+        lines += _alike(study, leading[0])
     return lines
+
+
+def _alike(study: Study, leader: Any) -> list[str]:
+    """Of a search over sampling: which trials are as good, as far as their pictures can tell."""
+    if study.space.verb != "evaluate" or len(study.settings.objective) > 1:
+        return []
+    found = paired.beside(study, leader)
+    if not found:
+        return []
+    words = [f"{trial.number} ({d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])" for trial, d in found]
+    return [f"not told from it by the same pictures: trials {', '.join(words)}"]
 
 
 def write_best(study: Study) -> Path:

@@ -17,12 +17,14 @@ import yaml
 
 from fdlab.errors import Failure, UserError
 from fdlab.files import write_json
-from fdlab.sweeps import page, results
+from fdlab.records import record
+from fdlab.sweeps import page, paired, results
 from fdlab.sweeps.asked import read
 from fdlab.sweeps.processes import Processes
 from fdlab.sweeps.search import Worker, report
 from fdlab.sweeps.study import Study
 from fdlab.sweeps.trial import Trial
+from tests.unit.leaderboard.conftest import build
 from tests.worlds.records import example
 
 pytest.importorskip("optuna")
@@ -103,6 +105,26 @@ def test_the_page_holds_every_trial_and_asks_nobody(tmp_path: Path) -> None:
         assert results.written(trial.params["sampler.alpha"]) in text
     assert "&lt;b&gt;it broke&lt;/b&gt;" in text and "<b>it" not in text
     assert text.count("data:image/png;base64,") == 2 and "http" not in text and "<script" not in text
+
+
+def test_a_search_over_sampling_names_those_that_are_as_good(tmp_path: Path) -> None:
+    strengths = {"0.1": 0.05, "0.2": 0.30, "0.3": 0.30}
+
+    def scored(trial: Trial) -> str:
+        alpha = trial.varied["sampler.alpha"]
+        made, rows = build(alpha, strengths[alpha], seed=int(10 * float(alpha)))
+        record.write(trial.folder / "evaluation", made, rows)
+        return ""
+
+    study = study_of(tmp_path, "sampler.alpha=0.1,0.2,0.3", "sweep=grid")
+    work(study, scored)
+    named = {trial.number: trial.params["sampler.alpha"] for trial in study.trials()}
+    (best,) = results.best(study)
+    (found,) = [trial for trial, _ in paired.beside(study, best)]
+    assert {named[best.number], named[found.number]} == {"0.2", "0.3"}
+    assert results.summary(study)[-1].startswith(
+        f"not told from it by the same pictures: trials {found.number} ("
+    )
 
 
 def test_known_points_come_first(tmp_path: Path) -> None:
