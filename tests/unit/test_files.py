@@ -157,3 +157,30 @@ def test_only_a_folder_that_cannot_be_flushed_is_passed_over(
         else:
             with pytest.raises(OSError, match="refused"):
                 files.write_text(tmp_path / "a", "x")
+
+
+def test_json_is_written_for_people_and_without_what_is_no_json(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "a.json", {"b": [1], "a": "é"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "{" and text.endswith("\n}\n") and '  "b": [' in text
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"b": float("nan")})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == text
+
+
+def test_no_system_has_a_name_that_is_too_long(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 5000)
+    assert not files.is_file(long) and not files.is_folder(long)
+    (tmp_path / "a").touch()
+    assert files.is_file(tmp_path / "a") and not files.is_folder(tmp_path / "a")
+    assert files.is_folder(tmp_path) and not files.is_file(tmp_path)
+    assert files.shortened(tmp_path / "a") == f"'{tmp_path / 'a'}'"
+    shown = files.shortened(long)
+    assert len(shown) < 150 and shown.startswith(f"'{str(tmp_path)[:40]}") and "...x" in shown
+
+
+def test_what_has_been_written_is_no_longer_this_processs(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "x")
+    with files.whole_folder(tmp_path / "f") as temporary:
+        assert str(temporary.resolve()) in files._open
+    assert not any(str(tmp_path.resolve()) in name for name in files._open)
