@@ -1,7 +1,8 @@
 """Render people into shards and keep what frozen networks say of them. Run again to go on.
 
-    python experiments/nano/make_shards.py MIX NUM SEED OUT [--first A] [--last B] [--device cuda]
-NUM decides, with SEED, who is in which picture: eight pictures a person where all NUM are rendered.
+    python experiments/nano/make_shards.py MIX NUM SEED OUT [--first A] [--last B] [--pairs] [--device cuda]
+Kept are pictures of one person, or with --pairs those of two. NUM decides, with SEED, who is in which
+picture: eight pictures a person where all NUM are rendered.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--last", type=int)
     parser.add_argument("--size", type=int, default=500, help="pictures a shard")
+    parser.add_argument("--pairs", action="store_true", help="the pictures of two people")
     parser.add_argument("--backbone", default="asset:nano")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -34,15 +36,17 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     backbone = load_backbone(given.backbone, None, ("vae", "text_encoder", "tokenizer")).to(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
+    kind = f"{given.mix}-pairs" if given.pairs else given.mix
     for first in range(given.first, given.last or given.num, given.size):
         last = min(first + given.size, given.last or given.num)
-        path = given.out / f"{given.mix}-{given.num}-{given.seed}-{first:06d}-{last:06d}.npz"
+        path = given.out / f"{kind}-{given.num}-{given.seed}-{first:06d}-{last:06d}.npz"
         if path.exists():
             continue
-        made = shards.render(given.mix, given.num, given.seed, first, last)
-        seen = shards.faces(made["images"], given.device)
+        made = shards.render(given.mix, given.num, given.seed, first, last, 2 if given.pairs else 1)
+        num = len(made["images"])
+        seen = shards.nobody(num) if given.pairs else shards.faces(made["images"], given.device)
         shards.save(path, made, shards.describe(backbone, made, given.device), seen)
-        print(path.name, f"faces found {float(seen[1].float().mean()):.3f}", flush=True)
+        print(path.name, f"pictures {num}, faces found {float(seen[1].float().mean()):.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,15 @@ DEFAULT_LANDMARKS_52 = ((51.0, 54.0), (77.0, 54.0), (64.0, 67.0), (54.0, 79.0), 
 
 @dataclass
 class Shard:
-    """Single people only."""
+    """Pictures of one person, or of two; of two, no face is looked for."""
 
     images_NHW3: np.ndarray
     people_NHW: np.ndarray
-    """bool: the person."""
+    """bool: the people."""
     identity_N: np.ndarray
+    """Of the first person."""
+    second_N: np.ndarray
+    """Identity of the second person; -1 where there is none."""
     latents_NChw: Tensor
     mirrored_NChw: Tensor
     """Latents of the mirrored pictures."""
@@ -45,6 +48,8 @@ class Shard:
     null_LD: Tensor
     token_N: Tensor
     """Position of the marked token."""
+    second_token_N: Tensor
+    """Of the second person's; -1 where there is none."""
     landmarks_N52: Tensor
     found_N: Tensor
     faceres_NE: Tensor
@@ -55,38 +60,45 @@ class Shard:
     @property
     def held_N(self) -> np.ndarray:
         """Whose pictures no training sees."""
-        return self.identity_N % TEST_EVERY == TEST_EVERY - 1
+        held = TEST_EVERY - 1
+        second = (self.second_N >= 0) & (self.second_N % TEST_EVERY == held)
+        return (self.identity_N % TEST_EVERY == held) | second
 
 
-def render(mix: str, num: int, seed: int, first: int, last: int) -> dict[str, Any]:
-    """Render pictures `first` .. `last` - 1 of a dataset; those of several people are left out."""
+def render(mix: str, num: int, seed: int, first: int, last: int, people_each: int = 1) -> dict[str, Any]:
+    """Render those of the pictures `first` .. `last` - 1 of a dataset that show one person, or two."""
     images, people, identities, texts, ends = [], [], [], [], []
     for index in range(first, last):
         spec = spec_of(mix, num, seed, index)
-        if len(spec.people) > 1:
+        if len(spec.people) != people_each:
             continue
         made = picture.render(spec, 128)
         text, end = picture.describe(spec)
         images.append(made.image_HW3)
         people.append(made.segments_HW > 0)
-        identities.append(spec.people[0][0])
+        identities.append([number for number, _ in spec.people])
         texts.append(text)
         ends.append(end)
     return {
         "images": np.stack(images),
         "people": np.packbits(np.stack(people), axis=2),
-        "identity": np.array(identities),
+        "identity": np.array(identities)[:, 0],
+        "second": np.array(identities)[:, 1] if people_each == 2 else np.full(len(identities), -1),
         "captions": json.dumps([texts, ends]),
     }
+
+
+def nobody(num: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What `faces` returns of pictures in which no face is found."""
+    landmarks = torch.tensor([DEFAULT_LANDMARKS_52]).repeat(num, 1, 1)
+    return landmarks, torch.zeros(num, dtype=torch.bool), torch.zeros(num, FaceresRecogniser.dim)
 
 
 @torch.no_grad()
 def faces(images_NHW3: np.ndarray, device: str = "cpu", batch: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     """Landmarks, whether a face was found, and faceres' embedding (zero where none was)."""
     detector, recogniser = FaceDetector(device), FaceresRecogniser(device)
-    landmarks = torch.tensor([DEFAULT_LANDMARKS_52]).repeat(len(images_NHW3), 1, 1)
-    found = torch.zeros(len(images_NHW3), dtype=torch.bool)
-    embedding = torch.zeros(len(images_NHW3), recogniser.dim)
+    landmarks, found, embedding = nobody(len(images_NHW3))
     for start in range(0, len(images_NHW3), batch):
         some = [face[:1] for face in detector(images_NHW3[start : start + batch])]
         rows = [k for k, face in enumerate(some) if face]
@@ -116,7 +128,7 @@ def describe(backbone: Any, shard: dict[str, Any], device: str = "cpu", batch: i
     parts = [encode_text(backbone.text_encoder, some.to(device)).cpu().half() for some in ids.split(128)]
     null = torch.from_numpy(null_ids(backbone.tokenizer))[None].to(device)
     found["text"], found["null"] = torch.cat(parts), encode_text(backbone.text_encoder, null)[0].cpu().half()
-    found["token"] = torch.tensor([e.positions[0] for e in encoded])
+    found["token"], found["second_token"] = torch.tensor([[*e.positions, -1][:2] for e in encoded]).T
     return found
 
 
@@ -134,18 +146,24 @@ def load(paths: Sequence[Path]) -> Shard:
     """Read shards, one after the other, as one."""
     read = [np.load(path) for path in paths]
 
+    def array(name: str) -> np.ndarray:
+        """What a shard of single people made before there were pairs lacks is -1."""
+        return np.concatenate([r[name] if name in r else np.full(len(r["identity"]), -1) for r in read])
+
     def tensor(name: str) -> Tensor:
-        return torch.cat([torch.from_numpy(r[name]) for r in read])
+        return torch.from_numpy(array(name))
 
     return Shard(
-        np.concatenate([r["images"] for r in read]),
-        np.unpackbits(np.concatenate([r["people"] for r in read]), axis=2).astype(bool),
-        np.concatenate([r["identity"] for r in read]),
+        array("images"),
+        np.unpackbits(array("people"), axis=2).astype(bool),
+        array("identity"),
+        array("second"),
         tensor("latents"),
         tensor("mirrored"),
         tensor("text"),
         torch.from_numpy(read[0]["null"]),
         tensor("token"),
+        tensor("second_token"),
         tensor("landmarks").float(),
         tensor("found"),
         tensor("faceres").float(),

@@ -50,35 +50,47 @@ class Denoiser(torch.nn.Module):
 
 
 def face_boxes(shard: shards.Shard) -> Tensor:
-    """1 inside the face on the latent grid, else 0 (N, h, w)."""
+    """1 inside the face on the latent grid, else 0 (N, h, w); 0 everywhere where two people are."""
     eyes, mouth = shard.landmarks_N52[:, :2].mean(1), shard.landmarks_N52[:, 3:].mean(1)
     middle, d = eyes + 0.4 * (mouth - eyes), (mouth - eyes).norm(dim=1)[:, None]
     grid = (torch.arange(shard.latents_NChw.shape[-1]) + 0.5) * 8
     right = (grid[None] - middle[:, :1]).abs() < 1.25 * d
     down = (grid[None] - middle[:, 1:]).abs() < 1.45 * d
-    return (down[:, :, None] & right[:, None, :]).float()
+    single = torch.from_numpy(shard.second_N < 0)[:, None, None]
+    return (down[:, :, None] & right[:, None, :] & single).float()
 
 
 class Pictures:
-    """Batches: latents (half of them mirrored), captions, embeddings of references, face boxes."""
+    """Batches: latents (half of them mirrored), captions, embeddings of references, face boxes.
+
+    A picture of two people learns from its captions and references alike, but no identity term sees it.
+    """
 
     def __init__(self, shard: shards.Shard, embedding_DNE: Tensor | None, own: float, drop: float) -> None:
         self.shard, self.embedding, self.own, self.drop = shard, embedding_DNE, own, drop
         self.face = face_boxes(shard)
         self.rows = np.nonzero(~shard.held_N)[0]
         self.by: dict[int, list[int]] = {}
-        for row in self.rows.tolist():
+        for row in self.rows[shard.second_N[self.rows] < 0].tolist():
             self.by.setdefault(int(shard.identity_N[row]), []).append(row)
 
-    def reference(self, row: int, rng: np.random.Generator) -> int:
-        """The picture itself in a share `own` of cases, else another of the person."""
-        others = [r for r in self.by[int(self.shard.identity_N[row])] if r != row]
-        return row if not others or rng.random() < self.own else others[rng.integers(len(others))]
+    def references(self, row: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Pictures of the row's people, alone; -1 where there is none.
+
+        Of a single person the picture itself in a share `own` of cases, else another.
+        """
+        first, second = int(self.shard.identity_N[row]), int(self.shard.second_N[row])
+        if second >= 0:
+            choices = [self.by.get(number, [-1]) for number in (first, second)]
+            return choices[0][rng.integers(len(choices[0]))], choices[1][rng.integers(len(choices[1]))]
+        others = [r for r in self.by[first] if r != row]
+        return (row if not others or rng.random() < self.own else others[rng.integers(len(others))]), -1
 
     def batch(self, num: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """`without`: rows drawn without the subject; every tenth row has no caption either."""
         rows = rng.choice(self.rows, num, replace=False)
-        at, flip = torch.from_numpy(rows), torch.from_numpy(rng.random(num) < 0.5)
+        mirrored = (rng.random(num) < 0.5) & (self.shard.second_N[rows] < 0)
+        at, flip = torch.from_numpy(rows), torch.from_numpy(mirrored)
         latents = torch.where(
             flip[:, None, None, None], self.shard.mirrored_NChw[at], self.shard.latents_NChw[at]
         ).float()
@@ -86,7 +98,7 @@ class Pictures:
         draw = torch.from_numpy(rng.random(num))
         text = self.shard.text_NLD[at].float()
         text[draw < self.drop] = self.shard.null_LD.float()
-        found = {"latents": latents, "face": face, "text": text, "token": self.shard.token_N[at]}
+        found = {"latents": latents, "face": face, "text": text}
         found |= {
             "mirrored": flip,
             "landmarks": self.shard.landmarks_N52[at],
@@ -94,10 +106,11 @@ class Pictures:
         }
         found["faceres"] = self.shard.faceres_NE[at]
         if self.embedding is not None:
-            cut = torch.tensor([self.reference(int(row), rng) for row in rows])
+            cut = torch.tensor([self.references(int(row), rng) for row in rows])
             which = int(rng.integers(len(self.embedding)))
-            found["subject"] = self.embedding[which][cut].float()[:, None]
-            found["valid"] = (draw >= 2 * self.drop)[:, None]
+            found["token"] = torch.stack([self.shard.token_N[at], self.shard.second_token_N[at]], 1)
+            found["subject"] = self.embedding[which][cut.clamp(min=0)].float()
+            found["valid"] = (draw >= 2 * self.drop)[:, None] & (cut >= 0)
         return found
 
 
@@ -119,8 +132,7 @@ def step_loss(
     sigma, t = LOG_SIGMA[t].exp().to(device), t.to(device)
     eps = torch.randn(clean.shape, generator=generator).to(device)
     if net.fusion is not None:
-        marked = torch.zeros(ctx.shape[:2], dtype=torch.bool, device=device)
-        marked[torch.arange(num, device=device), batch["token"]] = True
+        marked = (torch.arange(ctx.shape[1], device=device) == batch["token"][..., None]).any(1)
         ctx = net.fusion(ctx, batch["subject"], marked, batch["valid"])
     noised = SCHEDULE.add_noise(clean, eps, t)
     with torch.autocast(device.type, torch.bfloat16):
