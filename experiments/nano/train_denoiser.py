@@ -28,6 +28,7 @@ from fdlab import files
 from fdlab.assets import resolve
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
+from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.nano import SCHEDULER
 from fdlab.models.parts import load_part
@@ -179,6 +180,22 @@ def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Pat
     net.load_state_dict(raw)
 
 
+def facts(given: argparse.Namespace, step: int, spent: float) -> dict[str, Any]:
+    """training.json: the steps behind the weights, those before this run included."""
+    before = finetuned.facts(resolve(given.start)).get("steps", 0)
+    return {
+        "steps": before + step,
+        "steps_of_this_run": step,
+        "kind": given.kind,
+        "init": given.start,
+        "pictures_a_step": given.batch_size,
+        "seconds_of_this_run": round(spent),
+        "identity_weight": given.identity_weight if given.kind == "sdm" else 0.0,
+        "seed": given.seed,
+        "averaged": True,
+    }
+
+
 def main() -> None:
     """Train for a time, by CPU or wall clock; keep a state every few minutes."""
     parser = argparse.ArgumentParser(
@@ -244,8 +261,7 @@ def main() -> None:
         state = {"net": net.state_dict(), "average": average, "step": step, "spent": spent}
         with files.whole(path) as temporary:
             torch.save({**state, "optimizer": optimizer.state_dict()}, temporary)
-        facts = {"steps": step, "batch_size": given.batch_size, "seconds": round(spent), "start": given.start}
-        export(given.out / "model", net, average, given.encoder, facts)
+        export(given.out / "model", net, average, given.encoder, facts(given, step, spent))
 
     curve = given.out / "curve.csv"
     if not curve.exists():
