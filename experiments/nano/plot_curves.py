@@ -1,7 +1,7 @@
-"""Draw the learning curves of the shipped denoisers: experiments/nano/curves/*.csv to curves.png.
+"""Draw the learning curves of what ships: experiments/nano/curves/*.csv to curves.png.
 
     python experiments/nano/plot_curves.py
-The files hold `step,loss`, rows of metrics.csv of the runs that made the weights; loss is min-SNR weighted.
+The files are those that the training scripts write or print: CPU seconds of one core, and scores.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 FOLDER = Path(__file__).with_name("curves")
-WINDOW = 10
+PANELS = (
+    ("encoder", "held_cosine", "cosine to the true face, held-out people"),
+    ("base", "error", "error of v"),
+    ("tdm", "error", "error of v"),
+    ("sdm", "error", "error of v"),
+    ("sdm", "identity", "1 - cosine to the true face"),
+)
+"""Curve, its column, what that is."""
 
 
 def main() -> None:
-    """One panel a model, with a running mean over ten rows."""
-    paths = sorted(FOLDER.glob("*.csv"))
-    figure, axes = plt.subplots(1, len(paths), figsize=(3.6 * len(paths), 2.8), squeeze=False)
-    for axis, path in zip(axes[0], paths, strict=True):
-        step, loss = np.loadtxt(path, delimiter=",", skiprows=1, unpack=True)
-        window = min(WINDOW, len(step))
-        mean = np.convolve(loss, np.ones(window) / window, "valid")
-        axis.plot(step, loss, color="0.8", linewidth=0.8)
-        axis.plot(step[window - 1 :], mean, color="C0", linewidth=1.5)
-        axis.set(title=path.stem, xlabel="steps of 32 pictures", ylabel="loss")
-        axis.set_ylim(top=1.05 * float(np.quantile(loss, 0.97)))
+    """A panel a score."""
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(3.2 * len(PANELS), 2.8))
+    for axis, (name, column, label) in zip(axes, PANELS, strict=True):
+        rows = np.genfromtxt(FOLDER / f"{name}.csv", delimiter=",", names=True)
+        # No identity term at first.
+        rows = rows[rows[column] > 0]
+        axis.plot(rows["seconds"] / 60, rows[column], linewidth=1.2)
+        axis.set(title=name, xlabel="CPU minutes of one core", ylabel=label)
+        axis.set_ylim(top=1.02 * float(np.quantile(rows[column], 0.97)))
     figure.tight_layout()
-    figure.savefig(FOLDER.with_suffix(".png"), dpi=110, metadata={"Software": None})
+    figure.savefig(FOLDER.with_suffix(".png"), dpi=100, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -132,6 +132,8 @@ RULES: dict[str, Rule] = {
     "backbone.reference_size": COUNT,
     "backbone.reference_crop": Rule(choices=("person", "head")),
     "backbone.max_tokens": COUNT,
+    "backbone.guidance_scale": NOT_NEGATIVE,
+    "backbone.final_sigma": NOT_NEGATIVE,
     "backbone.*": Rule(nullable=True, kind=str),
     "benchmark.max_*": NOT_NEGATIVE,
     "benchmark.batch_size": COUNT,

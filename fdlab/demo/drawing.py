@@ -16,8 +16,8 @@ from PIL import Image
 from fdlab.demo.recipe import Recipe
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector
+from fdlab.measure.faces.photos import Head, cut_face
 from fdlab.pipeline.artist import Artist, Progress
-from fdlab.sampling.photos import Head, cut_face
 from fdlab.sampling.trace import StepPicture, decoder, spread, step_pictures
 
 FIGURE_SIZE = 128

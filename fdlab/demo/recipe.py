@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,11 @@ from fdlab.demo import choices
 from fdlab.diffusion import guiders
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
+from fdlab.measure.faces.photos import Head
 from fdlab.pipeline.artist import call_arguments
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.pipeline.inputs import Reference, Scene, check_markers
 from fdlab.randomness import derive
-from fdlab.sampling.photos import Head
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,9 @@ class Recipe:
         pipe = "FaceDiffuserPipeline.shipped()"
         if made:
             lines, pipe = ["from fdlab.demo.pipeline import load_artist"], f"load_artist({made}).pipeline"
-        if self.photos:
-            cutters = "cut_face" if self.head is None else "Head, cut_face"
-            lines.append(f"from fdlab.sampling.photos import {cutters}")
-        head = "" if self.head is None else f", head={self.head!r}"
-        faces = (
-            [f"    [{', '.join(f'cut_face({_literal(photo)}{head})' for photo in self.photos)}],"]
-            if self.photos
-            else []
-        )
+        cutter, shown = self._cutter(ships=not made)
+        lines += [cutter] if cutter and self.photos else []
+        faces = [f"    [{', '.join(map(shown, self.photos))}],"] if self.photos else []
         options = [f"    {key}={_literal(value)}," for key, value in self._written.items()]
         call = ["picture = pipe(", f"    {_literal(self.prompt)},", *faces, *options, ").images[0]"]
         made_with = []
@@ -133,6 +127,19 @@ class Recipe:
             name, spacing = _literal(self.sampler.scheduler), _literal(self.sampler.spacing)
             made_with = [f"pipe.scheduler = make_scheduler({name}, pipe.scheduler.config, {spacing})"]
         return "\n".join([*lines, "", f"pipe = {pipe}", *made_with, *call, 'picture.save("picture.png")'])
+
+    def _cutter(self, ships: bool) -> tuple[str, Callable[[str], str]]:
+        """What a script imports to cut faces out of photos, and its words for a photo's."""
+        if self.head is None:
+            return "from fdlab.measure.faces.photos import cut_face", lambda p: f"cut_face({_literal(p)})"
+        if ships:
+            # What ships cuts heads out by itself.
+            return "", _literal
+        head = f", head={self.head!r}"
+        return (
+            "from fdlab.measure.faces.photos import Head, cut_face",
+            lambda p: f"cut_face({_literal(p)}{head})",
+        )
 
     @property
     def as_json(self) -> str:

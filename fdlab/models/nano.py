@@ -73,6 +73,8 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
 }
 """Stable Diffusion's noise; the class's own defaults are not its."""
+SHIPPED = {"reference_crop": "head", "guidance_scale": 3.0, "final_sigma": 0.7}
+"""What suits the weights that ship, as conf/backbone/nano.yaml has it."""
 
 
 @contextmanager

@@ -31,7 +31,9 @@ def embed(
     ids_BL, token_BL = (x.to(device) for x in tokens(parts.need("tokenizer"), prompts))
     shown: tuple[Tensor, ...] = ()
     if any(subjects):
-        references_BN3SS, valid_BN = references(subjects, parts.reference_size, background)
+        references_BN3SS, valid_BN = references(
+            subjects, parts.reference_size, background, parts.reference_crop
+        )
         shown = references_BN3SS.to(device, parts.image_encoder.dtype), valid_BN.to(device)
     embeddings = condition(parts, ids_BL, token_BL, *shown)
     if negative_prompt is None:

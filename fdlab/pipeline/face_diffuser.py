@@ -30,6 +30,7 @@ from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.nano import SHIPPED
 from fdlab.models.weights import check_finite
 from fdlab.pipeline.callbacks import TENSORS, Callback, after_step, check_tensors
 from fdlab.pipeline.embeddings import embed, given
@@ -63,6 +64,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             (`CLIPVisionModelWithProjection`), fusion (`SubjectFusion`): From prompts and subjects to
             embeddings; not needed where embeddings are given.
         scheduler (`SchedulerMixin`): Any of diffusers' whose `step` takes (output, t, sample).
+        reference_crop (`str`): What of a subject's picture is seen: "person", all; "head", which is cut out.
+        guidance_scale (`float`), final_sigma (`float`): A call's, where it gives none.
 
     Example:
         >>> from fdlab import FaceDiffuserPipeline
@@ -84,8 +87,13 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         fusion: Any,
         tokenizer: Any,
         scheduler: Any,
+        reference_crop: str = "person",
+        guidance_scale: float = 5.0,
+        final_sigma: float = 0.0,
     ) -> None:
         super().__init__()
+        usual = {"guidance_scale": guidance_scale, "final_sigma": final_sigma}
+        self.register_to_config(reference_crop=reference_crop, **usual)
         self.register_modules(
             tdm_unet=tdm_unet,
             sdm_unet=sdm_unet,
@@ -130,13 +138,15 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
     @classmethod
     def shipped(cls) -> FaceDiffuserPipeline:
-        """The nano backbone with its TDM and SDM, all of which ships: 128 px, on a CPU in seconds."""
+        """The nano backbone with TDM and SDM, which ships: 128 px, on a CPU in seconds; cuts heads out."""
         wanted = {"tdm": ("unet", "scheduler"), "sdm": ("unet", "scheduler", "vae", *ENCODERS)}
         models = {
             kind: load_backbone("asset:nano", part_folders(f"asset:nano/{kind}"), parts)
             for kind, parts in wanted.items()
         }
-        return cls.from_backbones(**models)
+        made = cls.from_backbones(**models)
+        made.register_to_config(**SHIPPED)
+        return made
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> FaceDiffuserPipeline:
@@ -195,7 +205,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             check_markers(text, len(some), draws_subjects=bool(some))
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
         tell_unseen(self.tokenizer, [*prompts, *negatives], self._told)
-        parts = Backbone(name=type(self).__name__, **{name: getattr(self, name) for name in ENCODERS})
+        parts = Backbone(type(self).__name__, **{name: getattr(self, name) for name in ENCODERS})
+        parts.reference_crop = self.config.reference_crop
         return embed(parts, prompts, lists, negative_prompt, background, self._execution_device)
 
     def __call__(
@@ -207,12 +218,12 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 50,
-        guidance_scale: float = 5.0,
+        guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
         guidance_start: float = 0.0,
         guidance_end: float = 1.0,
         eta: float = 0.0,
-        final_sigma: float = 0.0,
+        final_sigma: float | None = None,
         guider: str = "snf",
         alpha: float | None = None,
         beta: float | None = None,
@@ -240,7 +251,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
                 picture each, in one batch; the numbers of subjects may differ.
             subjects: Pictures of the subjects in the order of their markers: PIL images, paths or uint8
                 arrays; for a list of prompts, a list of lists. With alpha, only what is opaque is the
-                subject. Head and shoulders suit best; `python -m fdlab sample` finds faces by itself.
+                subject. Head and shoulders suit best, unless the pipeline cuts heads out.
             negative_prompt: What to guide away from in place of the empty prompt.
             height, width: Pixels; what the UNet was made for by default.
             num_inference_steps: Denoising steps.
@@ -278,7 +289,9 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         """
         check_output_type(output_type, self.vae)
         check_tensors(callback_on_step_end_tensor_inputs)
-        steps = int(num_inference_steps)
+        steps, usual = int(num_inference_steps), self.config
+        guidance_scale = usual.guidance_scale if guidance_scale is None else guidance_scale
+        final_sigma = usual.final_sigma if final_sigma is None else final_sigma
         self._guidance = Guidance.between(
             guidance_scale, guidance_rescale, guidance_start, guidance_end, steps
         )

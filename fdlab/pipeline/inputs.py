@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fdlab.data.captions import MARKER, encode, parse, unseen
 from fdlab.data.pictures import open_photo, plain
 from fdlab.data.transforms import Background, cut_out
 from fdlab.errors import UserError
+from fdlab.measure.faces import FaceDetector
+from fdlab.measure.faces.photos import Head, cut_face
 from fdlab.randomness import numpy_rng
 
 Reference = Image.Image | np.ndarray | Tensor | str | Path
@@ -107,20 +110,31 @@ def tell_unseen(tokenizer: Any, prompts: Sequence[str], told: set[str]) -> None:
 
 
 def references(
-    subjects: Sequence[Sequence[Reference]], size: int, background: Background = "noise"
+    subjects: Sequence[Sequence[Reference]],
+    size: int,
+    background: Background = "noise",
+    crop: str = "person",
 ) -> tuple[Tensor, Tensor]:
-    """references_BN3SS, normalised for the image encoder and padded, and valid_BN."""
+    """references_BN3SS, normalised for the image encoder and padded, and valid_BN.
+
+    `crop` head: of each picture, its largest face's head alone.
+    """
     num = max((len(some) for some in subjects), default=0)
     references_BN3SS = torch.zeros(len(subjects), num, 3, size, size)
     valid_BN = torch.zeros(len(subjects), num, dtype=torch.bool)
     for index, some in enumerate(subjects):
         for place, given in enumerate(some):
-            references_BN3SS[index, place] = _reference(given, place, size, background)
+            references_BN3SS[index, place] = _reference(given, place, size, background, crop)
             valid_BN[index, place] = True
     return references_BN3SS, valid_BN
 
 
-def _reference(picture: Reference, place: int, size: int, background: Background) -> Tensor:
+@cache
+def _detector() -> FaceDetector:
+    return FaceDetector()
+
+
+def _reference(picture: Reference, place: int, size: int, background: Background, crop: str) -> Tensor:
     if isinstance(picture, Tensor):
         if picture.shape != (3, size, size):
             raise UserError(
@@ -136,6 +150,9 @@ def _reference(picture: Reference, place: int, size: int, background: Background
         raise UserError(
             f"a subject is {type(picture).__name__}; allowed: a PIL image, a path, an array, a tensor."
         )
+    head = Head.of(crop, size, background)
+    if head is not None:
+        picture = cut_face(picture, detector=_detector(), head=head)
     rgba_HW4 = np.asarray(plain(picture, "a subject").convert("RGBA"))
     opaque_HW = rgba_HW4[..., 3] > 127
     if not opaque_HW.any():

@@ -12,8 +12,8 @@ import numpy as np
 
 from fdlab.data.pictures import is_readable, write_png
 from fdlab.measure.faces import FaceDetector
+from fdlab.measure.faces.photos import Head, cut_face
 from fdlab.progress import track
-from fdlab.sampling.photos import Head, cut_face
 from fdlab.sampling.requests import Request
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from fdlab.data.transforms import Background
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
+from fdlab.measure.faces.photos import Head
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.sampling.photos import Head
 from fdlab.sampling.trace import check_traced
 
 

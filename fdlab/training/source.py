@@ -44,14 +44,16 @@ def make_source(
     if data.cache_latents:
         make = partial(
             prepare, root, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
-            data.skip_corrupt, device, labels=data.labels, crop=crop, reader=reader,
+            device=device, labels=data.labels, crop=crop, reader=reader,
         )  # fmt: skip
         try:
-            return root, make()
+            return root, make(skip_corrupt=data.skip_corrupt)
         except CorruptFile:
-            if data.kind != "people" or not mend(root):
+            whole = data.kind == "people" and not mend(root)
+            if data.kind != "people" or (whole and crop is None):
                 raise
-            return root, make()
+            # A rendered picture that can be read lacks nothing but a face that is found: it is left out.
+            return root, make(skip_corrupt=crop is not None)
     check_complete(root)
     views, ids = 2 if data.mirror else 1, read_ids(root, data.split)
     rendered = is_rendered(root)

@@ -25,7 +25,6 @@ from fdlab import FaceDiffuserPipeline
 from fdlab.__main__ import main
 from fdlab.demo.examples import render_examples
 from fdlab.demo.recipe import ask
-from fdlab.sampling.photos import cut_face
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
@@ -124,7 +123,7 @@ def test_a_photo_and_a_prompt_become_the_pipelines_picture(page: Any, tmp_path: 
     draw(page, "drawn in")
 
     asked = ask(prompt, ["ada.png"], "snf", {"alpha": 0.2, "beta": 0.7}, 4, 4.5, 11)
-    expected = FaceDiffuserPipeline.shipped()(prompt, [cut_face(photo)], **asked.arguments).images[0]
+    expected = FaceDiffuserPipeline.shipped()(prompt, [photo], **asked.arguments).images[0]
     picture = page.locator("#picture img")
     assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == list(expected.size)
     seen = Image.open(io.BytesIO(page.request.get(picture.get_attribute("src")).body()))

@@ -18,7 +18,7 @@ from fdlab.demo.examples import render_examples
 from fdlab.demo.recipe import Models, ask
 from fdlab.diffusion import guiders
 from fdlab.errors import UserError
-from fdlab.sampling.photos import Head, cut_face
+from fdlab.measure.faces.photos import Head
 
 PROMPT = "a woman <|image|> on a beach"
 
@@ -31,9 +31,9 @@ def test_command_script_and_arguments_draw_the_same_picture(
     # What the page has no field for may come from the guider's file: it must not be forgotten.
     more = {"eta": 0.5, "guidance_rescale": 0.3, "guidance_start": 0.1, "guidance_end": 0.9}
     more["final_sigma"] = 0.7
-    asked = replace(asked, sampler=replace(asked.sampler, **more))  # type: ignore[arg-type]
+    asked = replace(asked, sampler=replace(asked.sampler, **more), head=Head(96))  # type: ignore[arg-type]
     pipe = FaceDiffuserPipeline.shipped()
-    mine = np.asarray(pipe(asked.prompt, [cut_face(photo)], **asked.arguments).images[0])
+    mine = np.asarray(pipe(asked.prompt, [photo], **asked.arguments).images[0])
 
     monkeypatch.chdir(tmp_path)
     exec(asked.script(), {})
@@ -46,7 +46,7 @@ def test_command_script_and_arguments_draw_the_same_picture(
     assert (np.asarray(Image.open(drawn)) == mine).all()
 
     other = ask(PROMPT, [str(photo)], "attention", {"alpha": 0.1, "beta": 0.75}, 3, 4.5, 8)
-    assert (np.asarray(pipe(other.prompt, [cut_face(photo)], **other.arguments).images[0]) != mine).any()
+    assert (np.asarray(pipe(other.prompt, [photo], **other.arguments).images[0]) != mine).any()
 
 
 @pytest.mark.parametrize("guider", guiders.GUIDERS)
@@ -101,8 +101,9 @@ def test_what_does_not_fit_is_said_in_one_line(changed: dict[str, object], said:
 
 
 def test_a_script_cuts_heads_where_the_models_take_heads() -> None:
-    asked = replace(ask(PROMPT, ["a.jpg"], "sdm", {}, 4, 2.0, 1), head=Head(96, "grey"))
-    script = asked.script()
-    assert "from fdlab.sampling.photos import Head, cut_face" in script
+    shipped = replace(ask(PROMPT, ["a.jpg"], "sdm", {}, 4, 2.0, 1), head=Head(96, "grey"))
+    assert '["a.jpg"],' in shipped.script() and "cut_face" not in shipped.script()
+    script = replace(shipped, models=Models(sdm="folder")).script()
+    assert "from fdlab.measure.faces.photos import Head, cut_face" in script
     assert "cut_face(\"a.jpg\", head=Head(size=96, background='grey'))" in script
     compile(script, "script", "exec")

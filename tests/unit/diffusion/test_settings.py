@@ -41,8 +41,11 @@ def build(settings: SamplerSettings, model: guiders.Model) -> guiders.Guider:
 
 
 def load(name: str) -> dict[str, Any]:
-    """A file with its defaults below it, as Hydra lays them."""
+    """A file with its defaults below it and nano's values in it, as Hydra lays them."""
     keys = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    nano = yaml.safe_load((CONF.parent / "backbone/nano.yaml").read_text())
+    asked = {f"${{backbone.{key}}}": value for key, value in nano.items()}
+    keys = {key: asked.get(value, value) if isinstance(value, str) else value for key, value in keys.items()}
     below: dict[str, Any] = {}
     for parent in keys.pop("defaults", []):
         below |= load(parent) if parent != "_self_" else {}

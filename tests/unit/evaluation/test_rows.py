@@ -78,10 +78,10 @@ def test_another_autoencoder_is_another_picture(disk: Path) -> None:
     assert before.drawn_with and before.drawn_with != after.drawn_with
 
 
-def test_a_row_says_how_references_were_cropped_where_not_as_usual(disk: Path) -> None:
-    usual, heads = (
-        table(disk, "sampler=snf_demo", *more) for more in ((), ("backbone.reference_crop=head",))
+def test_a_row_says_that_references_were_cropped_to_heads(disk: Path) -> None:
+    whole, heads = (
+        table(disk, "sampler=snf_demo", *more) for more in (("backbone.reference_crop=person",), ())
     )
-    assert not any("reference_crop" in row.method for row in usual)
+    assert not any("reference_crop" in row.method for row in whole)
     assert [row.method.get("reference_crop") for row in heads[-2:]] == ["head", "head"]
     assert all("reference_crop" not in row.method for row in heads if "sdm" not in row.method)

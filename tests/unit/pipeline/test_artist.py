@@ -61,7 +61,12 @@ def test_no_setting_is_forgotten_on_the_way_to_the_pipeline() -> None:
     assert len(call_arguments(SETTINGS)) == len(SHARED) - len({"scheduler", "spacing"}) + len({"options"})
     parameters = inspect.signature(FaceDiffuserPipeline.__call__).parameters
     usual = call_arguments(SamplerSettings("snf"))
-    assert {key: parameters[key].default for key in usual} == usual | {"guider_options": None}
+    # What suits the weights is the pipeline's own.
+    own = inspect.signature(FaceDiffuserPipeline.__init__).parameters
+    suits = ("guidance_scale", "final_sigma")
+    assert {key: own[key].default for key in suits} == {key: usual[key] for key in suits}
+    unsaid = dict.fromkeys(("guider_options", *suits))
+    assert {key: parameters[key].default for key in usual} == usual | unsaid
 
 
 def test_it_draws_as_the_pipeline_does(artist: Artist) -> None:

@@ -14,11 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from fdlab import FaceDiffuserPipeline
+from fdlab.config.compose import compose
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.guiders import Trace
 from fdlab.diffusion.initial import latents as seeded
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.errors import UserError
+from fdlab.measure.faces.photos import Head, cut_face
+from fdlab.models.nano import SHIPPED
+from fdlab.people import picture
+from fdlab.randomness import numpy_rng
 from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
 ONE, TWO = "a woman <|image|> on a beach", "a man <|image|> and a woman <|image|> in a forest"
@@ -94,6 +99,30 @@ def test_saved_and_read_again(pipe: FaceDiffuserPipeline, tmp_path: Path) -> Non
         pixels(read(ONE, face(0), **arguments).images), pixels(pipe(ONE, face(0), **arguments).images)
     )
     assert not list((tmp_path / "saved").rglob("*.bin"))
+
+
+def test_what_ships_cuts_heads_out_and_knows_what_suits_it(tmp_path: Path) -> None:
+    pipe = FaceDiffuserPipeline.shipped()
+    assert {key: pipe.config[key] for key in SHIPPED} == SHIPPED
+    nano = compose([]).backbone
+    assert {key: nano[key] for key in SHIPPED} == SHIPPED
+    spec = picture.draw(picture.MIXES["portraits"], numpy_rng(0, "shipped"), 8)
+    photo = Image.fromarray(picture.render(spec, 128).image_HW3)
+    mine = pipe.encode_prompt(ONE, photo).augmented_BLD
+    quick: dict[str, Any] = {"seeds": [1], "num_inference_steps": 4, "output_type": "latent"}
+    drawn = pipe(ONE, photo, **quick).images
+    assert torch.equal(drawn, pipe(ONE, photo, guidance_scale=3.0, final_sigma=0.7, **quick).images)
+    assert not torch.equal(drawn, pipe(ONE, photo, guidance_scale=5.0, final_sigma=0.7, **quick).images)
+    with pytest.raises(UserError, match="no face found"):
+        pipe.encode_prompt(ONE, Image.new("RGB", (64, 64)))
+    pipe.save_pretrained(tmp_path / "saved")
+    read = FaceDiffuserPipeline.from_pretrained(tmp_path / "saved")
+    again = read.encode_prompt(ONE, photo).augmented_BLD
+    torch.testing.assert_close(again, mine, atol=1e-3, rtol=0.0)
+    read.register_to_config(reference_crop="person")
+    head = cut_face(photo, head=Head(96))
+    assert torch.equal(read.encode_prompt(ONE, head).augmented_BLD, again)
+    assert (read.encode_prompt(ONE, photo).augmented_BLD - again).abs().max() > 0.01
 
 
 def test_a_folder_brings_no_code_of_its_own(pipe: FaceDiffuserPipeline, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from PIL import Image
 from fdlab.data.pictures import on_white, open_photo, plain
 from fdlab.data.transforms import Background, laid
 from fdlab.errors import UserError
-from fdlab.measure.faces import FaceDetector, by_size, cut_head
+from fdlab.measure.faces.detector import FaceDetector
+from fdlab.measure.faces.face import by_size
+from fdlab.measure.faces.head import cut_head
 from fdlab.randomness import numpy_rng
 
 MARGIN = 1.1
