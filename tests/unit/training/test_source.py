@@ -1,0 +1,57 @@
+"""What a training is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fdlab.errors import UserError
+from fdlab.measure.faces import HeadCrop
+from fdlab.training import source
+from fdlab.training.settings import DataSettings
+from tests.worlds.backbones import tiny_backbone
+
+
+def settings(root: Path) -> DataSettings:
+    return DataSettings(
+        kind="people",
+        root=root / "people",
+        cache=root / "cache",
+        size=64,
+        split="all",
+        max_subjects=1,
+        reference="own",
+        background="noise",
+        mirror=False,
+        cache_latents=True,
+        skip_corrupt=False,
+        mix="aligned-portraits",
+        num=4,
+        render_workers=1,
+    )
+
+
+def test_a_rendered_picture_in_which_no_face_is_found_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+
+    def heads(self: HeadCrop, image_HW3: np.ndarray, mask_HW: object, size: int) -> np.ndarray:
+        key = np.ascontiguousarray(image_HW3).tobytes()
+        seen.extend([key] if key not in seen else [])
+        if key == seen[0]:
+            raise UserError("no face is found")
+        return np.zeros((size, size, 4), np.uint8)
+
+    monkeypatch.setattr(source.HeadCrop, "__call__", heads)
+    backbone = tiny_backbone()
+    backbone.reference_crop = "head"
+    for _ in range(2):  # made, and found again
+        root, rows = source.make_source(settings(tmp_path), backbone, True, torch.device("cpu"))
+        assert len(seen) == 4 and len(rows.usable) == 3
+    (root / "00000" / "000000003.png").write_bytes(b"")
+    backbone.reference_crop = "person"
+    assert len(source.make_source(settings(tmp_path), backbone, True, torch.device("cpu"))[1].usable) == 4
