@@ -15,6 +15,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     backbone = tiny_backbone()
     save_backbone(folder / "tiny", backbone)
     sizes = {"image_size": backbone.image_size, "reference_size": 24, "max_tokens": 32}
+    sizes |= {"reference_crop": "person"}
     paths = {"path": folder / "tiny", "base": "null", "tdm": "null", "sdm": "null"}
     keys = [f"backbone.{key}={value}" for key, value in {**paths, **sizes}.items()]
     return [*keys, "init=base", "trainer=smoke", "data.num=16", "evaluate=false", "trainer.accelerator=cpu"]

@@ -84,7 +84,8 @@ def config(disk: Path, *overrides: str) -> Any:
         "+exp=sdm", "trainer=smoke", "benchmark=own", f"benchmark.folder={disk / 'bench'}",
         f"backbone.path={tiny}",
         f"backbone.base={tiny / 'base'}", f"backbone.tdm={tiny / 'tdm'}", f"backbone.sdm={tiny / 'sdm'}",
-        "backbone.image_size=64", "data.size=64", "sampler.num_steps=3", f"paths.runs={disk / 'runs'}",
+        "backbone.image_size=64", "backbone.reference_crop=person", "backbone.final_sigma=0",
+        "data.size=64", "sampler.num_steps=3", f"paths.runs={disk / 'runs'}",
         f"paths.cache={disk / 'cache'}", "name=one", "trainer.accelerator=cpu", *overrides,
     ])  # fmt: skip
 
@@ -103,7 +104,7 @@ def test_all_rows_of_a_run(disk: Path, world: ModuleType) -> None:
     )
     assert named["snf"]["method"]["sdm"]["sha256"] == named["sdm"]["method"]["sdm"]["sha256"]
     assert named["sdm"]["method"]["sdm"]["sha256"] != named["sdm_shipped"]["method"]["sdm"]["sha256"]
-    assert named["snf"]["method"]["sampler"]["alpha"] == 0.3
+    assert named["snf"]["method"]["sampler"]["alpha"] == 0.2
     assert record.read(run_dir / "evaluation/record.json") == named["snf"]
     assert (run_dir / "report.html").stat().st_size > 10_000
     places = {name: run_dir / "evaluation/rows" / name for name in named} | {"snf": run_dir / "evaluation"}
@@ -284,7 +285,8 @@ def test_the_verb_measures_with_what_ships(disk: Path, capsys: pytest.CaptureFix
     tiny = disk / "tiny"
     overrides = [
         f"backbone.path={tiny}", f"backbone.tdm={tiny / 'tdm'}", f"backbone.sdm={tiny / 'sdm'}",
-        "backbone.image_size=64", "benchmark=own", f"benchmark.folder={disk / 'bench'}",
+        "backbone.image_size=64", "backbone.reference_crop=person", "backbone.final_sigma=0",
+        "benchmark=own", f"benchmark.folder={disk / 'bench'}",
         "benchmark.baselines=false",
         "trainer.accelerator=cpu",
     ]  # fmt: skip

@@ -56,7 +56,8 @@ def given(disk: Path, *more: str) -> list[str]:
     return [
         f"backbone.path={disk / 'backbone'}", "backbone.base=null",
         f"backbone.own_image_encoder={disk / 'eye'}", f"backbone.tdm={disk / 'tdm'}",
-        f"backbone.sdm={disk / 'sdm'}", "backbone.image_size=64", f"paths.cache={disk / 'cache'}", *more,
+        f"backbone.sdm={disk / 'sdm'}", "backbone.image_size=64",
+        "backbone.reference_crop=person", f"paths.cache={disk / 'cache'}", *more,
     ]  # fmt: skip
 
 

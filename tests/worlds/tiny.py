@@ -148,6 +148,8 @@ def overrides(root: Path, backbone: Path, people: Path, *more: str) -> list[str]
         "backbone.name=tiny",
         *(f"backbone.{key}=null" for key in ("base", "tdm", "sdm")),
         f"backbone.image_size={IMAGE}",
+        "backbone.reference_crop=person",
+        "backbone.final_sigma=0",
         f"backbone.reference_size={REFERENCE}",
         f"backbone.max_tokens={LENGTH}",
         "data=fastcomposer",
