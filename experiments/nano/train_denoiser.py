@@ -183,7 +183,10 @@ def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Pat
 def facts(given: argparse.Namespace, step: int, spent: float) -> dict[str, Any]:
     """training.json: the steps behind the weights, those before this run included."""
     before = finetuned.facts(resolve(given.start)).get("steps", 0)
+    # An SDM's encoder is distilled from faceres, whether or not faceres looks at what it draws.
+    taught = {"taught_by": ["faceres"]} if given.kind == "sdm" else {}
     return {
+        **taught,
         "steps": before + step,
         "steps_of_this_run": step,
         "kind": given.kind,
