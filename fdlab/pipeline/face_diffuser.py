@@ -125,7 +125,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             raise UserError(
                 f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
             )
-        shared = {
+        shared: dict[str, Any] = {
             name: next((part for model in both if (part := getattr(model, name)) is not None), None)
             for name in ("vae", *ENCODERS)
         }
