@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fdlab import __version__
 from fdlab.data.pictures import write_png
 from fdlab.diffusion.guiders import Trace
+from fdlab.errors import UserError
 from fdlab.files import write_json
 from fdlab.models import finetuned
 from fdlab.models.finetuned import Weights
@@ -120,6 +121,8 @@ def _draw(plan: Plan, missing: Collection[str]) -> None:
     asked, folder, sampler = plan.asked, plan.folder, plan.asked.sampler
     batches = unfinished(plan.distinct, BATCH[device], lambda picture: picture.name in missing)
     artist = Artist.load(asked.backbone, plan.found, sampler, background=asked.background, device=device)
+    if asked.trace:
+        _check_reached(asked.trace_steps, artist)
     with bar("steps", sum(map(len, batches)) * artist.num_calls) as progress:
         for batch in batches:
             traces: list[Trace] = []
@@ -139,6 +142,17 @@ def _draw(plan: Plan, missing: Collection[str]) -> None:
                     said["trace"] = _trace(folder, picture, traces, row, artist, asked.trace_steps)
                 write_png(folder.image(picture), images_BHW3[row], picture.png_text())
                 write_json(folder.json(picture), said)
+
+
+def _check_reached(steps: Sequence[int] | None, artist: Artist) -> None:
+    """That the steps to show are drawn at all: a drawing may end at a noise level before the last. Raises:
+    UserError."""
+    for step in steps or ():
+        if step >= artist.num_calls:
+            raise UserError(
+                f"trace_steps has {step}; the drawing ends at noise level {artist.settings.final_sigma:g}, "
+                f"after step {artist.num_calls - 1} (sampler.final_sigma=0 draws all)."
+            )
 
 
 def _trace(

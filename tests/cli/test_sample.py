@@ -238,6 +238,16 @@ def test_a_second_call_draws_what_is_missing(
     assert all(path.is_file() for path in (*paths, tmp_path / other[0]["file"]))
 
 
+def test_a_step_that_is_not_drawn_cannot_be_shown(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = [key for key in tiny if key.startswith("backbone.")]
+    asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", "tdm=base", "sdm=base", "sampler.num_steps=5"]
+    ends = ["sampler.final_sigma=0.9", "trace=true", "trace_steps=[0,4]", f"out={tmp_path}"]
+    error = refused([*backbone, *asked, *ends], capsys)
+    assert "trace_steps has 4; the drawing ends at noise level 0.9, after step" in error
+
+
 def test_a_damaged_trace_is_drawn_anew(tiny: list[str], tmp_path: Path) -> None:
     asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", "trace=true", "sampler=snf_demo"]
     (image,) = sample(tiny, tmp_path, *asked)

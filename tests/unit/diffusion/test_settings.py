@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ def load(name: str) -> dict[str, Any]:
     """A file with its defaults below it and nano's values in it, as Hydra lays them."""
     keys = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     nano = yaml.safe_load((CONF.parent / "backbone/nano.yaml").read_text())
-    asked = {f"${{backbone.{key}}}": value for key, value in nano.items()}
-    keys = {key: asked.get(value, value) if isinstance(value, str) else value for key, value in keys.items()}
+    for key, value in keys.items():
+        asked = re.fullmatch(r"\$\{oc\.select:backbone\.(\w+),.*\}", str(value))
+        keys[key] = nano[asked[1]] if asked else value
     below: dict[str, Any] = {}
     for parent in keys.pop("defaults", []):
         below |= load(parent) if parent != "_self_" else {}
