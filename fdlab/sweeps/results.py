@@ -92,15 +92,18 @@ def write_best(study: Study) -> Path:
     base = chosen.pop("exp", None)
     path = locate.conf_dir() / "exp" / f"{study.folder.name}.yaml"
     score = f"{study.settings.objective[0]} {cell(_metric(leading, 0, study.settings.objective[0]))}"
-    head = f"# @package _global_\n# Trial {leading.number} of the search {study.folder.name}: {score}.\n"
+    ours = f"of the search {study.folder.name}:"
+    head = f"# @package _global_\n# Trial {leading.number} {ours} {score}.\n"
     defaults: list[Any] = [base] if base else []
     groups = {path.name for path in locate.conf_dir().iterdir() if path.is_dir()}
     defaults += [{f"override /{key}": value} for key, value in chosen.items() if key in groups]
     tree: dict[str, Any] = {"defaults": [*defaults, "_self_"]} if defaults else {}
     for key, value in chosen.items():
         if key not in groups and not key.startswith("paths."):
-            _put(tree, key.split("."), yaml.safe_load(value))
-    if path.exists() and not path.read_text().startswith(head.splitlines()[0]):
+            number = leading.params.get(key)
+            # YAML takes 1e-05 for a text.
+            _put(tree, key.split("."), number if isinstance(number, float) else yaml.safe_load(value))
+    if path.exists() and ours not in path.read_text(encoding="utf-8"):
         raise UserError(f"'{path}' is there already; choose another sweep.name=.")
     write_text(path, head + yaml.safe_dump(tree, sort_keys=False))
     return path

@@ -314,10 +314,26 @@ def test_the_best_is_written_as_an_experiment(tmp_path: Path, conf: Path) -> Non
     best = results.best(study)[0].params
     cfg = compose(["+exp=found"])
     assert cfg.model.lr == pytest.approx(best["model.lr"], rel=1e-5) and cfg.experiment == "sdm"
-    assert (
-        cfg.model.optimizer == best["model.optimizer"]
-        and cfg.trainer.max_steps == compose(["trainer=smoke"]).trainer.max_steps
-    )
+    assert cfg.model.optimizer == best["model.optimizer"]
+    assert cfg.trainer == compose(["trainer=smoke"]).trainer
+    assert results.write_best(study) == path
+    # An experiment of somebody else is not written over.
+    before = (conf / "exp/sdm.yaml").read_bytes()
+    other = study_of(tmp_path, *words, "trainer=smoke", "sweep.trials=1", "sweep.name=sdm")
+    work(other, lambda trial: write_json(trial.folder / "evaluation/record.json", example()) or "")
+    with pytest.raises(UserError, match=r"sdm\.yaml' is there already"):
+        results.write_best(other)
+    assert (conf / "exp/sdm.yaml").read_bytes() == before
+
+
+def test_the_best_sampling_is_written_too(tmp_path: Path, conf: Path) -> None:
+    from fdlab.config.compose import compose
+
+    study = study_of(tmp_path, ALPHA, GUIDANCE, "sampler=snf_demo", "sweep.trials=2", "sweep.name=drawn")
+    work(study)
+    results.write_best(study)
+    cfg = compose(["+exp=drawn"], config_name="evaluate")
+    assert cfg.sampler.alpha == pytest.approx(results.best(study)[0].params["sampler.alpha"])
 
 
 def test_a_thousand_trials_are_shown_at_once(tmp_path: Path) -> None:
