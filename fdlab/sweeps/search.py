@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fdlab import lock
 from fdlab.errors import Failure, UserError
 from fdlab.evaluation.validation_history import History
 from fdlab.progress import format_seconds
@@ -90,6 +91,13 @@ class Worker:
 
     def _run(self, claim: Claim, trial: Trial) -> tuple[str, bool]:
         """Why a trial failed ("": it did not), and whether it was pruned."""
+        # A worker that was killed leaves its trial's process running: that one goes on to the end.
+        if busy := lock.holder(trial.folder):
+            print(f"waiting for {busy}", flush=True)
+        while lock.holder(trial.folder):
+            if self.processes.interrupted:
+                return INTERRUPTED, False
+            time.sleep(LOOK)
         if trial.finished:
             return "", False
         pruned = threading.Event()

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from fdlab.sweeps.search import Worker, report
 from fdlab.sweeps.study import Study
 from fdlab.sweeps.trial import Trial
 from tests.unit.leaderboard.conftest import build
+from tests.worlds.holder import held
 from tests.worlds.records import example
 
 pytest.importorskip("optuna")
@@ -284,6 +286,19 @@ def test_a_trial_whose_process_dies_again_and_again_is_given_up(tmp_path: Path) 
         study._mine.clear()
     assert study.next() is None
     assert study.trials()[0].user_attrs["error"] == "its process died 2 times"
+
+
+def test_a_trial_that_outlived_its_worker_is_waited_for(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "sampler.alpha=0.1,0.2", "sweep=grid", "sweep.trials=1")
+    trial = Trial.make(study.space.overrides({"sampler.alpha": "0.1"}), {}, "evaluate")
+    started: list[Trial] = []
+    with ThreadPoolExecutor(1) as pool, held(trial.folder):
+        working = pool.submit(work, study, lambda trial: started.append(trial) or "")
+        time.sleep(3)
+        assert not started and not working.done()
+        # The process that is left ends well: its record is the trial's.
+        write_json(trial.folder / "evaluation" / "record.json", example(auc=0.7))
+    assert not started and study.trials()[0].values == [0.7]
 
 
 def test_an_interrupted_trial_is_left_and_taken_up_by_the_next_worker(tmp_path: Path) -> None:
