@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,15 @@ class BenchmarkSettings:
         return cls(kind, VALIDATION, where, max_subjects, max_prompts, max_images=1)
 
     def open(self) -> Benchmark:
-        """The benchmark, rendered first if it is one of rendered people, then limited. Raises: UserError."""
-        self._check_there()
-        folder = self.folder
-        if self.kind == PEOPLE:
-            # A folder a version: what an older renderer left is neither mixed in nor thrown away.
-            folder = folder / f"v{rendered.manifest(self.name)['version']}"
-            rendered.render(folder, self.name)
-        return self._limited(benchmarks.load(folder))
+        """The benchmark, limited; if it is one of rendered people, what is missing of that is rendered first.
+        Raises: UserError."""
+        if self.kind != PEOPLE:
+            return self.outline()
+        # A folder a version: what an older renderer left is neither mixed in nor thrown away.
+        asked = replace(self.outline(), folder=self.folder / f"v{rendered.manifest(self.name)['version']}")
+        subjects, prompts = ({entry.id for entry in entries} for entries in (asked.subjects, asked.prompts))
+        rendered.render(asked.folder, self.name, subjects, prompts)
+        return asked
 
     def outline(self) -> Benchmark:
         """The same without rendering: its pictures may not be there yet. Raises: UserError."""

@@ -8,6 +8,7 @@ judge them: about half the picture's height (a third with two), yaw mostly withi
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -125,7 +126,7 @@ def manifest(name: str) -> dict[str, Any]:
         for k in made.subjects
     ]
     asked = [
-        {"id": f"p{k:02d}", "category": p.category, "text": p.text, "truth": p.truth}
+        {"id": _prompt_id(k), "category": p.category, "text": p.text, "truth": p.truth}
         for k, p in enumerate(made.prompts)
     ]
     groups = {} if made.size == 1 else {"groups": [[_id(k) for k in group] for group in made.groups]}
@@ -146,72 +147,101 @@ def _id(subject: int) -> str:
     return f"s{subject:02d}"
 
 
-_Job = tuple[Path, str, tuple[int, ...], bool]
-"""Root, benchmark, group, and whether its true renders are wanted (else the references of one person)."""
+def _prompt_id(prompt: int) -> str:
+    return f"p{prompt:02d}"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The references of one person, or the true renders of a group's `prompts`."""
+
+    root: Path
+    name: str
+    group: tuple[int, ...]
+    prompts: tuple[int, ...] | None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The pictures that it stands for."""
+        if self.prompts is None:
+            folders = ("references", "heldout", "masks")
+            return [self.root / folder / f"{_id(self.group[0])}.png" for folder in folders]
+        members = "-".join(map(_id, self.group))
+        return [self.root / "real" / f"{members}-{_prompt_id(p)}-0.png" for p in self.prompts]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether none of them is missing or empty."""
+        return all(map(_is_there, self.paths))
+
+
+def _jobs(
+    root: Path, name: str, subjects: Collection[str] | None, prompts: Collection[str] | None
+) -> list[_Job]:
+    """What there is to render of a benchmark for these subjects and prompts; None is all."""
+    made = embedded(name)
+    people = [k for k in made.subjects if subjects is None or _id(k) in subjects]
+    asked = tuple(k for k in range(len(made.prompts)) if prompts is None or _prompt_id(k) in prompts)
+    jobs = [_Job(root, name, (k,), None) for k in people]
+    return jobs + [_Job(root, name, group, asked) for group in made.groups if set(group).issubset(people)]
 
 
 def _write(job: _Job) -> int:
     """Render what is missing of a job; return how many pictures it stands for."""
-    root, name, group, real = job
-    if not real:
-        _write_references(root, group[0])
+    if job.prompts is None:
+        _write_references(job)
         return 1
-    for p, path in enumerate(_real_paths(root, name, group)):
+    for prompt, path in zip(job.prompts, job.paths, strict=True):
         if not _is_there(path):
-            made = picture.render(group_spec(name, group, p), SIZE)
+            made = picture.render(group_spec(job.name, job.group, prompt), SIZE)
             files.write_bytes(path, png_bytes(made.image_HW3), flush=False)
-    return len(embedded(name).prompts)
+    return len(job.prompts)
 
 
-def _write_references(root: Path, subject: int) -> None:
-    reference, held, mask = _reference_paths(root, subject)
-    if all(map(_is_there, (reference, held, mask))):
+def _write_references(job: _Job) -> None:
+    if job.is_done:
         return
+    (subject,), (reference, held, mask) = job.group, job.paths
     files.write_bytes(held, png_bytes(picture.render(spec(subject, "heldout"), SIZE).image_HW3), flush=False)
     made = picture.render(spec(subject, "reference"), SIZE)
     files.write_bytes(mask, png_bytes((made.segments_HW > 0).astype(np.uint8) * 255), flush=False)
     files.write_bytes(reference, png_bytes(made.image_HW3), flush=False)
 
 
-def _reference_paths(root: Path, subject: int) -> list[Path]:
-    return [root / folder / f"{_id(subject)}.png" for folder in ("references", "heldout", "masks")]
-
-
-def _real_paths(root: Path, name: str, group: tuple[int, ...]) -> list[Path]:
-    members = "-".join(_id(k) for k in group)
-    return [root / "real" / f"{members}-p{p:02d}-0.png" for p in range(len(embedded(name).prompts))]
-
-
 def _is_there(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _is_whole(root: Path, name: str) -> bool:
-    """Whether nothing of a benchmark is missing, empty or, of its manifest, torn."""
+def _has_manifest(root: Path) -> bool:
+    """Whether there is a manifest that is not torn."""
     try:
         json.loads((root / "benchmark.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    made = embedded(name)
-    paths = [path for k in made.subjects for path in _reference_paths(root, k)]
-    paths += [path for group in made.groups for path in _real_paths(root, name, group)]
-    return all(map(_is_there, paths))
+    return True
 
 
-def render(root: Path | str, name: str, workers: int = 0) -> None:
-    """Render an embedded benchmark into `root`, going on where a call stopped; benchmark.json comes last.
+def render(
+    root: Path | str,
+    name: str,
+    subjects: Collection[str] | None = None,
+    prompts: Collection[str] | None = None,
+    workers: int = 0,
+) -> None:
+    """Render an embedded benchmark into `root`, or the pictures of some `subjects` and `prompts` (ids) alone,
+    going on where a call stopped.
 
-    What is missing or empty of a complete one is rendered again; a whole one is not written to. Failure where
-    a process is killed.
+    benchmark.json comes when all of it is there. What is missing or empty of a complete one is rendered
+    again; what is there is not written to. Failure where a process is killed.
     """
-    root, wanted, made = Path(root), manifest(name), embedded(name)
-    if _is_whole(root, name):
-        return
-    jobs: list[_Job] = [(root, name, (k,), False) for k in made.subjects]
-    jobs += [(root, name, group, True) for group in made.groups]
-    total = made.num_subjects + len(made.groups) * len(made.prompts)
-    done = (1 for n in in_processes(_write, jobs, workers) for _ in range(n))
-    for _ in track(done, f"rendering {name}", total):
-        pass
-    files.flush_all()
-    files.write_json(root / "benchmark.json", wanted)
+    root, wanted = Path(root), manifest(name)
+    jobs = _jobs(root, name, subjects, prompts)
+    missing = [job for job in jobs if not job.is_done]
+    if missing:
+        total = sum(1 if job.prompts is None else len(job.prompts) for job in missing)
+        done = (1 for n in in_processes(_write, missing, workers) for _ in range(n))
+        for _ in track(done, f"rendering {name}", total):
+            pass
+        files.flush_all()
+    if not _has_manifest(root) and all(job.is_done for job in _jobs(root, name, None, None)):
+        files.write_json(root / "benchmark.json", wanted)

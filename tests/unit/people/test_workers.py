@@ -7,11 +7,14 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numba
 import pytest
 
+from fdlab.benchmarks.benchmark import load
+from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.errors import Failure, UserError
 from fdlab.people import benchmark, compiled, workers
 from fdlab.people.workers import in_processes
@@ -96,6 +99,37 @@ def test_a_whole_benchmark_is_not_written_to(tmp_path: Path, small: str) -> None
     time.sleep(0.01)
     benchmark.render(tmp_path, small, workers=1)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_a_part_of_a_benchmark_is_that_part_of_the_whole(
+    tmp_path: Path, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = benchmark.Embedded(3, benchmark.embedded("people_multi").prompts[:3], size=2)
+    monkeypatch.setitem(benchmark.EMBEDDED, small, made)
+    benchmark.render(tmp_path / "whole", small, workers=1)
+    part = tmp_path / "part"
+    benchmark.render(part, small, ["s00", "s02"], ["p01"], workers=1)
+    found = {str(p.relative_to(part)) for p in part.rglob("*.*")}
+    people = {f"{kind}/{who}.png" for kind in ("references", "heldout", "masks") for who in ("s00", "s02")}
+    # No manifest: as a folder of its own it is no benchmark yet.
+    assert found == {"real/s00-s02-p01-0.png", *people}
+    benchmark.render(part, small, workers=1)
+    whole = {p.relative_to(tmp_path / "whole"): p.read_bytes() for p in (tmp_path / "whole").rglob("*.*")}
+    assert {p.relative_to(part): p.read_bytes() for p in part.rglob("*.*")} == whole
+
+
+def test_a_limited_choice_renders_no_more_than_it_names(
+    tmp_path: Path, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = benchmark.Embedded(3, benchmark.embedded("people_single").prompts[:4])
+    monkeypatch.setitem(benchmark.EMBEDDED, small, made)
+    asked = BenchmarkSettings("people", small, tmp_path, max_subjects=1, max_prompts=2)
+    opened = asked.open()
+    there = sorted(p.relative_to(opened.folder).as_posix() for p in tmp_path.rglob("*.*") if p.is_file())
+    assert there == sorted(opened.files()) and len(there) == 5
+    # The whole one, limited afterwards, is the same benchmark.
+    replace(asked, max_subjects=0, max_prompts=0).open()
+    assert load(opened.folder).limited(1, 2).sha256 == opened.sha256
 
 
 def test_a_killed_process_ends_the_rendering_of_a_benchmark(
