@@ -23,8 +23,8 @@ from fdlab.people import benchmark as embedded
 from fdlab.people import picture
 from fdlab.people.identity import HELD_OUT, Identity, identity
 from fdlab.people.picture import png_bytes
-from fdlab.people.workers import in_processes
 from fdlab.progress import track
+from fdlab.workers import in_processes
 
 TRUE, DRAWN = "real", "drawn"
 AVERAGED = {f"{share:.0%} of another": share for share in (0.25, 0.5)}

@@ -20,9 +20,9 @@ from fdlab.errors import UserError, unknown
 from fdlab.files import flush_all, write_json
 from fdlab.foreign import shown
 from fdlab.people import picture
-from fdlab.people.workers import in_processes
 from fdlab.progress import track
 from fdlab.randomness import numpy_rng
+from fdlab.workers import in_processes
 
 PICTURES_PER_IDENTITY = 8
 TEST_EVERY = 50

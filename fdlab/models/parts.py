@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,16 @@ def check_network(
     So a config of any width costs no memory before the tensors show that they are as wide. Raises: UserError.
     """
     name, state = class_of(part, folder, index), read_part(folder, part) if state is None else state
-    with torch.device("meta"):
-        shapes = _made(name, part, folder)
-    fitting(shapes, state, folder)
+    config = folder / "config.json"
+    fitting(_expected(name, part, folder, config.read_bytes() if config.exists() else b""), state, folder)
     return name, state
+
+
+@lru_cache(maxsize=32)
+def _expected(name: str, part: str, folder: Path, config: bytes) -> Mapping[str, Tensor]:
+    """The tensors a config asks for, on the meta device; kept, since a run loads a model several times."""
+    with torch.device("meta"):
+        return _made(name, part, folder).state_dict()
 
 
 def load_network(

@@ -142,14 +142,13 @@ def read_part(folder: Path, what: str) -> dict[str, Tensor]:
     }
 
 
-def fitting(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
-    """A checkpoint's tensors by the names of a module, which may be on the meta device; each must be there
-    and fit.
+def fitting(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
+    """A checkpoint's tensors by the names of a module's `own`, which may be on the meta device; each must be
+    there and fit.
 
     Raises: UserError for a checkpoint of another architecture: the first tensor that does not fit, and both
     shapes.
     """
-    own = module.state_dict()
     given = modern(state, own.keys())
     other = f"'{source}' is a checkpoint of another architecture: tensor"
     for name, tensor in own.items():
@@ -175,7 +174,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
     # bits.
     full = {
         name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
-        for name, tensor in fitting(module, state, source).items()
+        for name, tensor in fitting(module.state_dict(), state, source).items()
     }
     module.load_state_dict(full, assign=True)
 

@@ -23,9 +23,9 @@ from fdlab.people.appearance import Appearance
 from fdlab.people.identity import HELD_OUT, identity
 from fdlab.people.picture import VERSION, png_bytes
 from fdlab.people.prompts import Prompt, Wish
-from fdlab.people.workers import in_processes
 from fdlab.progress import track
 from fdlab.randomness import numpy_rng
+from fdlab.workers import in_processes
 
 SEED = 7
 SIZE = 128

@@ -23,10 +23,13 @@ from fdlab.errors import UserError
 from fdlab.models import finetuned
 from fdlab.models.backbone import load_backbone, save_backbone
 from fdlab.models.conversion import describe, import_folder, join, read_flat, split
+from fdlab.models.judge import Judge, build_clip
 from fdlab.models.parts import load_part
+from fdlab.models.tokenizer import load_tokenizer
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from tests.worlds.backbones import tiny_backbone
 
+SMALL = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.integers(-2, 100), st.floats(),
     st.text(max_size=9), st.sampled_from(["../../x", "float16", "CLIPTextModel", "DownBlock2D", "epsilon"]),
@@ -147,6 +150,13 @@ def _facts(root: Path) -> Path:
     return root / "facts"
 
 
+def _judge(root: Path) -> Path:
+    folder = _folder(root) / "tokenizer"
+    clip = build_clip(load_tokenizer(folder), 0, {**SMALL, "image_size": 16, "patch_size": 8}, SMALL)
+    Judge(clip, {"style": ["photograph", "watercolor"]}).save(root / "judge", folder)
+    return root / "judge"
+
+
 def _resave(folder: Path) -> None:
     save_backbone(folder.parent / "again", load_backbone(folder, parts=["tokenizer", "scheduler"]))
 
@@ -164,6 +174,7 @@ READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
     "a flat file": (_flat(True), lambda folder: split(read_flat(folder / "pytorch_model.bin"))),
     "an old flat file": (_flat(False), lambda folder: split(read_flat(folder / "pytorch_model.bin"))),
     "training.json": (_facts, finetuned.facts),
+    "judge": (_judge, Judge.load),
     "a pipeline": (_pipeline, FaceDiffuserPipeline.from_pretrained),
 }
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import numba
 import pytest
 
+from fdlab import workers
 from fdlab.benchmarks.benchmark import load
 from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.errors import Failure, UserError
-from fdlab.people import benchmark, compiled, workers
-from fdlab.people.workers import in_processes
+from fdlab.people import benchmark, compiled
+from fdlab.workers import in_processes
 
 
 def double(number: int) -> int:

@@ -1,4 +1,4 @@
-"""Rendering in processes of its own, one a core: in no order, and noticing when one of them is killed."""
+"""Work shared out to processes, one a core: results in no order, and noticing when one is killed."""
 
 from __future__ import annotations
 
