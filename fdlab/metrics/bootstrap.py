@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from fdlab.randomness import numpy_rng
 
@@ -48,10 +48,15 @@ def percentile_interval(replicates_R: np.ndarray, num_clusters: int) -> tuple[fl
     finite = replicates_R[np.isfinite(replicates_R)]
     if num_clusters < 2 or finite.size < max(2, len(replicates_R) // 2):
         return None
-    quantile = stats.t.ppf((1 + LEVEL) / 2, num_clusters - 1) * np.sqrt(num_clusters / (num_clusters - 1))
-    tail = float(stats.norm.cdf(-quantile))
+    quantile = _t(num_clusters - 1) * np.sqrt(num_clusters / (num_clusters - 1))
+    tail = float(special.ndtr(-quantile))
     low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _t(degrees: int) -> float:
+    """Student's quantile of an interval's upper end. scipy.stats has it too, and takes a while to import."""
+    return float(special.stdtrit(degrees, (1 + LEVEL) / 2))
 
 
 def mean(
@@ -99,7 +104,7 @@ def jackknife(
         return Estimate(float(value), None, None, len(clusters))
     left_out = np.array([compute(np.flatnonzero(clusters != name)) for name in names])
     error = np.sqrt((num - 1) / num * np.sum((left_out - left_out.mean()) ** 2))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, num - 1) * error)
+    half = float(_t(num - 1) * error)
     if not np.isfinite(half):
         return Estimate(float(value), None, None, len(clusters))
     return Estimate(float(value), float(value - half), float(value + half), len(clusters))

@@ -78,6 +78,7 @@ def test_who_stops_listening_ends_the_processes() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> str:
     made = benchmark.Embedded(2, benchmark.embedded("people_multi").prompts[:1], size=2)
     monkeypatch.setitem(benchmark.EMBEDDED, "small", made)
+    monkeypatch.setattr(benchmark, "SIZE", 32)
     return "small"
 
 
@@ -124,6 +125,7 @@ def test_a_limited_choice_renders_no_more_than_it_names(
 ) -> None:
     made = benchmark.Embedded(3, benchmark.embedded("people_single").prompts[:4])
     monkeypatch.setitem(benchmark.EMBEDDED, small, made)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     asked = BenchmarkSettings("people", small, tmp_path, max_subjects=1, max_prompts=2)
     opened = asked.open()
     there = sorted(p.relative_to(opened.folder).as_posix() for p in tmp_path.rglob("*.*") if p.is_file())
