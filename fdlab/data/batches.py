@@ -1,6 +1,7 @@
 """Rows to batches: a map from step to batch without any state, so that workers and restarts change nothing.
 
-Axes: B batch, C channels, H W latents or pixels, L tokens, N subjects (padded to `max_subjects`), 3 RGB.
+Axes: B batch, C channels, H W latents or pixels, L tokens, N subjects (padded to `max_subjects`), E
+width of an embedding, 3 RGB.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fdlab.data.embedded import EmbeddedReferences
 from fdlab.data.entry import Entry, Source
 from fdlab.data.order import rows
 from fdlab.data.sample import CorruptFile
@@ -48,10 +50,18 @@ class BatchSettings:
 
 
 class Batches(Dataset[Batch]):
-    """Item s is the batch of forward pass s: a pure function of (seed, s, rank, world)."""
+    """Item s is the batch of forward pass s: a pure function of (seed, s, rank, world). With `embedded`,
+    references come as their embeddings."""
 
-    def __init__(self, source: Source, settings: BatchSettings, num_batches: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        settings: BatchSettings,
+        num_batches: int,
+        embedded: EmbeddedReferences | None = None,
+    ) -> None:
         self.source, self.settings, self.num_batches = source, settings, num_batches
+        self.embedded = embedded
 
     def __len__(self) -> int:
         return self.num_batches
@@ -64,7 +74,10 @@ class Batches(Dataset[Batch]):
         batch = collate(entries, s.max_subjects)
         if s.reference_size is not None:
             rng = numpy_rng(s.seed, "references", step, s.rank)
-            batch["references_BN3HW"] = self._references(entries, s.reference_size, rng)
+            if self.embedded is None:
+                batch["references_BN3HW"] = self._references(entries, s.reference_size, rng)
+            else:
+                batch["reference_BNE"] = self._embedded(entries, self.embedded, rng)
         return batch
 
     def _entry(self, place: int) -> Entry:
@@ -102,6 +115,13 @@ class Batches(Dataset[Batch]):
                 rgba = self._cut_out(key, self._choose(key, rng))
                 references_BN3HW[b, n] = composite(rgba, self.settings.background, rng)
         return references_BN3HW
+
+    def _embedded(self, entries: list[Entry], by_key: EmbeddedReferences, rng: np.random.Generator) -> Tensor:
+        reference_BNE = torch.zeros(len(entries), self.settings.max_subjects, by_key.width)
+        for b, entry in enumerate(entries):
+            for n, key in enumerate(entry.keys_N):
+                reference_BNE[b, n] = torch.from_numpy(by_key[self._choose(key, rng)].copy())
+        return reference_BNE
 
     def _cut_out(self, own: int, chosen: int) -> np.ndarray:
         try:

@@ -8,6 +8,7 @@ import lightning
 from torch.utils.data import DataLoader
 
 from fdlab.data.batches import Batch, Batches, BatchSettings
+from fdlab.data.embedded import EmbeddedReferences
 from fdlab.data.entry import Source
 
 
@@ -17,9 +18,17 @@ class StatelessData(lightning.LightningDataModule):
     The trainer's rank and world size choose each process's share: pass `use_distributed_sampler=False`.
     """
 
-    def __init__(self, source: Source, settings: BatchSettings, stop: int, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        settings: BatchSettings,
+        stop: int,
+        num_workers: int = 0,
+        embedded: EmbeddedReferences | None = None,
+    ) -> None:
         super().__init__()
         self.source, self.settings, self.stop, self.num_workers = source, settings, stop, num_workers
+        self.embedded = embedded
         self.start = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -30,7 +39,7 @@ class StatelessData(lightning.LightningDataModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
             settings = replace(settings, rank=self.trainer.global_rank, world=self.trainer.world_size)
         return DataLoader(
-            Batches(self.source, settings, self.stop),
+            Batches(self.source, settings, self.stop, self.embedded),
             batch_size=None,
             sampler=range(self.start, self.stop),
             num_workers=self.num_workers,

@@ -42,10 +42,11 @@ def encode_text(text_encoder: Any, input_ids_BL: Tensor) -> Tensor:
     return text_encoder(input_ids_BL)[0]
 
 
-def embed_references(image_encoder: Any, references_BN3HW: Tensor) -> Tensor:
+def embed_references(image_encoder: Any, references_BN3HW: Tensor, valid_BN: Tensor | None = None) -> Tensor:
     """Reference pictures, CLIP-normalised, to projected image embeddings: obj_BNE.
 
-    Raises: UserError when they are not of the encoder's size.
+    With `valid_BN` only those are encoded (but at least one, so that every step computes with the encoder);
+    the others' embeddings are zeros. Raises: UserError when they are not of the encoder's size.
     """
     batch, num = references_BN3HW.shape[:2]
     size, given = image_encoder.config.image_size, tuple(references_BN3HW.shape[-2:])
@@ -54,8 +55,15 @@ def embed_references(image_encoder: Any, references_BN3HW: Tensor) -> Tensor:
             f"references of {given[0]} x {given[1]} pixels given; the image encoder takes {size} x {size}:"
             f" set backbone.reference_size={size}."
         )
-    embeds = image_encoder(pixel_values=references_BN3HW.flatten(0, 1)).image_embeds
-    return embeds.unflatten(0, (batch, num))
+    pixels_M3HW = references_BN3HW.flatten(0, 1)
+    if valid_BN is None:
+        return image_encoder(pixel_values=pixels_M3HW).image_embeds.unflatten(0, (batch, num))
+    chosen_K = valid_BN.flatten().nonzero().flatten()
+    if not len(chosen_K):
+        chosen_K = chosen_K.new_zeros(1)
+    embeds_KE = image_encoder(pixel_values=pixels_M3HW[chosen_K]).image_embeds
+    obj_ME = embeds_KE.new_zeros(batch * num, embeds_KE.shape[1]).index_copy(0, chosen_K, embeds_KE)
+    return obj_ME.unflatten(0, (batch, num))
 
 
 def null_ids(tokenizer: Any, max_tokens: int) -> Tensor:

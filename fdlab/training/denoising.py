@@ -31,6 +31,8 @@ class DenoisingTraining(Training):
     """Parts of the backbone that learning changes."""
     REFERENCES: ClassVar[bool]
     """Whether batches need references."""
+    encoder_rests: bool = False
+    """Whether references are encoded by a network that does not learn."""
     faces: FaceReader | None = None
     """Looks for subjects' faces, where the training needs them."""
     taught_by: tuple[str, ...] = ()

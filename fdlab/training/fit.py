@@ -24,7 +24,7 @@ from fdlab.training.initial import make_module
 from fdlab.training.loggers import make_loggers
 from fdlab.training.loop import check_device, run
 from fdlab.training.settings import FitSettings
-from fdlab.training.source import batch_settings, make_source
+from fdlab.training.source import batch_settings, embedded, make_source
 
 GRID_ROWS = 4
 
@@ -71,6 +71,7 @@ def fit(
         batch_settings(settings, start.backbone, module.REFERENCES),
         stop=0,
         num_workers=settings.num_workers,
+        embedded=embedded(module, source, settings.data.background, device),
     )
     callbacks: list[Any] = list(watchers)
     if settings.sample_every > 0:

@@ -1,6 +1,7 @@
 """What TDM and SDM are trained on: a batch, networks and a generator in, losses out.
 
-Axes: B batch, C latent channels, H W latent grid, L tokens, D text width, N subjects (padded).
+Axes: B batch, C latent channels, H W latent grid, L tokens, D text width, N subjects (padded), E width of a
+reference's embedding.
 Draws come from one CPU generator a step and rank, in a fixed order, so that devices agree.
 """
 
@@ -141,8 +142,10 @@ def subject_augmented_losses(
     with torch.no_grad():
         ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
         text_BLD = encode_text(networks.text_encoder, ids_BL)
-    obj_BND = embed_references(networks.image_encoder, batch["references_BN3HW"])
-    ctx_BLD = networks.fusion(text_BLD, obj_BND, batch["subject_token_BL"], valid_BN)
+    obj_BNE = batch.get("reference_BNE")
+    if obj_BNE is None:
+        obj_BNE = embed_references(networks.image_encoder, batch["references_BN3HW"], valid_BN)
+    ctx_BLD = networks.fusion(text_BLD, obj_BNE, batch["subject_token_BL"], valid_BN)
 
     with networks.maps or nullcontext():
         output_BCHW = UNetDenoiser(networks.unet)(noised.z_BCHW, noised.t_B, ctx_BLD)

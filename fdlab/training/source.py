@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from fdlab.data.batches import BatchSettings
 from fdlab.data.check import check_complete, is_rendered
+from fdlab.data.embedded import EmbeddedReferences, embed_all
 from fdlab.data.entry import FaceReader, Live, Shape, Source
+from fdlab.data.latents import weights_hash
 from fdlab.data.layout import read_ids
 from fdlab.data.prepare import prepare
+from fdlab.data.prepared import Prepared
 from fdlab.data.rendered import ensure_people, mend
 from fdlab.data.sample import CorruptFile
+from fdlab.data.transforms import Background
 from fdlab.errors import UserError
 from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
+from fdlab.models.conditioning import embed_references
+from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import DataSettings, FitSettings
 
 
@@ -58,6 +65,25 @@ def make_source(
     views, ids = 2 if data.mirror else 1, read_ids(root, data.split)
     rendered = is_rendered(root)
     return root, Live(root, ids, backbone.tokenizer, shape, views, rendered, data.labels, crop, reader)
+
+
+def embedded(
+    module: DenoisingTraining, source: Source, background: str, device: torch.device
+) -> EmbeddedReferences | None:
+    """Every reference's embedding, where a training needs no other: its encoder rests, references are kept
+    and nothing random lies behind them."""
+    if not (module.REFERENCES and module.encoder_rests and isinstance(source, Prepared)):
+        return None
+    if background == "noise":
+        return None
+    encoder = module.backbone.need("image_encoder").to(device)
+    width, digest = int(encoder.config.projection_dim), weights_hash(encoder)
+    embed = partial(_embeds, encoder)
+    return embed_all(source, cast(Background, background), embed, width, digest, device)
+
+
+def _embeds(encoder: Any, pixels_S3RR: torch.Tensor) -> torch.Tensor:
+    return embed_references(encoder, pixels_S3RR[:, None])[:, 0]
 
 
 def batch_settings(settings: FitSettings, backbone: Backbone, references: bool) -> BatchSettings:

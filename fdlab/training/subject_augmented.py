@@ -95,6 +95,7 @@ class SDM(DenoisingTraining):
             self.taught_by = (identity_recogniser,)
         localized = localization_weight > 0 and localization_blocks > 0
         self.maps = CrossAttentionMaps(backbone.unet, localization_blocks) if localized else None
+        self.encoder_rests = train_image_blocks == 0
         self.start(select(backbone, sdm_choice(train_image_blocks)))
 
     def on_fit_start(self) -> None:

@@ -292,6 +292,31 @@ def test_options_run(configure: Configure, more: list[str]) -> None:
     assert all(np.isfinite(float(row["loss"])) for row in rows(result.run_dir / "metrics.csv"))
 
 
+@pytest.mark.parametrize("background", ["grey", "noise"])
+def test_references_are_encoded_once_where_nothing_changes_them(
+    configure: Configure, background: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fdlab.training import objective
+
+    encoded: list[int] = []
+    embed = objective.embed_references
+
+    def counted(*given: object) -> torch.Tensor:
+        encoded.append(1)
+        return embed(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(objective, "embed_references", counted)
+    more = ["trainer.max_steps=3", "trainer.sample_every=0", "model.train_image_blocks=0"]
+    more += ["trainer.precision=32"]
+    kept = fit(configure("sdm", "name=kept", f"data.background={background}", *more))
+    assert len(encoded) == (3 if background == "noise" else 0)
+    # At every step, as where the encoder learns: the same training.
+    monkeypatch.setattr("fdlab.training.fit.embedded", lambda *_: None)
+    anew = fit(configure("sdm", "name=anew", f"data.background={background}", *more))
+    losses = [[float(row["loss"]) for row in rows(run.run_dir / "metrics.csv")] for run in (kept, anew)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_who_taught_is_written_into_the_model_and_what_begins_with_it(configure: Configure) -> None:
     more = ["trainer.max_steps=1", "trainer.sample_every=0"]
     first = fit(configure("sdm", "model.identity_weight=0.2", "model.face_weight=3", "name=a", *more))

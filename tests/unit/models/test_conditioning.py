@@ -57,6 +57,23 @@ def test_without_subjects(tiny: Backbone) -> None:
         condition(tiny, ids, mask, references, valid)
 
 
+@pytest.mark.parametrize("valid", [[[1, 0], [1, 1]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]])
+def test_padding_is_not_encoded(
+    tiny: Backbone, valid: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references, valid_BN = batch(tiny)[2], torch.tensor(valid, dtype=torch.bool)
+    whole = embed_references(tiny.image_encoder, references)
+    seen: list[int] = []
+    tiny.image_encoder.register_forward_pre_hook(
+        lambda _, arguments, named: seen.append(len(named["pixel_values"])), with_kwargs=True
+    )
+    some = embed_references(tiny.image_encoder, references, valid_BN)
+    torch.testing.assert_close(some[valid_BN], whole[valid_BN])
+    # One at least: processes that train together wait for each other's gradients.
+    assert seen == [max(1, int(valid_BN.sum()))] and some.requires_grad == whole.requires_grad
+    assert some.shape == whole.shape and (~some.any(-1)).sum() >= (~valid_BN).sum() - 1
+
+
 def test_sizes_that_the_encoders_do_not_take(tiny: Backbone) -> None:
     with pytest.raises(UserError, match="33 tokens given; the text encoder takes 32"):
         encode_text(tiny.text_encoder, torch.zeros(1, 33, dtype=torch.long))
