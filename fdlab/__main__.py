@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fdlab import __version__
 from fdlab.errors import Failure, UserError, unknown
+from fdlab.memory import keep_freed
 
 VERBS = {
     "train": "fine-tune, then sample and evaluate, then write the record; -m for a grid",
@@ -53,6 +54,8 @@ _FOLDER_REFUSES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 done, 1 failed, 2 the user's input is wrong, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        keep_freed()
     try:
         with _terminable():
             return _run(arguments)
