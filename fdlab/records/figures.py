@@ -18,7 +18,7 @@ from fdlab.files import whole
 OWN, OTHERS, BESIDE = "#2563eb", "#9ca3af", "#d97706"
 MAX_LABEL = 44
 """Characters of a method's name in a figure."""
-SKIPPED = ("epoch", "step", "seconds", "rate", "images_per_second")
+SKIPPED = ("epoch", "step", "seconds")
 """Columns of metrics.csv that are no curve."""
 
 

@@ -17,7 +17,7 @@ from fdlab.training.module import Training
 NUMBERED = re.compile(r"step-(\d+)\.ckpt")
 RESULTS = (
     "checkpoints", "metrics.csv", "samples", "validation.csv", "validation", "model", "evaluation",
-    "report.html",
+    "report.html", "speed.csv", "profile",
 )  # fmt: skip
 """What a training leaves in its run directory."""
 

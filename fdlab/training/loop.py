@@ -21,7 +21,9 @@ from fdlab.training.callbacks.checkpoint import SaveCheckpoints
 from fdlab.training.callbacks.clock import UNKNOWN, StopInTime
 from fdlab.training.callbacks.curves import Curves
 from fdlab.training.callbacks.interrupt import StopWhenAsked
+from fdlab.training.callbacks.profile import Profile
 from fdlab.training.callbacks.progress import ShowProgress
+from fdlab.training.callbacks.speed import Speed
 from fdlab.training.continuing import Resumed, make_room
 from fdlab.training.module import Training
 from fdlab.training.precision import choose_device, lightning_precision
@@ -43,15 +45,20 @@ class LoopSettings:
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
     show: bool = True
+    counts: bool = False
+    """Count the operations of a pass, which those of compiled or sharded networks do not show."""
+    profile: bool = False
+    """Trace a few steps."""
 
     @classmethod
-    def read(cls, trainer: Mapping[str, Any]) -> LoopSettings:
+    def read(cls, trainer: Mapping[str, Any], profile: bool = False) -> LoopSettings:
         """Take what conf/trainer says of it."""
         texts = ("precision", "accelerator", "strategy")
         numbers = ("max_steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints")
         chosen: dict[str, Any] = {key: str(trainer[key]) for key in texts}
         chosen |= {key: int(trainer[key]) for key in numbers}
-        return cls(**chosen, devices=trainer["devices"])
+        counts = not trainer.get("compile") and chosen["strategy"] in ("auto", "ddp")
+        return cls(**chosen, devices=trainer["devices"], counts=counts, profile=profile)
 
 
 class Batches(Protocol):
@@ -105,9 +112,9 @@ def run(
 ) -> float:
     """Train `module` to `settings.max_steps`; returns the seconds this process trained.
 
-    Writes folder/{metrics.csv,checkpoints/}. `resumed` is a state (`continuing.resume_from`) to go on from,
-    bit for bit; it is used up. Raises: KeyboardInterrupt after a signal, with the state saved; Diverged where
-    a loss, a gradient or a weight is not finite, with the state before that step saved.
+    Writes folder/{metrics.csv,speed.csv,checkpoints/}. `resumed` is a state (`continuing.resume_from`) to go
+    on from, bit for bit; it is used up. Raises: KeyboardInterrupt after a signal, with the state saved;
+    Diverged where a loss, a gradient or a weight is not finite, with the state before that step saved.
     """
     folder = Path(folder)
     module.max_steps, module.accumulate = settings.max_steps, settings.accumulate
@@ -125,8 +132,10 @@ def run(
     stopper = StopWhenAsked(saver)
     # The progress line early: it has to leave the terminal well, whatever those after it raise.
     ordered: list[lightning.Callback] = [_RestoreOptimizer(state), *([clock] if clock else [])]
-    ordered += [ShowProgress(show=settings.show), Curves(folder / "metrics.csv", settings.log_every)]
-    ordered += [*callbacks, saver, stopper]
+    speed = Speed(folder / "speed.csv", settings.log_every, counts=settings.counts)
+    ordered += [ShowProgress(show=settings.show), Curves(folder / "metrics.csv", settings.log_every), speed]
+    ordered += [Profile(folder / "profile")] if settings.profile else []
+    ordered += [*callbacks, saver, stopper, speed.last]
     started = time.monotonic()
     with quiet(), stopper.listening():
         trainer = _trainer(settings, settings.max_steps - module.step, ordered, loggers, folder)

@@ -73,6 +73,8 @@ class Training(lightning.LightningModule):
         self.first_pass = 0
         """Forward passes that were done before this process began."""
         self.latest: Losses = {}
+        self.grad_norm: Tensor | None = None
+        """Of the last step, before it was clipped."""
         self._passes: list[Pass] = []
         self._trained: dict[str, nn.Parameter] = {}
 
@@ -131,6 +133,7 @@ class Training(lightning.LightningModule):
         if not bool(torch.isfinite(norm)):
             saved = "the state before it is in last.ckpt" if self.step else "nothing had been learned"
             raise diverged(self.step + 1, self._passes, saved)
+        self.grad_norm = norm.detach()
 
     def optimizer_step(
         self,

@@ -113,7 +113,7 @@ class FitSettings:
             kind=kind,
             model=resolved["model"],
             data=DataSettings.read(resolved["data"], resolved["paths"]["cache"]),
-            loop=LoopSettings.read(trainer),
+            loop=LoopSettings.read(trainer, bool(resolved["profile"])),
             logger=LoggerSettings.read(resolved),
             sampler=SamplerSettings.from_mapping(resolved["sampler"]),
             batch_size=int(trainer["batch_size"]),

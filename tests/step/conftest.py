@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from fdlab.config.compose import compose
 from tests.worlds import tiny
 
 
@@ -23,3 +26,15 @@ def backbone_folder(world: ModuleType, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def people_folder(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world.write_folder(tmp_path_factory.mktemp("data") / "people", 10)
+
+
+@pytest.fixture
+def configure(
+    world: ModuleType, backbone_folder: Path, people_folder: Path, tmp_path: Path
+) -> Callable[..., Any]:
+    """Compose an experiment in the tiny world."""
+
+    def make(exp: str, *more: str) -> Any:
+        return compose([f"+exp={exp}", *world.overrides(tmp_path, backbone_folder, people_folder, *more)])
+
+    return make

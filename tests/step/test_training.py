@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from fdlab.config.compose import compose
 from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Shape
 from fdlab.data.prepare import prepare
@@ -36,14 +35,6 @@ from fdlab.training.subject_augmented import SDM
 from fdlab.training.text_driven import TDM
 
 Configure = Callable[..., Any]
-
-
-@pytest.fixture
-def configure(world: ModuleType, backbone_folder: Path, people_folder: Path, tmp_path: Path) -> Configure:
-    def make(exp: str, *more: str) -> Any:
-        return compose([f"+exp={exp}", *world.overrides(tmp_path, backbone_folder, people_folder, *more)])
-
-    return make
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -18,7 +18,8 @@ from fdlab.training.module import Training
 
 
 class Curves(StepCallback):
-    """Columns: step, seconds (of training, all processes of the run), lr, and every loss.
+    """Columns: step, seconds (of training, all processes of the run), lr, every loss, and grad_norm (before
+    clipping).
 
     A resumed run cuts the rows after its checkpoint's step, so that each step has one row. Rows also go to
     the trainer's loggers.
@@ -28,6 +29,7 @@ class Curves(StepCallback):
         super().__init__()
         self.path, self.every = Path(path), every
         self._sums: dict[str, torch.Tensor] = {}
+        self._norms: list[torch.Tensor] = []
         self._passes, self._before, self._start = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -46,10 +48,13 @@ class Curves(StepCallback):
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
         """Write a row when it is due."""
+        self._norms += [] if module.grad_norm is None else [module.grad_norm]
         if not is_due(module.step, self.every, module.max_steps):
             return
         means = {name: float(value) / self._passes for name, value in self._sums.items()}
-        self._sums, self._passes = {}, 0
+        if self._norms:
+            means["grad_norm"] = float(torch.stack(self._norms).mean())
+        self._sums, self._passes, self._norms = {}, 0, []
         if not trainer.is_global_zero:
             return
         rate = module.optimization.lr_at(module.step - 1, module.max_steps)
@@ -60,17 +65,24 @@ class Curves(StepCallback):
 
 
 def append(path: Path, row: Mapping[str, float | str]) -> None:
-    """Add a row, and the header where there is none. A row is one short write, so a kill leaves it whole or
-    torn off at the file's end, which `cut` repairs."""
+    """Add a row, and the header where there is none; where there is one, the row has its columns. A row is
+    one short write, so a kill leaves it whole or torn off at the file's end, which `cut` repairs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists() or path.stat().st_size == 0
+    known = _header(path)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n")
-    if new:
+    writer = csv.DictWriter(text, known or list(row), lineterminator="\n", extrasaction="ignore")
+    if not known:
         writer.writeheader()
     writer.writerow(row)
     with path.open("a", encoding="utf-8", newline="") as stream:
         stream.write(text.getvalue())
+
+
+def _header(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return next(csv.reader(stream), [])
 
 
 def cut(path: Path, step: int) -> float:
