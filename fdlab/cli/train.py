@@ -17,6 +17,8 @@ EXAMPLE = """python -m fdlab train +exp=sdm seed=2 model.lr=1e-4
 PATHS = {
     "model": "model",
     "curves": "metrics.csv",
+    "speed": "speed.csv",
+    "profile": "profile",
     "validation": "validation.csv",
     "samples": "samples",
     "record": "evaluation/record.json",

@@ -126,6 +126,11 @@ class Study:
         assert self._study
         return self
 
+    @property
+    def optuna(self) -> Any:
+        """The study as Optuna has it. Raises: UserError."""
+        return self._study
+
     def trials(self) -> list[Any]:
         """All trials so far, as Optuna has them."""
         return list(self._study.get_trials(deepcopy=False))

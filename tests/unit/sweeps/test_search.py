@@ -19,7 +19,7 @@ import yaml
 from fdlab.errors import Failure, UserError
 from fdlab.files import write_json
 from fdlab.records import record
-from fdlab.sweeps import page, paired, results
+from fdlab.sweeps import figures, page, paired, results
 from fdlab.sweeps.asked import read
 from fdlab.sweeps.processes import Processes
 from fdlab.sweeps.search import Worker, report
@@ -106,7 +106,25 @@ def test_the_page_holds_every_trial_and_asks_nobody(tmp_path: Path) -> None:
     for trial in study.trials():
         assert results.written(trial.params["sampler.alpha"]) in text
     assert "&lt;b&gt;it broke&lt;/b&gt;" in text and "<b>it" not in text
-    assert text.count("data:image/png;base64,") == 2 and "http" not in text and "<script" not in text
+    assert text.count("data:image/png;base64,") == 3 and "http" not in text and "<script" not in text
+
+
+def test_what_mattered_is_said_once_there_are_trials_enough(tmp_path: Path) -> None:
+    def by_guidance_alone(trial: Trial) -> str:
+        scale = float(trial.varied["sampler.guidance_scale"])
+        found = example(auc=0.9 - ((scale - 6) / 20) ** 2)
+        write_json(trial.folder / "evaluation" / "record.json", found)
+        return ""
+
+    words = [ALPHA, GUIDANCE, "sampler.smoothing=average,gaussian", "sweep=random"]
+    work(study_of(tmp_path, *words, "sweep.trials=4"), by_guidance_alone)
+    assert figures.importance(study_of(tmp_path, *words, "sweep.trials=4"), 0) is None
+    study = study_of(tmp_path, *words, "sweep.trials=24")
+    work(study, by_guidance_alone, jobs=2)
+    shares = figures.importance(study, 0)
+    assert shares is not None and next(iter(shares)) == "sampler.guidance_scale"
+    assert sum(shares.values()) == pytest.approx(1) and shares["sampler.guidance_scale"] > 0.6
+    assert (study.folder / page.PAGE).read_text().count("data:image/png;base64,") == 4
 
 
 def test_a_search_over_sampling_names_those_that_are_as_good(tmp_path: Path) -> None:
