@@ -128,7 +128,7 @@ def _metric(trial: Any, place: int, name: str) -> dict[str, Any] | None:
 
 def _state(study: Study, trial: Any) -> str:
     word = STATES[trial.state.name]
-    if word == "runs" and not study.is_claimed(trial.number):
+    if word == "runs" and not study.is_claimed(trial):
         return "left; goes on with the next worker"
     return f"FAILED: {trial.user_attrs.get(ERROR, '?')}" if word == "FAILED" else word
 

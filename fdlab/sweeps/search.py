@@ -61,9 +61,12 @@ class Worker:
         done = 0
         while time.monotonic() < self._deadline and not self.processes.interrupted:
             claim = self.study.next()
-            if claim is None:
+            if claim is not None:
+                done += self._one(claim)
+            elif not self.study.awaits():
                 break
-            done += self._one(claim)
+            else:
+                time.sleep(LOOK)
         return done
 
     def _one(self, claim: Claim) -> bool:

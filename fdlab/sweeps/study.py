@@ -1,8 +1,8 @@
 """A search's memory: which points were tried, what came of each, and who works on one now.
 
-Optuna keeps the trials in a journal file, so that any number of processes of one machine may work on one
-search, come and go. A trial is claimed by a lock of the operating system, which ends with its process however
-that ends: another worker then takes the trial up, in the same run directory, where it goes on.
+Optuna keeps the trials, in a journal file or a database, so that any number of processes may work on one
+search, come and go. A trial is claimed while its worker lives; then another takes it up, in the same run
+directory, where it goes on.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import importlib.util
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fdlab import lock
 from fdlab.errors import UserError, unknown
 from fdlab.metrics.registry import METRICS
 from fdlab.randomness import derive
+from fdlab.sweeps.claims import Claims, Heartbeats, Locks
 from fdlab.sweeps.space import Choice, Interval, Space
+from fdlab.sweeps.storage import JOURNAL, load_optuna, open_storage
+from fdlab.sweeps.storage import check as check_storage
 
-JOURNAL = "journal.log"
 ASKED = "asked"
 """The study's attribute that says what was searched, and for what."""
 STOPPED = "stopped"
@@ -44,6 +45,7 @@ class SearchSettings:
     pruner: str = "none"
     attempts: int = 2
     known: tuple[str, ...] = ()
+    storage: str = JOURNAL
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> SearchSettings:
@@ -56,6 +58,7 @@ class SearchSettings:
                 raise unknown("sweep.objective", name, METRICS)
         if len(set(made.objective)) != len(made.objective) or not made.objective:
             raise UserError(f"sweep.objective={list(made.objective)}: name one metric or more, each once.")
+        check_storage(made.storage)
         several = len(made.objective) > 1
         if several and (made.pruner != "none" or made.patience):
             raise UserError("sweep.pruner and sweep.patience need one objective; several have no one best.")
@@ -85,20 +88,24 @@ class Study:
     def __init__(self, folder: Path, space: Space, settings: SearchSettings) -> None:
         self.folder, self.space, self.settings = Path(folder), space, settings
         self._mine: set[int] = set()
+        self._claims: Claims = Locks(self.folder)
 
     @cached_property
     def _study(self) -> Any:
         """Optuna's study, made or found. Raises: UserError where the folder holds another search."""
         optuna = load_optuna()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with self._alone():
-            study = optuna.create_study(
-                storage=storage(self.folder),
-                study_name="fdlab",
-                directions=self.settings.directions,
-                pruner=_pruner(self.settings),
-                load_if_exists=True,
-            )
+        where = self.settings.storage
+        study = optuna.create_study(
+            storage=open_storage(where, self.folder),
+            # A journal holds one search, a database many.
+            study_name="fdlab" if where == JOURNAL else self.folder.name,
+            directions=self.settings.directions,
+            pruner=_pruner(self.settings),
+            load_if_exists=True,
+        )
+        self._claims = Locks(self.folder) if where == JOURNAL else Heartbeats(study)
+        with self._claims.alone():
             asked = {
                 "space": self.space.described(),
                 "fixed": list(self.space.fixed),
@@ -141,7 +148,7 @@ class Study:
         A trial that was begun `attempts` times in vain is told as failed.
         """
         optuna, study = load_optuna(), self._study
-        with self._alone():
+        with self._claims.alone():
             if study.user_attrs.get(STOPPED):
                 return None
             trials = self.trials()
@@ -173,7 +180,8 @@ class Study:
         if not failed and not pruned:
             missing = [name for name in names if not _is_number(metrics.get(name, {}).get("value"))]
             failed = f"its record has no {', '.join(missing)}" if missing else ""
-        with self._alone(), claim.held:
+        with self._claims.alone():
+            claim.held.close()
             self._mine.discard(number)
             if failed:
                 claim.trial.set_user_attr(ERROR, failed)
@@ -190,7 +198,8 @@ class Study:
 
     def release(self, claim: Claim) -> None:
         """Let go of a trial that is not over: whoever comes next takes it up."""
-        with self._alone(), claim.held:
+        with self._claims.alone():
+            claim.held.close()
             claim.trial.set_user_attr(BEGUN, claim.trial.user_attrs.get(BEGUN, 1) - 1)
             self._mine.discard(claim.trial.number)
 
@@ -203,39 +212,36 @@ class Study:
         if self._study.user_attrs.get(STOPPED):
             self._study.set_user_attr(STOPPED, False)
 
-    def is_claimed(self, number: int) -> bool:
+    def is_claimed(self, trial: Any) -> bool:
         """Whether a process works on a trial now."""
-        return bool(lock.holder(self._claims / str(number)))
+        return trial.number in self._mine or self._claims.is_claimed(trial)
 
-    @property
-    def _claims(self) -> Path:
-        return self.folder / "claims"
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One worker at a time decides."""
-        with lock.exclusive(self.folder / "study.lock", is_brief=True):
-            yield
+    def awaits(self) -> bool:
+        """Whether trials run elsewhere whose workers may yet turn out to be dead. Those of one machine are
+        known at once, and left to whoever comes next."""
+        running = load_optuna().trial.TrialState.RUNNING
+        return isinstance(self._claims, Heartbeats) and any(
+            trial.state == running and trial.number not in self._mine for trial in self.trials()
+        )
 
     def _taken_up(self, trial: Any, frozen: Any) -> Claim | None:
         begun = int(frozen.user_attrs.get(BEGUN, 0))
         claim = self._claimed(trial, dict(frozen.params), begun + 1)
         if claim is None or begun < self.settings.attempts:
             return claim
-        with claim.held:
-            self._mine.discard(trial.number)
-            trial.set_user_attr(ERROR, f"its process died {begun} times")
-            self._study.tell(trial.number, state=load_optuna().trial.TrialState.FAIL)
+        claim.held.close()
+        self._mine.discard(trial.number)
+        trial.set_user_attr(ERROR, f"its process died {begun} times")
+        self._study.tell(trial.number, state=load_optuna().trial.TrialState.FAIL)
         return None
 
     def _claimed(self, trial: Any, point: dict[str, Any], begun: int) -> Claim | None:
-        claim = Claim(trial, point)
-        with suppress(UserError):
-            claim.held.enter_context(lock.running(self._claims / str(trial.number)))
-            trial.set_user_attr(BEGUN, begun)
-            self._mine.add(trial.number)
-            return claim
-        return None
+        held = self._claims.claim(trial)
+        if held is None:
+            return None
+        trial.set_user_attr(BEGUN, begun)
+        self._mine.add(trial.number)
+        return Claim(trial, point, held)
 
     def _is_patient_no_more(self, trials: Sequence[Any]) -> bool:
         patience = self.settings.patience
@@ -252,23 +258,6 @@ def suited(space: Space, settings: SearchSettings) -> None:
     _sampler(space, settings, 0)
     for text in settings.known:
         space.point(text)
-
-
-def storage(folder: Path) -> Any:
-    """The journal of a search's folder."""
-    optuna = load_optuna()
-    folder.mkdir(parents=True, exist_ok=True)
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / JOURNAL))
-    return optuna.storages.JournalStorage(backend)
-
-
-def load_optuna() -> Any:
-    """Import Optuna. Raises: UserError that says how to get it."""
-    try:
-        import optuna
-    except ImportError:
-        raise UserError("searching needs Optuna: pip install 'fdlab[sweep]'.") from None
-    return optuna
 
 
 def _is_number(value: Any) -> bool:

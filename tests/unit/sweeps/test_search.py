@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +19,8 @@ from fdlab.sweeps import figures, page, paired, results
 from fdlab.sweeps.asked import read
 from fdlab.sweeps.processes import Processes
 from fdlab.sweeps.search import Worker, report
-from fdlab.sweeps.study import JOURNAL, Study
+from fdlab.sweeps.storage import JOURNAL_FILE
+from fdlab.sweeps.study import Study
 from fdlab.sweeps.trial import Trial
 from tests.unit.leaderboard.conftest import build
 from tests.worlds.holder import held
@@ -252,48 +249,6 @@ def test_what_validation_reports_prunes(tmp_path: Path) -> None:
     assert [trial.state.name for trial in study.trials()] == ["COMPLETE"] * 2 + ["PRUNED"] * 2
 
 
-WORKER = """
-import os, sys, time
-from pathlib import Path
-from fdlab.sweeps.asked import read
-from fdlab.sweeps.processes import Processes
-from fdlab.sweeps.search import Worker
-from tests.unit.sweeps.test_search import planted
-out = Path(sys.argv[1])
-
-def runner(trial):
-    with (out / "started").open("a") as stream:
-        stream.write(f"{trial.folder.name}\\n")
-    time.sleep(0.15)
-    return planted(trial)
-
-Worker(read(sys.argv[2:])[1], Processes(1), runner).work(1)
-"""
-
-
-def test_two_workers_one_of_them_killed_lose_no_trial_and_run_none_twice(tmp_path: Path) -> None:
-    words = [ALPHA, GUIDANCE, "sweep.trials=8", "sweep=random", f"paths.runs={tmp_path / 'runs'}"]
-    root = str(Path(__file__).resolve().parents[3])
-    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKER, str(tmp_path), *words]
-    workers = [subprocess.Popen(command, env=environment, cwd=root) for _ in range(2)]
-    started = tmp_path / "started"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not started.exists() or started.read_text().count("\n") < 3):
-        time.sleep(0.05)
-    workers[0].send_signal(signal.SIGKILL)
-    for worker in workers:
-        worker.wait(timeout=180)
-    # What the killed one had begun is left to whoever comes next.
-    study = read(words)[1]
-    work(study)
-    trials = study.trials()
-    assert len(trials) == 8 and {trial.state.name for trial in trials} == {"COMPLETE"}
-    names = started.read_text().split()
-    again = [name for name in set(names) if names.count(name) > 1]
-    assert len(set(names)) >= 7 and len(again) <= 1
-
-
 def test_a_trial_whose_process_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
     study = study_of(tmp_path, ALPHA, GUIDANCE, "sweep.trials=1", "sweep.attempts=2")
     for _ in range(2):
@@ -379,7 +334,7 @@ def test_a_thousand_trials_are_shown_at_once(tmp_path: Path) -> None:
     )
     study._study.add_trial(one)
     # The journal has a line a trial that is added whole; to write a thousand one by one takes longer.
-    journal = study.folder / JOURNAL
+    journal = study.folder / JOURNAL_FILE
     line = journal.read_text().splitlines(keepends=True)[-1]
     with journal.open("a") as stream:
         stream.write(line * 999)
