@@ -13,15 +13,17 @@ HELP = "a process for every combination of a,b,c; jobs=N runs N at once"
 
 def main(overrides: Sequence[str], verb: Verb, only_show: bool) -> int:
     """Run a grid, or say what it would run; returns the exit status."""
-    from fdlab.sweeps import driver, grid
+    from fdlab.sweeps import driver, grid, launchers
 
     words, jobs = grid.split_jobs(overrides)
+    words, launcher = launchers.split(words)
     trials = grid.plan(words, verb)
     if only_show:
         for trial in trials:
             print(" ".join(trial.overrides), "->", trial.folder)
         return 0
-    outcomes = driver.run(trials, jobs=jobs)
+    folder = trials[0].folder.parent / "jobs"
+    outcomes = driver.run(trials, jobs=jobs, launcher=launchers.make(launcher, jobs, folder))
     show_table("grid", *grid.table(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:

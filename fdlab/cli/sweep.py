@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fdlab.cli.options import configurable, print_config
 
@@ -26,10 +27,11 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     words = list(arguments.overrides)
     action = words.pop(0) if words and words[0] in ACTIONS else "search"
-    from fdlab.sweeps import grid
+    from fdlab.sweeps import grid, launchers
     from fdlab.sweeps.asked import read
 
     words, jobs = grid.split_jobs(words)
+    words, launcher = launchers.split(words)
     cfg, study = read(words)
     if arguments.cfg:
         print_config(cfg)
@@ -42,19 +44,20 @@ def main(argv: list[str]) -> int:
         print("no further trial is begun; the same command without stop goes on")
         return 0
     if action == "search":
-        _search(study, jobs)
+        _search(study, jobs, launcher)
     _show(study.open())
     if action == "best":
         _write_best(study)
     return 0
 
 
-def _search(study: Study, jobs: int) -> None:
-    from fdlab.sweeps.processes import Processes
+def _search(study: Study, jobs: int, launcher: Mapping[str, Any]) -> None:
+    from fdlab.sweeps import launchers
     from fdlab.sweeps.search import Worker
 
-    _describe(study.open())
-    Worker(study, Processes(jobs, quiet=True)).work(jobs)
+    _describe(study)
+    runs = launchers.make(launcher, jobs, study.folder / "jobs", quiet=True)
+    Worker(study.open(), runs).work(jobs)
 
 
 def _describe(study: Study) -> None:

@@ -35,6 +35,29 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     """
     from omegaconf import OmegaConf
 
+    plain, reference, choices = _composed(overrides, config_name)
+    if plain.get("sampler") != reference.get("sampler"):
+        # Only then: what a guider takes is written in its class, and torch takes a while to import.
+        from fdlab.diffusion.settings import SamplerSettings
+
+        SamplerSettings.from_mapping(plain["sampler"]).check()
+    _check_homes(plain)
+    plain["paths"] = {key: str(Path(path).expanduser()) for key, path in plain["paths"].items()}
+    if plain["name"] == "auto":
+        plain["name"] = naming.run_name(plain, reference, choices)
+    naming.check(plain["name"])
+    cfg = OmegaConf.create(_escaped(plain))
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def settings_of(overrides: Sequence[str], config_name: str) -> dict[str, Any]:
+    """Compose, check and resolve a configuration that describes no run. Raises: UserError."""
+    return _composed(overrides, config_name)[0]
+
+
+def _composed(overrides: Sequence[str], config_name: str) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Checked values, the values before anything but groups was chosen, and the choices of groups."""
     lines = read(overrides)
     chosen = {line.key: _option(line) for line in lines if line.key in groups()}
     if "sweep" in chosen and not config_name.startswith("sweep"):
@@ -56,19 +79,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     composed = _hydra(config_name, (*choices, *others.values()))
     plain = schema.check(_resolve(_with_texts(composed, texts)), reference)
     check_targets(plain)
-    if plain.get("sampler") != reference.get("sampler"):
-        # Only then: what a guider takes is written in its class, and torch takes a while to import.
-        from fdlab.diffusion.settings import SamplerSettings
-
-        SamplerSettings.from_mapping(plain["sampler"]).check()
-    _check_homes(plain)
-    plain["paths"] = {key: str(Path(path).expanduser()) for key, path in plain["paths"].items()}
-    if plain["name"] == "auto":
-        plain["name"] = naming.run_name(plain, reference, choices)
-    naming.check(plain["name"])
-    cfg = OmegaConf.create(_escaped(plain))
-    OmegaConf.set_struct(cfg, True)
-    return cfg
+    return plain, reference, choices
 
 
 def read(overrides: Sequence[str]) -> list[Line]:

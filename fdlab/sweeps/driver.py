@@ -10,6 +10,7 @@ from typing import Any
 from fdlab import lock
 from fdlab.errors import UserError
 from fdlab.progress import format_seconds
+from fdlab.sweeps.launchers import Launcher
 from fdlab.sweeps.processes import INTERRUPTED, Processes
 from fdlab.sweeps.trial import Outcome, Trial
 
@@ -19,14 +20,20 @@ LOOK = 0.2
 """Seconds between two looks for Ctrl-C, which only the main thread sees."""
 
 
-def run(trials: Sequence[Trial], runner: Runner | None = None, jobs: int = 1) -> list[Outcome]:
+def run(
+    trials: Sequence[Trial], runner: Runner | None = None, jobs: int = 1, launcher: Launcher | None = None
+) -> list[Outcome]:
     """Run every trial that is not finished, `jobs` at once, say where they stand, and collect how each
     ended, in their order.
 
     After a Ctrl-C every process saves and ends before KeyboardInterrupt is raised; a second one is handed on
     too.
     """
-    processes = Processes(jobs)
+    processes = launcher or Processes(jobs)
+    if prepare := getattr(processes, "prepare", None):
+        prepare([trial for trial in trials if not trial.finished and not lock.holder(trial.folder)])
+        # The cluster says how many run; here is one to wait for each.
+        jobs = max(1, len(trials))
     with ThreadPoolExecutor(jobs) as pool:
         futures = [
             pool.submit(_one, trial, runner or processes, f"[{number}/{len(trials)}] {trial.words}")
@@ -36,7 +43,7 @@ def run(trials: Sequence[Trial], runner: Runner | None = None, jobs: int = 1) ->
     return [future.result() for future in futures]
 
 
-def finish(futures: Sequence[Future[Any]], processes: Processes) -> None:
+def finish(futures: Sequence[Future[Any]], processes: Launcher) -> None:
     """Wait for all; hand every Ctrl-C on, and raise KeyboardInterrupt once all have ended."""
     interrupted = False
     while True:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from fdlab.sweeps.trial import Trial
+from fdlab.sweeps.trial import Trial, log_of
 
 THREADS = "OMP_NUM_THREADS"
 DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -45,7 +45,7 @@ class Processes:
                 command = [sys.executable, "-m", "fdlab", trial.verb, *trial.overrides]
                 environment = {**os.environ, **share(slot, self.jobs), ERROR_FILE: str(reason)}
                 status = self.wait(command, environment, log_of(trial) if self.quiet else None, trial.folder)
-                return _why(status, reason)
+                return explain(status, reason)
         finally:
             self._slots.put(slot)
 
@@ -111,13 +111,8 @@ def _devices() -> list[str]:
     return [str(n) for n in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
 
 
-def log_of(trial: Trial) -> Path:
-    """Where the output of one of several trials at once goes: beside its run directory."""
-    trial.folder.parent.mkdir(parents=True, exist_ok=True)
-    return trial.folder.with_name(trial.folder.name + ".log")
-
-
-def _why(status: int, reason: Path) -> str:
+def explain(status: int, reason: Path) -> str:
+    """Why a process failed, as its status and the file it leaves its error in say; empty: it did not."""
     if status == 0:
         return ""
     if status == 130:

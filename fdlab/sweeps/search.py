@@ -17,7 +17,8 @@ from fdlab.errors import Failure, UserError
 from fdlab.evaluation.validation_history import History
 from fdlab.progress import format_seconds
 from fdlab.sweeps import driver, page
-from fdlab.sweeps.processes import INTERRUPTED, Processes
+from fdlab.sweeps.launchers import Launcher
+from fdlab.sweeps.processes import INTERRUPTED
 from fdlab.sweeps.space import written
 from fdlab.sweeps.study import FOLDER, Claim, Study
 from fdlab.sweeps.trial import Trial
@@ -34,7 +35,7 @@ class Worker:
     """One process that works on a search, with `jobs` trials at once."""
 
     study: Study
-    processes: Processes
+    processes: Launcher
     runner: Callable[[Trial], str] | None = None
     """Runs a trial in place of a process."""
     _shown: float = field(default_factory=time.monotonic)

@@ -60,3 +60,9 @@ class Outcome:
     error: str = ""
     """Empty: well."""
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def log_of(trial: Trial) -> Path:
+    """Where the output of one of several trials at once goes: beside its run directory."""
+    trial.folder.parent.mkdir(parents=True, exist_ok=True)
+    return trial.folder.with_name(trial.folder.name + ".log")
