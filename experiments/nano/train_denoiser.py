@@ -32,7 +32,7 @@ from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.nano import SCHEDULER
 from fdlab.models.parts import load_part
-from fdlab.training.muon import Muon
+from fdlab.muon import Muon
 
 CONFIG = {**SCHEDULER, "prediction_type": "v_prediction"}
 SCHEDULE = NoiseSchedule.from_config(CONFIG)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fdlab import files
 from fdlab.assets import resolve
 from fdlab.models.parts import load_part
-from fdlab.training.muon import Muon
+from fdlab.muon import Muon
 
 COMPONENTS = 192
 """Of faceres' embeddings, by principal component."""

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from fdlab.sweeps.trial import Trial, log_of
 
 SAVE_SECONDS = 120.0
 """Until a trial that was asked to save is ended."""
+
+
+LOOK = 0.5
+"""Seconds between two looks at a process."""
 
 
 @dataclass
@@ -42,16 +47,17 @@ class Command:
         program = list(self.program) or [sys.executable, "-m", "fdlab"]
         with tempfile.TemporaryDirectory() as folder, self.log.open("ab") as output:
             reason = Path(folder) / "error.txt"
-            self._process = subprocess.Popen(
-                [*program, *self.words],
-                env={**os.environ, **self.environment, ERROR_FILE: str(reason)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
+            with _heard():
+                self._process = subprocess.Popen(
+                    [*program, *self.words],
+                    env={**os.environ, **self.environment, ERROR_FILE: str(reason)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    process_group=0,
+                )
             try:
-                return explain(self._process.wait(), reason)
+                return explain(_ended(self._process), reason)
             except KeyboardInterrupt:
                 self.save(SAVE_SECONDS)
                 raise
@@ -67,8 +73,27 @@ class Command:
         process = self._process
         if process is None or process.poll() is not None:
             return
-        process.send_signal(signal.SIGINT)
+        # Not SIGINT: what starts processes on a cluster may have that ignored, and so do their children.
+        process.send_signal(signal.SIGTERM)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _ended(process: subprocess.Popen[Any]) -> int:
+    """Wait in short waits: Ray cancels by an interrupt that Python sees between two of them."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(LOOK)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Start processes that hear signals: threads of a cluster's worker may have them blocked, which is
+    inherited."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

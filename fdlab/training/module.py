@@ -16,10 +16,10 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from fdlab.muon import Muon
 from fdlab.randomness import torch_generator
 from fdlab.training.averaging import Averaging
 from fdlab.training.finite import Pass, diverged, traced
-from fdlab.training.muon import Muon
 from fdlab.training.objective import Losses
 
 ADAM_SHARE = 0.07

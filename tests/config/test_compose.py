@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fdlab.config import locate
-from fdlab.config.compose import compose
+from fdlab.config.compose import compose, settings_of
 from fdlab.config.rules import RULES
 from fdlab.config.schema import MISSING, leaves
 from fdlab.errors import UserError
@@ -57,7 +57,10 @@ def test_every_option_composes_alone(group: str) -> None:
     for option in locate.options(group):
         overrides = [f"{group}={option}"]
         try:
-            compose(overrides, config_name="sweep_train" if group == "sweep" else "config")
+            if group == "launcher":
+                assert settings_of(overrides, "launch")["launcher"]["kind"] == option
+            else:
+                compose(overrides, config_name="sweep_train" if group == "sweep" else "config")
         except UserError as error:
             assert "has no default" in str(error), (group, option)
 

@@ -20,6 +20,7 @@ from fdlab.sweeps.trial import Trial
 
 PROGRAM = """
 import json, os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 what, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)
 if what == "fails":

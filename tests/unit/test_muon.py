@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fdlab.training.muon import Muon, as_matrix, from_matrix, orthogonalized, takes_muon
+from fdlab.muon import Muon, as_matrix, from_matrix, orthogonalized, takes_muon
 
 
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20), (30, 30)])
