@@ -73,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"\ninterrupted{why}; the same command goes on where this one stopped: {again}", file=sys.stderr
         )
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as in `... | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno not in _FOLDER_REFUSES:
             _leave(f"{type(error).__name__}: {error}")

@@ -58,6 +58,13 @@ def _arguments() -> argparse.ArgumentParser:
         default="asset:nano/tokenizer",
         help="folder of the backbone's tokenizer, whose tokens must reach every subject (default: nano's)",
     )
+    check.add_argument(
+        "--reference-crop",
+        choices=("person", "head"),
+        default="person",
+        help="as the backbone's reference_crop: head, which is nano's, needs a face of everybody "
+        "(default: person)",
+    )
     _add_convert(verbs)
     return top
 
@@ -120,7 +127,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
     a = arguments
     tokenizer = load_tokenizer(resolve(a.tokenizer))
-    report = check(a.folder, tokenizer, a.split, a.labels, skip_corrupt=a.skip_corrupt)
+    crop = None
+    if a.reference_crop == "head":
+        from fdlab.measure.faces import HeadCrop
+
+        crop = HeadCrop()
+    report = check(a.folder, tokenizer, a.split, a.labels, skip_corrupt=a.skip_corrupt, crop=crop)
     for line in report.skipped.values():
         print(f"corrupt: {line}")
     print(f"{report.num_samples} samples with {report.num_subjects} subjects, {len(report.skipped)} corrupt")

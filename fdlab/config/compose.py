@@ -178,7 +178,10 @@ def _check_homes(plain: dict[str, Any]) -> None:
 
 
 def _several(line: Line) -> UserError:
-    return UserError(f"'{line.given}' gives several values; add -m for one process each.")
+    return UserError(
+        f"'{line.given}' gives several values; one is needed, or of train and evaluate: add -m for one "
+        "process each."
+    )
 
 
 def _literal(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import files
-from fdlab.config import provenance
+from fdlab.config import naming, provenance
 from fdlab.config.naming import run_dir
 from fdlab.config.schema import leaves as schema_leaves
 from fdlab.errors import UserError
@@ -124,7 +124,7 @@ def _leaves(configuration: Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     resolved: Any = OmegaConf.to_container(configuration, resolve=True)  # type: ignore[arg-type]
-    return dict(schema_leaves(resolved))
+    return dict(schema_leaves(naming.without_folders(resolved)))
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any], passed: tuple[str, ...]) -> Iterator[str]:

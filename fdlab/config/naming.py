@@ -23,13 +23,30 @@ def run_name(given: dict[str, Any], reference: dict[str, Any], choices: Sequence
     """
     parts = [f"seed{given['seed']}"]
     parts += sorted(c.replace("=", "-") for c in choices if not c.startswith(("+exp=", "logger=")))
-    default = dict(leaves(reference))
+    default = dict(leaves(without_folders(reference)))
     parts += sorted(
         f"{key}-{value}"
-        for key, value in leaves(given)
+        for key, value in leaves(without_folders(given))
         if not key.startswith(_UNNAMED) and value != default.get(key)
     )
     return _safe("_".join(parts))
+
+
+def without_folders(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration in which values below a folder of `paths` begin with that folder's key: where
+    a machine keeps its files changes no result."""
+    paths = resolved.get("paths") or {}
+    folders = sorted(((str(path), key) for key, path in paths.items() if path), reverse=True)
+
+    def said(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: said(inner) for key, inner in value.items()}
+        for path, key in folders:
+            if isinstance(value, str) and value.startswith(path.rstrip("/") + "/"):
+                return f"<{key}>{value[len(path.rstrip('/')) :]}"
+        return value
+
+    return {key: inner if key == "paths" else said(inner) for key, inner in resolved.items()}
 
 
 def check(name: str) -> None:

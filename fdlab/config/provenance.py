@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import __version__
+from fdlab.config import naming
 from fdlab.errors import UserError
 from fdlab.files import write_json, write_text
 
@@ -66,7 +67,7 @@ def load(path: Path) -> Any:
 
 def config_sha256(resolved: Mapping[str, Any]) -> str:
     """Digest of a resolved configuration, whatever the order of its keys and the folders of this machine."""
-    moved = {key: value for key, value in resolved.items() if key != "paths"}
+    moved = {key: value for key, value in naming.without_folders(resolved).items() if key != "paths"}
     return hashlib.sha256(json.dumps(moved, sort_keys=True).encode()).hexdigest()
 
 

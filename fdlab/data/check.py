@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.data.annotation import Annotation
-from fdlab.data.entry import Shape, caption_tokens, read_checked
+from fdlab.data.entry import Crop, Shape, caption_tokens, cut_subject, read_checked
 from fdlab.data.layout import read_annotation, read_ids, read_json
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
@@ -37,6 +37,10 @@ def is_rendered(root: Path) -> bool:
     return (dataset_card(root) or {}).get("kind") == "people"
 
 
+REFERENCE = 32
+"""Pixels a side of the references that are cut out to see whether they can be."""
+
+
 def check_complete(root: Path, rendered: bool = False) -> None:
     """Refuse a folder that is missing, that lists nothing, or (rendered people) that was never finished."""
     root = Path(root)
@@ -59,9 +63,11 @@ def check(
     skip_corrupt: bool = False,
     workers: int = 4,
     show: bool = True,
+    crop: Crop | None = None,
 ) -> Report:
-    """Read every sample of a folder as training does, to the tokens of its caption. Raises UserError at the
-    first fault; with `skip_corrupt`, samples that cannot be used are listed in the report instead."""
+    """Read every sample of a folder as training does, to the tokens of its caption, and cut every subject out
+    with `crop`. Raises UserError at the first fault; with `skip_corrupt`, samples that cannot be used are
+    listed in the report instead."""
     root = Path(root)
     check_complete(root)
     rendered, ids = is_rendered(root), read_ids(root, split)
@@ -71,7 +77,9 @@ def check(
     def read(id: str) -> Annotation | CorruptFile:
         try:
             annotation = read_annotation(root, id, labels)
-            read_checked(root, annotation, rendered)
+            sample = read_checked(root, annotation, rendered)
+            for subject in sample.subjects if crop is not None else ():
+                cut_subject(sample, subject, REFERENCE, False, crop)
         except CorruptFile as error:
             return error
         return annotation

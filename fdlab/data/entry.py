@@ -171,7 +171,8 @@ def cut_subject(
     try:
         rgba_RR4 = (crop or cut_rgba)(sample.image_HW3, mask_HW, size)
     except UserError as error:
-        raise CorruptFile(f"sample '{sample.id}': {error}") from None
+        out = "leave such pictures out with data.skip_corrupt=true, or take backbone.reference_crop=person."
+        raise CorruptFile(f"sample '{sample.id}': {str(error).rstrip('.')}; {out}") from None
     return rgba_RR4[:, ::-1] if mirrored else rgba_RR4
 
 

@@ -105,7 +105,7 @@ class SamplerSettings:
 LIMITS = {
     "num_steps": guiders.Limit(low=1, whole=True),
     "eta": guiders.Limit(low=0, high=1),
-    "final_sigma": guiders.Limit(low=0),
+    "final_sigma": guiders.Limit(low=0, high=100),
     "guidance_scale": guiders.Limit(low=0),
     "guidance_rescale": guiders.Limit(low=0, high=1),
     "guidance_start": guiders.Limit(low=0, high=1),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.choice import NONE, BenchmarkSettings
 from fdlab.data.captions import parse
@@ -46,6 +47,8 @@ class Asked:
     evaluates: bool
     """Whether a training ends with an evaluation."""
     images: str | None
+    label: str | None
+    shard: str | None
 
     @classmethod
     def read(cls, cfg: Any) -> Asked:
@@ -61,6 +64,8 @@ class Asked:
             validation=ValidationSettings.read(cfg),
             evaluates=bool(cfg.evaluate) and cfg.benchmark.kind != NONE,
             images=cfg.get("images"),
+            label=cfg.get("label"),
+            shard=cfg.get("shard"),
         )
 
 
@@ -97,6 +102,9 @@ def check_evaluation(asked: Asked) -> Benchmark:
     device_of(asked.accelerator)
     loggers.check(asked.logger)
     benchmark = asked.benchmark.outline()
+    jobs.share((), asked.shard)
+    if asked.label is not None and asked.images is None:
+        raise UserError(f"label={asked.label}: it names pictures that are given; give images=FOLDER with it.")
     loading.check(asked.extractors)
     if asked.images is None:
         backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])

@@ -60,6 +60,8 @@ def class_of(part: str, folder: Path, index: Mapping[str, Any]) -> str:
     config, listed = formats.read_config(part, folder), index.get(part)
     own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
     name = own or (listed[1] if listed else None)
+    if name is None:
+        raise UserError(f"'{folder}' holds no {part}: it has no config.json that names a class.")
     name = _ALIASES.get(str(name), str(name))
     allowed = [known for known, (role, _) in CLASSES.items() if role == part]
     if name not in allowed:

@@ -8,6 +8,7 @@ judge them: about half the picture's height (a third with two), yaw mostly withi
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -208,8 +209,16 @@ def _write_references(job: _Job) -> None:
     files.write_bytes(reference, png_bytes(made.image_HW3), flush=False)
 
 
+PNG_END = b"IEND\xaeB`\x82"
+
+
 def _is_there(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    """Whether a picture is there to its end."""
+    if not path.is_file() or path.stat().st_size < len(PNG_END):
+        return False
+    with path.open("rb") as stream:
+        stream.seek(-len(PNG_END), os.SEEK_END)
+        return stream.read() == PNG_END
 
 
 def _has_manifest(root: Path) -> bool:

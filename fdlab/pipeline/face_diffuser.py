@@ -295,12 +295,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         self._guidance = Guidance.between(
             guidance_scale, guidance_rescale, guidance_start, guidance_end, steps
         )
-        stages = {
-            "alpha": alpha,
-            "beta": beta,
-            "last_tdm_step": last_tdm_step,
-            "last_snf_step": last_snf_step,
-        }
+        ends = {"last_tdm_step": last_tdm_step, "last_snf_step": last_snf_step}
+        stages = {"alpha": alpha, "beta": beta, **ends}
         options: dict[str, Any] = {key: value for key, value in stages.items() if value is not None}
         options |= guider_options or {}
         needed = self._needs(guider)

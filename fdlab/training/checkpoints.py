@@ -85,9 +85,13 @@ def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
     try:
         if not mmap:
             _check_sums(path)
+        if not path.stat().st_size:
+            raise Unreadable(f"checkpoint '{path}' is empty.")
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise UserError(f"checkpoint '{path}' does not exist.") from None
+    except Unreadable:
+        raise
     except Exception as error:
         # What a damaged file makes of torch's readers (zip, pickle, storages) has no common base.
         raise Unreadable(f"checkpoint '{path}' cannot be read: {said(error)}.") from None

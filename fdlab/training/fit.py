@@ -147,7 +147,8 @@ def default_grid(
     """A grid of people of the training data; a TDM sees their captions only."""
     rows: list[list[samples.Case]] = []
     if module.REFERENCES:
-        rows = samples.cases_from_data(source, root, GRID_ROWS, settings.seed, settings.data.labels)
+        data = settings.data
+        rows = samples.cases_from_data(source, root, GRID_ROWS, settings.seed, data.labels, data.skip_corrupt)
     else:
         rows = samples.captions_from_data(source, root, GRID_ROWS)
     return samples.Grid(rows, settings.sampler.with_guider(module.KIND), seed=settings.seed)

@@ -17,6 +17,7 @@ from torch import Tensor
 from fdlab.data.captions import mark
 from fdlab.data.entry import Source
 from fdlab.data.layout import read_annotation
+from fdlab.data.sample import CorruptFile
 from fdlab.data.transforms import CLIP_MEAN, CLIP_STD, composite, resize
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.files import whole
@@ -47,15 +48,26 @@ class Grid:
 
 
 def cases_from_data(
-    source: Source, root: Path, num: int, seed: int, labels: Collection[str] | None = None
+    source: Source,
+    root: Path,
+    num: int,
+    seed: int,
+    labels: Collection[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> list[list[Case]]:
     """The first `num` pictures that have subjects: their own captions, and their first subject in another
-    place. `labels`: what counts as a subject (None: everything)."""
+    place. `labels`: what counts as a subject (None: everything). Raises: CorruptFile, unless those are
+    skipped."""
     rng = numpy_rng(seed, "grid references")
     rows: list[list[Case]] = []
     seen: set[str] = set()
     for row in source.usable:
-        entry = source.entry(row)
+        try:
+            entry = source.entry(row)
+        except CorruptFile:
+            if not skip_corrupt:
+                raise
+            continue
         if not entry.keys_N or entry.id in seen:
             continue
         seen.add(entry.id)

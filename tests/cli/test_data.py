@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fdlab.__main__ import main
 
@@ -27,6 +28,34 @@ def test_render_check_and_count(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(tmp_path / "nothing")]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_somebody_without_a_face_is_named_where_heads_are_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "people")
+    words = ["--mix", "aligned-portraits", "--num", "2", "--workers", "1"]
+    assert main(["data", "render", folder, *words]) == 0
+    (first, _) = sorted((tmp_path / "people").rglob("*.png"))
+    Image.new("RGB", (128, 128), "grey").save(first)
+    assert main(["data", "check", folder]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", folder, "--reference-crop", "head"]) == 2
+    said = capsys.readouterr().err
+    assert first.stem in said and "data.skip_corrupt=true" in said and "reference_crop=person" in said
+    assert main(["data", "check", folder, "--reference-crop", "head", "--skip-corrupt"]) == 1
+    # And training leaves it out too, sample grids included.
+    train = [
+        "train",
+        "+exp=sdm",
+        "trainer=smoke",
+        "evaluate=false",
+        "trainer.max_steps=1",
+        "trainer.batch_size=1",
+    ]
+    train += ["trainer.sample_every=1", "data=fastcomposer", f"data.root={folder}", f"paths.runs={tmp_path}"]
+    assert main([*train, f"paths.cache={tmp_path}"]) == 2
+    assert main([*train, f"paths.cache={tmp_path}", "data.skip_corrupt=true"]) == 0
 
 
 @pytest.mark.parametrize(

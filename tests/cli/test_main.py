@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from fdlab import __main__ as program
 from fdlab import __version__
 from fdlab.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def fdlab(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -127,3 +130,10 @@ def test_a_grid_can_be_shown_without_running(capsys: pytest.CaptureFixture[str])
     assert program.main(["train", "-m", "--dry", "+exp=sdm", "seed=1,2"]) == 0
     shown = [line.split(" -> ")[0] for line in capsys.readouterr().out.splitlines()]
     assert shown == ["+exp=sdm seed=1", "+exp=sdm seed=2"]
+
+
+def test_whoever_has_read_enough_gets_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m fdlab train +exp=sdm --cfg job | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.count("\n") == 1

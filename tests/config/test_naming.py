@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,8 +26,17 @@ def test_a_name_does_not_depend_on_spelling_order_or_where_things_go() -> None:
         ["model.lr=1e-3", "trainer=smoke", "seed=1"],
         ["seed=1", "++model.lr=0.001", "trainer=smoke", "logger=wandb", "resume=never"],
         ["model.clip=1.0", "trainer=smoke", "model.lr=1e-3", "seed=1", "paths.runs=/x"],
+        ["seed=1", "model.lr=1e-3", "trainer=smoke", "paths.cache=/elsewhere"],
     ]
     assert len({compose(overrides).name for overrides in same}) == 1
+
+
+def test_a_digest_does_not_depend_on_where_things_lie() -> None:
+    def digest(*overrides: str) -> str:
+        resolved: Any = OmegaConf.to_container(compose(list(overrides)), resolve=True)
+        return provenance.config_sha256({**resolved, "name": ""})
+
+    assert digest("paths.cache=/a", "paths.runs=/b") == digest() != digest("data.root=/a/people")
 
 
 @settings(max_examples=200, deadline=None)

@@ -228,3 +228,22 @@ def test_a_method_of_another_size_is_named(folder: Path, tmp_path: Path, world: 
     rows = [Row("x", "x", lambda: world.Painter(size=8))]
     with pytest.raises(UserError, match=r"s00-p00-0\.png' is 8 x 8; the benchmark asks for 16 x 16"):
         run.evaluate(settings(folder, tmp_path), tmp_path / "run", rows, world.extractors())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("shard=4/4", "shard=4/4: allowed are 0/N to"),
+        ("shard=0/0", "shard=0/0: allowed are"),
+        ("shard=a/b", "shard=a/b: allowed are"),
+        ("label=mine", "label=mine: it names pictures that are given"),
+        ("sampler.final_sigma=1e9", "final_sigma"),
+    ],
+)
+@pytest.mark.parametrize("flags", [["--dry"], []])
+def test_wrong_words_are_said_before_anything_is_loaded(
+    word: str, said: str, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["evaluate", word, f"paths.runs={tmp_path}", f"paths.cache={tmp_path}", *flags]
+    assert main(line) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -184,3 +184,12 @@ def test_numba_is_asked_whether_it_finds_a_place(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(compiled, "njit", none)
     assert not compiled._finds_a_place()
+
+
+def test_a_torn_picture_is_rendered_again(tmp_path: Path, small: str) -> None:
+    benchmark.render(tmp_path, small, workers=1)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.*")}
+    for name in ("references/s00.png", "real/s00-s01-p00-0.png"):
+        (tmp_path / name).write_bytes(before[tmp_path / name][:-20])
+    benchmark.render(tmp_path, small, workers=1)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.*")} == before

@@ -21,6 +21,8 @@ from tests.unit.sweeps.test_search import ALPHA, GUIDANCE, study_of, work
 
 pytest.importorskip("optuna")
 ROOT = Path(__file__).resolve().parents[3]
+TRIALS = int(os.environ.get("FDLAB_TRIALS", "12"))
+"""Trials on the database; `FDLAB_TRIALS=40` takes longer and finds rarer races."""
 SEARCH = (ALPHA, GUIDANCE, "sweep=random", "sweep.name=shared")
 
 
@@ -93,7 +95,7 @@ def test_workers_on_a_journal_lose_no_trial_and_run_none_twice(tmp_path: Path) -
 
 
 def test_workers_on_a_database_lose_no_trial_and_run_none_twice(tmp_path: Path, postgres: str) -> None:
-    run_workers(tmp_path, 4, 40, f"sweep.storage={postgres}")
+    run_workers(tmp_path, 4, TRIALS, f"sweep.storage={postgres}")
 
 
 def test_a_database_holds_several_searches(tmp_path: Path, postgres: str) -> None:
