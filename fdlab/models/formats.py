@@ -169,14 +169,15 @@ def read_bounded(file: Path) -> dict[str, Any]:
     return value
 
 
-def read_vocabularies(file: Path) -> dict[str, list[str]]:
-    """judge.json: every head's answers. Raises: UserError."""
-    heads = read(file, {"heads": Key((dict,))}).get("heads")
-    if not heads:
-        raise UserError(f"'{file}' lacks 'heads', the answers of every head.")
-    for name, answers in heads.items():
+def read_judge(file: Path) -> tuple[dict[str, list[str]], list[int]]:
+    """judge.json: every head's answers, and the widths of the network that gives them. Raises: UserError."""
+    value = read(file, {"heads": Key((dict,)), "widths": Key((list,), items=_SIZE, shortest=4, longest=4)})
+    for name in ("heads", "widths"):
+        if not value.get(name):
+            raise UserError(f"'{file}' lacks '{name}': the answers of every head, and the network's widths.")
+    for name, answers in value["heads"].items():
         Key((list,), items=Key((str,)), shortest=1, longest=WIDEST).check(name, answers, file)
-    return dict(heads)
+    return dict(value["heads"]), list(value["widths"])
 
 
 def read_shards(file: Path) -> list[Path]:

@@ -1,7 +1,7 @@
-"""The judge: a small CLIP of its own that says what a picture of rendered people shows. It only measures.
+"""The judge: networks of its own that say what a picture of rendered people shows. They only measure.
 
-A folder holds a stock `CLIPModel` with its tokenizer (so that it also serves for the CLIP score),
-`heads.safetensors` and `judge.json` (every head's vocabulary).
+A folder holds a stock `CLIPModel` with its tokenizer, for the CLIP score; `heads.safetensors`, the network that
+answers (`answering`); and `judge.json`: every head's vocabulary, and the network's widths.
 Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
 """
 
@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from fdlab import files
 from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
+from fdlab.models.answering import WIDTHS, Answering, rounded, unrounded
 from fdlab.models.clip import load_clip
-from fdlab.models.formats import read_vocabularies
+from fdlab.models.formats import read_judge
 from fdlab.models.nano import seeded
 from fdlab.models.weights import read_weights
 
@@ -60,19 +61,23 @@ def build_clip(
 
 
 class Judge(nn.Module):
-    """A CLIP model with one linear head an attribute on its class token.
+    """A CLIP model, and beside it the network that answers.
 
     `vocabularies`: attribute -> answers, in the order of the head's outputs.
     """
 
-    def __init__(self, clip: CLIPModel, vocabularies: Mapping[str, Sequence[str]], seed: int = 0) -> None:
+    def __init__(
+        self,
+        clip: CLIPModel,
+        vocabularies: Mapping[str, Sequence[str]],
+        seed: int = 0,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.widths = clip, list(widths)
         self.vocabularies = {name: list(words) for name, words in vocabularies.items()}
-        width = clip.config.vision_config.hidden_size
         with seeded(seed, "judge heads"):
-            heads = {name: nn.Linear(width, len(words)) for name, words in self.vocabularies.items()}
-        self.heads = nn.ModuleDict(heads)
+            self.answering = Answering(self.vocabularies, widths)
         self.name, self.sha256 = "judge", ""
 
     @property
@@ -88,11 +93,14 @@ class Judge(nn.Module):
             pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False)
         return normalise(pixels.clamp(0, 1))
 
-    def forward(self, pixels_B3SS: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Projected features BD, and each attribute's logits BK."""
-        pooled_BD = self.clip.vision_model(pixel_values=pixels_B3SS).pooler_output
-        answers = {name: head(pooled_BD) for name, head in self.heads.items()}
-        return self.clip.visual_projection(pooled_BD), answers
+    def forward(self, pixels_B3SS: Tensor) -> dict[str, Tensor]:
+        """Each attribute's logits BK."""
+        answers: dict[str, Tensor] = self.answering(pixels_B3SS)
+        return answers
+
+    def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
+        """Projected features of pictures, BD."""
+        return self.clip.visual_projection(self.clip.vision_model(pixel_values=pixels_B3SS).pooler_output)
 
     def embed_texts(self, input_ids_BL: Tensor) -> Tensor:
         """Projected features of texts, BD."""
@@ -104,21 +112,20 @@ class Judge(nn.Module):
         found: dict[str, list[str]] = {name: [] for name in self.vocabularies}
         device = next(self.parameters()).device
         for start in range(0, len(images_BHW3), batch_size):
-            _, answers = self(self.pixels(images_BHW3[start : start + batch_size]).to(device))
+            answers = self(self.pixels(images_BHW3[start : start + batch_size]).to(device))
             for name, logits_BK in answers.items():
                 found[name] += [self.vocabularies[name][k] for k in logits_BK.argmax(1).tolist()]
         return found
 
     def save(self, folder: Path | str, tokenizer_folder: Path | str) -> None:
-        """Write the folder, fp16, the tokenizer's files copied into it."""
+        """Write the folder, CLIP in fp16, the tokenizer's files copied into it."""
         from copy import deepcopy
 
         folder = Path(folder)
         deepcopy(self.clip).half().save_pretrained(folder)
-        half = {name: tensor.detach().half().contiguous() for name, tensor in self.heads.state_dict().items()}
         with files.whole(folder / "heads.safetensors") as temporary:
-            save_file(half, temporary)
-        files.write_json(folder / "judge.json", {"heads": self.vocabularies})
+            save_file(rounded(self.answering.state_dict()), temporary)
+        files.write_json(folder / "judge.json", {"heads": self.vocabularies, "widths": self.widths})
         for path in sorted(Path(tokenizer_folder).iterdir()):
             if path.suffix in (".json", ".txt"):
                 files.write_bytes(folder / path.name, path.read_bytes())
@@ -130,12 +137,15 @@ class Judge(nn.Module):
         for name in ("judge.json", "heads.safetensors", "config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
-        judge = cls(load_clip(folder), read_vocabularies(folder / "judge.json"))
-        state = {name: tensor.float() for name, tensor in read_weights(folder / "heads.safetensors").items()}
-        wanted = {name: tensor.shape for name, tensor in judge.heads.state_dict().items()}
+        vocabularies, widths = read_judge(folder / "judge.json")
+        judge = cls(load_clip(folder), vocabularies, widths=widths)
+        state = unrounded(read_weights(folder / "heads.safetensors"))
+        wanted = {name: tensor.shape for name, tensor in judge.answering.state_dict().items()}
         if {name: tensor.shape for name, tensor in state.items()} != wanted:
-            raise UserError(f"'{folder}/heads.safetensors' does not fit the vocabularies in judge.json.")
-        judge.heads.load_state_dict(state)
+            raise UserError(
+                f"'{folder}/heads.safetensors' does not fit the vocabularies and widths in judge.json."
+            )
+        judge.answering.load_state_dict(state)
         both = files.sha256(folder / "model.safetensors") + files.sha256(folder / "heads.safetensors")
         judge.name, judge.sha256 = f"judge:{folder.name}", hashlib.sha256(both.encode()).hexdigest()
         return judge.to(device).eval().requires_grad_(False)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from fdlab import files
 from fdlab.data.transforms import normalise
+from fdlab.models.clip import load_clip
 from fdlab.models.judge import Judge, build_clip
 from fdlab.pretraining.clip import shorten, text_labels, tokenize
 from fdlab.pretraining.contrastive import image_text_loss, retrieval_at_one
@@ -125,7 +126,7 @@ def score(judge: Judge, data: JudgedPictures) -> dict[str, float]:
         scores[name] = float(right[known].mean()) if known.any() else 0.0
     ids = data.ids_NL[shown][:400]
     parts = [part for part in np.array_split(data.images_NHW3[shown][:400], 8) if len(part)]
-    images = torch.cat([judge(judge.pixels(part))[0] for part in parts])
+    images = torch.cat([judge.embed_images(judge.pixels(part)) for part in parts])
     id_parts = [torch.from_numpy(part) for part in np.array_split(ids, 8) if len(part)]
     texts, labels = torch.cat([judge.embed_texts(part) for part in id_parts]), text_labels(ids)
     scores["caption_at_1"] = retrieval_at_one(images, texts, labels, labels)
@@ -143,34 +144,44 @@ def pretrain(
     autocast: bool = True,
     config: dict[str, dict] | None = None,
     max_steps: int | None = None,
+    clip_folder: Path | None = None,
+    device: str = "cpu",
 ) -> bool:
     """Train for `minutes` in all and export; False if stopped by a signal. Run again to go on.
 
     Writes to `folder`: metrics.csv, checkpoints/, judge/, scores.json. `config`: {"text": {...}, "vision":
-    {...}} changes sizes.
+    {...}, "answering": {"widths": [...]}} changes sizes. `clip_folder`: keep this judge's CLIP as it is.
     """
     from fdlab.models.tokenizer import load_tokenizer
 
     tokenizer, changes = load_tokenizer(tokenizer_folder), config or {}
     pictures = JudgedPictures.open(data, tokenizer)
-    clip = build_clip(tokenizer, seed, changes.get("vision"), changes.get("text"))
-    # On a CPU in bf16 the fused kernel's backward takes half of a step; plain products take a tenth.
-    clip.set_attn_implementation("eager")
-    judge = Judge(clip, pictures.vocabularies, seed)
+    if clip_folder:
+        clip = load_clip(clip_folder).eval().requires_grad_(False)
+    else:
+        clip = build_clip(tokenizer, seed, changes.get("vision"), changes.get("text"))
+        # On a CPU in bf16 the fused kernel's backward takes half of a step; plain products take a tenth.
+        clip.set_attn_implementation("eager")
+    judge = Judge(clip, pictures.vocabularies, seed, **changes.get("answering", {})).to(device)
+    judge.answering.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def retrieval(pixels_B3SS: Tensor, ids: np.ndarray) -> Tensor:
+        text_BD = judge.embed_texts(torch.as_tensor(shorten(ids, tokenizer.eos_token_id)).to(device))
+        scale = clip.logit_scale.clamp(max=4.6).exp()
+        return image_text_loss(judge.embed_images(pixels_B3SS), text_BD, text_labels(ids).to(device), scale)
 
     def loss_step(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         rng = numpy_rng(seed, "judge batch", step)
         chosen = np.sort(rng.integers(0, pictures.num_training, batch_size))
-        pixels, ids = worsened(pictures.images_NHW3[chosen], judge.image_size, rng), pictures.ids_NL[chosen]
-        image_BD, logits = judge(pixels)
-        text_BD = judge.embed_texts(shorten(ids, tokenizer.eos_token_id))
-        scale = clip.logit_scale.clamp(max=4.6).exp()
-        retrieval = image_text_loss(image_BD, text_BD, text_labels(ids), scale)
-        heads = head_loss(logits, torch.from_numpy(pictures.target_NA[chosen]))
-        return heads + 0.3 * retrieval, {"heads": heads.detach(), "retrieval": retrieval.detach()}
+        pixels = worsened(pictures.images_NHW3[chosen], judge.image_size, rng).to(device)
+        heads = head_loss(judge(pixels), torch.from_numpy(pictures.target_NA[chosen]).to(device))
+        if clip_folder:
+            return heads, {"heads": heads.detach()}
+        pairs = retrieval(pixels, pictures.ids_NL[chosen])
+        return heads + 0.3 * pairs, {"heads": heads.detach(), "retrieval": pairs.detach()}
 
     training, folder = SmallTraining(judge, loss_step, lr, seed), Path(folder)
-    finished = train(training, folder, Length(minutes, max_steps), autocast)
+    finished = train(training, folder, Length(minutes, max_steps), autocast, device=device)
     with training.averaged():
         judge.save(folder / "judge", tokenizer_folder)
         scores = {**report(training, folder), **score(judge, pictures)}

@@ -60,7 +60,14 @@ class SmallTraining(Training):
         self.network.train(training)
 
 
-def train(training: SmallTraining, folder: Path, length: Length, bf16: bool = True, every: int = 50) -> bool:
+def train(
+    training: SmallTraining,
+    folder: Path,
+    length: Length,
+    bf16: bool = True,
+    every: int = 50,
+    device: str = "cpu",
+) -> bool:
     """Train to the end (True), or until a signal asks to stop (False); either way the state is saved.
 
     Writes to `folder`: metrics.csv (a row every `every` steps) and checkpoints/. Run again to go on.
@@ -72,7 +79,7 @@ def train(training: SmallTraining, folder: Path, length: Length, bf16: bool = Tr
     settings = LoopSettings(
         **bounds,
         precision="bf16" if bf16 else "32",
-        accelerator="cpu",
+        accelerator=device,
         log_every=every,
         checkpoint_every=2 * every,
     )

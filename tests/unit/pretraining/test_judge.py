@@ -8,6 +8,7 @@ import torch
 
 from fdlab.errors import UserError
 from fdlab.measure.extractors.clip import ClipExtractor
+from fdlab.models.answering import Answering, rounded, unrounded
 from fdlab.models.judge import Judge, JudgeExtractor, build_clip
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.pretraining.judge import UNKNOWN, answers_of, coded, head_loss, pretrain, vocabularies_of, worsened
@@ -16,6 +17,7 @@ SMALL = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 CONFIG = {
     "text": {**SMALL, "max_position_embeddings": 24},
     "vision": {**SMALL, "image_size": 32, "patch_size": 8},
+    "answering": {"widths": [8, 16, 16, 16]},
 }
 
 
@@ -76,9 +78,15 @@ def test_saved_and_loaded_it_judges_alike_and_serves_as_clip(judge, tokenizer_fo
 
 def test_half_a_folder_is_refused_with_the_missing_name(judge, tokenizer_folder, tmp_path):
     judge.save(tmp_path, tokenizer_folder)
-    (tmp_path / "judge.json").write_text(json.dumps({"heads": {"style": ["photograph"]}}))
-    with pytest.raises(UserError, match="does not fit"):
-        Judge.load(tmp_path)
+    for widths in (judge.widths, [8, 8, 8, 8]):
+        said = {"heads": {"style": ["photograph"]}, "widths": widths}
+        (tmp_path / "judge.json").write_text(json.dumps(said))
+        with pytest.raises(UserError, match="does not fit"):
+            Judge.load(tmp_path)
+    for name, value in (("widths", []), ("widths", [0, 8, 8, 8]), ("heads", {})):
+        (tmp_path / "judge.json").write_text(json.dumps({**said, name: value}))
+        with pytest.raises(UserError, match=name):
+            Judge.load(tmp_path)
     (tmp_path / "heads.safetensors").unlink()
     with pytest.raises(UserError, match=r"heads\.safetensors"):
         Judge.load(tmp_path)
@@ -95,3 +103,34 @@ def test_it_learns_to_tell_colours(packed, tokenizer_folder, tmp_path):
     right = np.mean([a == b for a, b in zip(judge.judge(images)["clothes_color"], worn, strict=True)])
     assert right > 0.8
     assert json.loads((tmp_path / "scores.json").read_text())["clothes_color"] >= 0.75
+
+
+def test_a_clip_that_is_kept_stays_as_it_is(judge, packed, tokenizer_folder, tmp_path):
+    judge.save(tmp_path / "before", tokenizer_folder)
+    given = {"batch_size": 4, "config": CONFIG, "max_steps": 2, "clip_folder": tmp_path / "before"}
+    assert pretrain(packed, tokenizer_folder, tmp_path / "run", 1.0, **given)
+    before, after = (tmp_path / name / "model.safetensors" for name in ("before", "run/judge"))
+    assert before.read_bytes() == after.read_bytes()
+
+
+def test_an_answer_is_read_where_its_attention_falls():
+    answering = Answering({"corner": ["dark", "bright"]}, (8, 8, 8, 8)).eval()
+    with torch.no_grad():
+        answering.places_AP.zero_()[0, 0] = 50.0
+        dark, corner = torch.zeros(1, 3, 256, 256), torch.zeros(1, 3, 256, 256)
+        corner[..., :32, :32] = 1.0
+        at_the_place = (answering(corner)["corner"] - answering(dark)["corner"]).abs().max()
+        answering.places_AP.zero_()[0, -1] = 50.0
+        far_away = (answering(corner)["corner"] - answering(dark)["corner"]).abs().max()
+    assert at_the_place > 2 * far_away
+
+
+def test_kernels_are_kept_in_eight_bits_and_a_misfit_is_left_to_the_loader():
+    state = Answering({"a": ["x", "y"]}, (8, 8, 8, 8)).state_dict()
+    kept = rounded(state)
+    found = unrounded(kept)
+    assert {kept[name].dtype for name, value in state.items() if value.ndim == 4} == {torch.int8}
+    for name, value in state.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=float(value.abs().max()) / 200 + 1e-4)
+    name = next(name for name, value in state.items() if value.ndim == 4)
+    assert unrounded({**kept, name + ".scale": torch.ones(3)})[name].abs().max() > 1
