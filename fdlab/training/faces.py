@@ -97,7 +97,9 @@ class Identity:
         """Loss of each face (R)."""
         image_R3HW = (self.decode(z0_RCHW).float().clamp(-DECODED, DECODED) + 1) * 127.5
         index_R = torch.arange(len(image_R3HW), device=image_R3HW.device)
-        chip_R3SS = self.recogniser.chips(image_R3HW, index_R, landmark_R52)
+        # Where a face lies is a matter of pixels' fractions, which bf16 has not.
+        with torch.autocast(image_R3HW.device.type, enabled=False):
+            chip_R3SS = self.recogniser.chips(image_R3HW, index_R, landmark_R52)
         seen_RD = self.recogniser.normalised(self.recogniser.network(chip_R3SS).float())
         return 1 - (seen_RD * true_RD).sum(1)
 
