@@ -1,8 +1,8 @@
-"""Render what the judge learns from: people as the benchmarks frame them, dressed as prompts may ask. Run again to go on.
+"""Render what the judge learns from: people as the benchmarks frame them, dressed as prompts may ask.
 
     python experiments/nano/render_judged.py OUT [--num 8000] [--seed 0] [--part 0/2]
-OUT then holds what experiments/nano/train_judge.py reads. With `--part k/n` only every n-th chunk is rendered,
-so that several processes share the work; the command without it gathers them.
+Run again to go on. OUT then holds what experiments/nano/train_judge.py reads. With `--part k/n` only every
+n-th chunk is rendered, so that several processes share the work; the last of them gathers all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fdlab import files
-from fdlab.people import appearance, benchmark, picture, scenes
+from fdlab.people import appearance, benchmark, picture, scenes, styles
 from fdlab.people.appearance import Appearance
 from fdlab.people.clothes import COLORS
 from fdlab.randomness import numpy_rng
@@ -25,9 +25,7 @@ CHUNK = 100
 FIRST, NUM_PEOPLE = 500_000, 100_000
 """Identities that no other part is trained on, and no benchmark shows."""
 COUNT = (0.88, 0.09, 0.02, 0.01)
-STYLES = {
-    "photograph": 0.56, "black-and-white photograph": 0.11, "pencil drawing": 0.11, "watercolor": 0.11, "pop art": 0.11,
-}  # fmt: skip
+STYLES = {name: 0.56 if name == "photograph" else 0.11 for name in styles.STYLES}
 SCALES = {1: (29.0, 38.0), 2: (20.0, 26.0), 3: (15.5, 18.0), 4: (12.5, 14.0)}
 """A little wider than the benchmarks' (`benchmark.SCALE`, `benchmark.PAIR_SCALE`)."""
 

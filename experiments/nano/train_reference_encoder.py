@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--minutes", type=float, required=True, help="in all, resumed parts included")
-    parser.add_argument("--start", default="asset:nano/sdm/image_encoder")
+    parser.add_argument("--start", default="asset:nano/image_encoder")
     parser.add_argument("--people", type=int, default=64, help="a step, two crops each")
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--jitter", type=float, default=0.06)

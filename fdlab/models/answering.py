@@ -1,7 +1,7 @@
-"""The network that answers what a picture shows: a small convolutional one that looks where each question asks.
+"""The network that answers what a picture shows: small, convolutional, looking where each question asks.
 
-Axes: B pictures, A attributes, C channels, h w cells, P places (all cells of the last map), K answers, S pixels,
-3 RGB.
+Axes: B pictures, A attributes, C channels, h w cells, P places (all cells of the last map), K answers,
+S pixels, 3 RGB.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ WIDTHS = (24, 48, 96, 128)
 """Channels at a half, a quarter, an eighth and a sixteenth of a picture's side."""
 DEPTHS = (0, 1, 2, 1)
 """Residual blocks at each."""
-SCALE = ".scale"
-"""What is behind the name of a rounded kernel's scales."""
 CELLS = 8
 """Cells a side of the map on which the places are learned."""
 
@@ -66,27 +64,3 @@ class Answering(nn.Module):
         weights_BAP = (self.where(map_BChw).flatten(2).float() + self.places_AP).softmax(2)
         seen_BAC = weights_BAP @ map_BChw.flatten(2).float().transpose(1, 2)
         return {name: head(seen_BAC[:, a]) for a, (name, head) in enumerate(self.heads.items())}
-
-
-def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state as it is kept: kernels in eight bits with a scale an output channel, all else in half."""
-    kept: dict[str, Tensor] = {}
-    for name, value in state.items():
-        value = value.detach().cpu().float()
-        if value.ndim == 4:
-            scale = (value.abs().amax((1, 2, 3)) / 127).clamp(min=1e-6).half()
-            kept[name + SCALE] = scale
-            kept[name] = (value / scale.float()[:, None, None, None]).round().clamp(-127, 127).to(torch.int8)
-        else:
-            kept[name] = value.half()
-    return {name: value.contiguous() for name, value in kept.items()}
-
-
-def unrounded(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state behind what `rounded` made, fp32."""
-    state = {name: value.float() for name, value in kept.items() if not name.endswith(SCALE)}
-    for name, scale in kept.items():
-        kernel = state.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
-        if kernel is not None and kernel.ndim == 4 and len(kernel) == len(scale):
-            kernel *= scale.float()[:, None, None, None]
-    return state

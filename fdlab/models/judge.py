@@ -1,7 +1,7 @@
 """The judge: networks of its own that say what a picture of rendered people shows. They only measure.
 
-A folder holds a stock `CLIPModel` with its tokenizer, for the CLIP score; `heads.safetensors`, the network that
-answers (`answering`); and `judge.json`: every head's vocabulary, and the network's widths.
+A folder holds a stock `CLIPModel` with its tokenizer, for the CLIP score; `heads.safetensors`, the network
+that answers (`answering`); and `judge.json`: every head's vocabulary, and the network's widths.
 Axes: B pictures, L tokens, D width, K answers, H W pixels, 3 RGB.
 """
 
@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from fdlab import files
 from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
-from fdlab.models.answering import WIDTHS, Answering, rounded, unrounded
+from fdlab.models.answering import WIDTHS, Answering
 from fdlab.models.clip import load_clip
+from fdlab.models.eight_bits import rounded, unrounded
 from fdlab.models.formats import read_judge
 from fdlab.models.nano import seeded
 from fdlab.models.weights import read_weights
@@ -118,13 +119,13 @@ class Judge(nn.Module):
         return found
 
     def save(self, folder: Path | str, tokenizer_folder: Path | str) -> None:
-        """Write the folder, CLIP in fp16, the tokenizer's files copied into it."""
+        """Write the folder, CLIP in fp16 and kernels in eight bits, the tokenizer's files copied into it."""
         from copy import deepcopy
 
         folder = Path(folder)
         deepcopy(self.clip).half().save_pretrained(folder)
         with files.whole(folder / "heads.safetensors") as temporary:
-            save_file(rounded(self.answering.state_dict()), temporary)
+            save_file(rounded(self.answering.state_dict(), axes=4), temporary)
         files.write_json(folder / "judge.json", {"heads": self.vocabularies, "widths": self.widths})
         for path in sorted(Path(tokenizer_folder).iterdir()):
             if path.suffix in (".json", ".txt"):
@@ -139,7 +140,8 @@ class Judge(nn.Module):
                 raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
         vocabularies, widths = read_judge(folder / "judge.json")
         judge = cls(load_clip(folder), vocabularies, widths=widths)
-        state = unrounded(read_weights(folder / "heads.safetensors"))
+        kept = unrounded(read_weights(folder / "heads.safetensors"))
+        state = {name: tensor.float() for name, tensor in kept.items()}
         wanted = {name: tensor.shape for name, tensor in judge.answering.state_dict().items()}
         if {name: tensor.shape for name, tensor in state.items()} != wanted:
             raise UserError(

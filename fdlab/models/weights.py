@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError
 from fdlab.files import whole
+from fdlab.models.eight_bits import unrounded
 from fdlab.models.formats import one_line, read_shards
 from fdlab.models.tensor_names import modern
 
@@ -136,10 +137,10 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def read_part(folder: Path, what: str) -> dict[str, Tensor]:
-    """All tensors of a part's folder, shards joined. Raises: UserError."""
-    return {
-        name: tensor for file in weight_files(folder, what) for name, tensor in read_weights(file).items()
-    }
+    """All tensors of a part's folder: shards joined, eight bits undone. Raises: UserError."""
+    return unrounded(
+        {name: tensor for file in weight_files(folder, what) for name, tensor in read_weights(file).items()}
+    )
 
 
 def fitting(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 
 from fdlab.errors import UserError
 from fdlab.measure.extractors.clip import ClipExtractor
-from fdlab.models.answering import Answering, rounded, unrounded
+from fdlab.models.answering import Answering
 from fdlab.models.judge import Judge, JudgeExtractor, build_clip
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.pretraining.judge import UNKNOWN, answers_of, coded, head_loss, pretrain, vocabularies_of, worsened
@@ -123,14 +123,3 @@ def test_an_answer_is_read_where_its_attention_falls():
         answering.places_AP.zero_()[0, -1] = 50.0
         far_away = (answering(corner)["corner"] - answering(dark)["corner"]).abs().max()
     assert at_the_place > 2 * far_away
-
-
-def test_kernels_are_kept_in_eight_bits_and_a_misfit_is_left_to_the_loader():
-    state = Answering({"a": ["x", "y"]}, (8, 8, 8, 8)).state_dict()
-    kept = rounded(state)
-    found = unrounded(kept)
-    assert {kept[name].dtype for name, value in state.items() if value.ndim == 4} == {torch.int8}
-    for name, value in state.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=float(value.abs().max()) / 200 + 1e-4)
-    name = next(name for name, value in state.items() if value.ndim == 4)
-    assert unrounded({**kept, name + ".scale": torch.ones(3)})[name].abs().max() > 1
