@@ -180,6 +180,7 @@ RULES: dict[str, Rule] = {
     "data.seed": NOT_NEGATIVE,
     "data.size": COUNT,
     "data.max_subjects": Rule(low=1, high=4),
+    "trainer.nodes": Rule(low=1, high=100_000),
     "data.own_share": PROBABILITY,
     "data.reference": Rule(registry="fdlab.data.batches.Reference"),
     "data.background": Rule(registry="fdlab.data.transforms.Background"),

@@ -40,6 +40,8 @@ class LoopSettings:
     precision: str = "auto"
     accelerator: str = "auto"
     devices: str | int = "auto"
+    nodes: int = 1
+    """Machines that train together."""
     strategy: str = "auto"
     log_every: int = 10
     checkpoint_every: int = 100
@@ -54,7 +56,7 @@ class LoopSettings:
     def read(cls, trainer: Mapping[str, Any], profile: bool = False) -> LoopSettings:
         """Take what conf/trainer says of it."""
         texts = ("precision", "accelerator", "strategy")
-        numbers = ("max_steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints")
+        numbers = ("max_steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "nodes")
         chosen: dict[str, Any] = {key: str(trainer[key]) for key in texts}
         chosen |= {key: int(trainer[key]) for key in numbers}
         counts = not trainer.get("compile") and chosen["strategy"] in ("auto", "ddp")
@@ -158,6 +160,7 @@ def _trainer(
     return lightning.Trainer(
         max_steps=num_steps,
         accelerator=own if settings.accelerator == "auto" else settings.accelerator,
+        num_nodes=settings.nodes,
         devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
         strategy=settings.strategy,
         precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
