@@ -24,9 +24,9 @@ each=${SECONDS_A_PART:-}
 autoencoder_s=${SECONDS_AUTOENCODER:-${each:-1740}}
 clip_s=${SECONDS_CLIP:-${each:-1560}}
 encoder_s=${SECONDS_ENCODER:-${each:-540}}
-first_s=${SECONDS_SDM_FIRST:-${each:-600}}       # without the identity term
-early_s=${SECONDS_SDM_EARLY:-${each:-240}}       # with it: where the first command starts
-sdm_s=${SECONDS_SDM:-${each:-2280}}              # with it, to its end
+early_s=${SECONDS_SDM_EARLY:-${each:-216}}       # without the identity term: where the first command starts
+first_s=${SECONDS_SDM_FIRST:-${each:-384}}       # without it still
+sdm_s=${SECONDS_SDM:-${each:-2520}}              # with it
 drawings_s=${SECONDS_SDM_DRAWINGS:-${each:-270}} # with single drawings as well
 base_s=${SECONDS_BASE:-${each:-600}}
 tdm_s=${SECONDS_TDM:-${each:-1320}}
@@ -88,12 +88,12 @@ portrait_shards=("$out"/portraits/*.npz) scene_shards=("$out"/scenes/*.npz) pair
 part encoder "$python" experiments/nano/train_reference_encoder.py "$out/encoder" "${portrait_shards[@]}" \
     --minutes "$(minutes "$encoder_s")" --people $((2 * batch)) --device "$device"
 sees=(--encoder "$out/encoder/image_encoder")
-part sdm_first denoiser sdm sdm "$first_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" \
-    --identity-weight 0 --decay 0.01
-part sdm_early denoiser sdm sdm $((first_s + early_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" \
-    --decay 0.01
+plain=(--identity-weight 0 --decay 0.01)
+part sdm_early denoiser sdm sdm "$early_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" "${plain[@]}"
 part early cp -r "$out/sdm/model" "$out/early"
-part sdm denoiser sdm sdm $((first_s + early_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
+part sdm_first denoiser sdm sdm $((early_s + first_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" \
+    "${plain[@]}"
+part sdm denoiser sdm sdm $((early_s + first_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
 # Of the pairs alone it learns that a drawing shows two people.
 part sdm_drawings denoiser sdm sdm2 "$drawings_s" "${portrait_shards[@]}" "$out"/scenes/*-000[0-8]00-*.npz \
     "${pair_shards[@]}" "${sees[@]}" --start "$out/sdm/model" --lr 0.007 --decay 0.6 --average 0.98

@@ -89,7 +89,8 @@ def standard(method: MethodSettings, benchmark: Benchmark, run_dir: Path, device
     if method.baselines:
         rows = ceilings(backbone, benchmark, device) if benchmark.real else []
         compared = method.weights["sdm"] if trained == "sdm" else "shipped"
-        found_rows = [*_baselines(backbone, sampler, needed, compared), *found_rows]
+        start = method.init if trained == "sdm" else None
+        found_rows = [*_baselines(backbone, sampler, needed, compared, start), *found_rows]
     distinct = _distinct(found_rows)
     labels = _labels(distinct)
     return rows + [
@@ -98,13 +99,24 @@ def standard(method: MethodSettings, benchmark: Benchmark, run_dir: Path, device
 
 
 def _baselines(
-    backbone: BackboneSettings, sampler: Mapping[str, Any], needed: Mapping[str, Weights], compared: str
+    backbone: BackboneSettings,
+    sampler: Mapping[str, Any],
+    needed: Mapping[str, Weights],
+    compared: str,
+    start: str | None = None,
 ) -> list[_Unlabelled]:
-    """What the method stands beside: the base, the SDM that `compared` names, and the method's SDM alone."""
+    """What the method stands beside: the base, the SDM that the run began with, the SDM that `compared`
+    names, and the method's SDM alone."""
     text, alone = baseline(sampler, TEXT_ALONE), baseline(sampler, SDM_ALONE)
     base = finetuned.need(backbone, "tdm", "base")
     rows = [_Unlabelled("base", text, {"tdm": base}, "base, no reference", shared=True)]
     if "sdm" in needed:
+        if start not in (None, "shipped", "base", "scratch", compared):
+            first = finetuned.find(backbone, "sdm", str(start), "init")
+            if first is not None and finetuned.is_whole(backbone, "sdm", first):
+                rows.append(
+                    _Unlabelled("sdm_start", alone, {"sdm": replace(first, name="start")}, shared=True)
+                )
         # A base has no fusion and draws nobody.
         other = finetuned.find(backbone, "sdm", compared) if compared != "base" else None
         if other is not None and needed["sdm"].name != compared:

@@ -192,6 +192,11 @@ def check(backbone: BackboneSettings, models: Mapping[str, Weights], predicts: s
         )
 
 
+def is_whole(backbone: BackboneSettings, kind: str, found: Weights) -> bool:
+    """Whether a model has all parts that drawing needs: a training makes a fusion that its start lacks."""
+    return not _lacking(backbone, kind, found)
+
+
 def _lacking(backbone: BackboneSettings, kind: str, found: Weights) -> list[str]:
     return [part for part in PARTS[kind] if not backbone.folder(part, found.parts).is_dir()]
 

@@ -58,9 +58,7 @@ class Prompt:
     def truth(self) -> dict[str, str]:
         """What a picture must show, by attribute.
 
-        Of several people only what is true of the picture as a whole: the judge answers once a picture, and
-        asked about each person cut out of true pictures it knows the garment half of the time and an
-        expression one time in five.
+        Of several people only what is true of the picture as a whole: the judge answers once a picture.
         """
         whole = {"scene": self.scene, "style": self.style}
         if len(self.wishes) > 1:

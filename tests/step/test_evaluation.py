@@ -81,7 +81,7 @@ def artist(sampler: dict[str, Any], **models: Backbone) -> Artist:
 def config(disk: Path, *overrides: str) -> Any:
     tiny = disk / "tiny"
     return compose([
-        "+exp=sdm", "trainer=smoke", "benchmark=own", f"benchmark.folder={disk / 'bench'}",
+        "+exp=sdm", "init=shipped", "trainer=smoke", "benchmark=own", f"benchmark.folder={disk / 'bench'}",
         f"backbone.path={tiny}",
         f"backbone.base={tiny / 'base'}", f"backbone.tdm={tiny / 'tdm'}", f"backbone.sdm={tiny / 'sdm'}",
         "backbone.image_size=64", "backbone.reference_crop=person", "backbone.final_sigma=0",

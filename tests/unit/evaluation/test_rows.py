@@ -85,3 +85,28 @@ def test_a_row_says_that_references_were_cropped_to_heads(disk: Path) -> None:
     assert not any("reference_crop" in row.method for row in whole)
     assert [row.method.get("reference_crop") for row in heads[-2:]] == ["head", "head"]
     assert all("reference_crop" not in row.method for row in heads if "sdm" not in row.method)
+
+
+@pytest.mark.parametrize(
+    ("init", "compared", "expected"),
+    [
+        ("asset:nano/early", "shipped", ["SDM start", "SDM shipped"]),
+        ("asset:nano/early", "asset:nano/early", ["SDM asset:nano/early"]),
+        ("asset:nano/base", "shipped", ["SDM shipped"]),
+        ("base", "shipped", ["SDM shipped"]),
+        ("shipped", "shipped", ["SDM shipped"]),
+    ],
+)
+def test_a_run_stands_beside_the_sdm_that_it_began_with(
+    disk: Path, tmp_path: Path, init: str, compared: str, expected: list[str]
+) -> None:
+    shutil.copytree(disk / "other", tmp_path / "model")
+    cfg = compose(["+exp=sdm", f"init={init}", f"sdm={compared}", f"paths.cache={disk / 'cache'}"])
+    rows = standard(MethodSettings.read(cfg), benchmarks.load(disk / "bench"), tmp_path, "cpu")
+    labels = [row.label for row in rows if row.method["sampler"]]
+    assert labels == [
+        "base, no reference",
+        *expected,
+        "SDM this run",
+        "SNF: TDM shipped + SDM this run",
+    ]
