@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Make everything that ships in fdlab/assets/nano. Run again to go on: what is finished is skipped, what was cut off goes on.
+# Make everything that ships in fdlab/assets/nano. Run again to go on: what is finished is skipped, what was cut off
+# goes on.
 #
 #     bash experiments/nano/make.sh OUT
 #     DEVICE=cuda JOBS=16 BATCH=256 bash experiments/nano/make.sh OUT
 #     SECONDS_SDM=60 PORTRAITS=40 SHIP=no bash experiments/nano/make.sh OUT
 #
-# Autoencoder, text encoder and the judge's CLIP stay as they are; SHARED=yes makes the first two anew (on the CPU).
+# Autoencoder, text encoder, the judge's CLIP and `early`, from which the SDM goes on, stay as they are; SHARED=yes
+# makes the first two anew (on the CPU).
 # SECONDS_A_PART=600 sets all parts' lengths at once. Seconds are one core's on a CPU, the clock's on a GPU.
 set -euo pipefail
 
@@ -24,8 +26,7 @@ each=${SECONDS_A_PART:-}
 autoencoder_s=${SECONDS_AUTOENCODER:-${each:-1740}}
 clip_s=${SECONDS_CLIP:-${each:-1560}}
 encoder_s=${SECONDS_ENCODER:-${each:-540}}
-early_s=${SECONDS_SDM_EARLY:-${each:-216}}       # without the identity term: where the first command starts
-first_s=${SECONDS_SDM_FIRST:-${each:-384}}       # without it still
+first_s=${SECONDS_SDM_FIRST:-${each:-384}}       # without the identity term; early has 216 behind it
 sdm_s=${SECONDS_SDM:-${each:-2520}}              # with it
 drawings_s=${SECONDS_SDM_DRAWINGS:-${each:-270}} # with single drawings as well
 base_s=${SECONDS_BASE:-${each:-600}}
@@ -51,7 +52,8 @@ shards() { # MIX NUM SEED FOLDER LAST SIZE [--pairs]
     seq 0 "$size" $((last - 1)) | xargs -P "$jobs" -I{} bash -c '
         first=$1 last=$(($1 + $2 < $3 ? $1 + $2 : $3))
         exec "$4" experiments/nano/make_shards.py "$5" "$6" "$7" "$8" --first "$first" --last "$last" \
-            --size "$2" --device "$9" ${10}' _ {} "$size" "$last" "$python" "$mix" "$num" "$seed" "$folder" "$device" "$extra"
+            --size "$2" --device "$9" ${10}' _ {} "$size" "$last" "$python" "$mix" "$num" "$seed" "$folder" "$device" \
+        "$extra"
 }
 
 judged_pictures() {
@@ -88,12 +90,10 @@ portrait_shards=("$out"/portraits/*.npz) scene_shards=("$out"/scenes/*.npz) pair
 part encoder "$python" experiments/nano/train_reference_encoder.py "$out/encoder" "${portrait_shards[@]}" \
     --minutes "$(minutes "$encoder_s")" --people $((2 * batch)) --device "$device"
 sees=(--encoder "$out/encoder/image_encoder")
+sees+=(--start asset:nano/early)
 plain=(--identity-weight 0 --decay 0.01)
-part sdm_early denoiser sdm sdm "$early_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" "${plain[@]}"
-part early cp -r "$out/sdm/model" "$out/early"
-part sdm_first denoiser sdm sdm $((early_s + first_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" \
-    "${plain[@]}"
-part sdm denoiser sdm sdm $((early_s + first_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
+part sdm_first denoiser sdm sdm "$first_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" "${plain[@]}"
+part sdm denoiser sdm sdm $((first_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
 # Of the pairs alone it learns that a drawing shows two people.
 part sdm_drawings denoiser sdm sdm2 "$drawings_s" "${portrait_shards[@]}" "$out"/scenes/*-000[0-8]00-*.npz \
     "${pair_shards[@]}" "${sees[@]}" --start "$out/sdm/model" --lr 0.007 --decay 0.6 --average 0.98
@@ -109,6 +109,6 @@ part judge "$python" experiments/nano/train_judge.py "$out/judged" fdlab/assets/
 
 if [ "${SHIP:-yes}" = yes ]; then
     part ship "$python" experiments/nano/ship.py scheduler="$out/sdm2/model/scheduler" base="$out/base/model" \
-        tdm="$out/tdm/model" sdm="$out/sdm2/model" early="$out/early" judge="$out/judge/judge"
+        tdm="$out/tdm/model" sdm="$out/sdm2/model" judge="$out/judge/judge"
 fi
 echo "all of it is in $out"
