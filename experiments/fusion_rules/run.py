@@ -1,20 +1,24 @@
 """Every rule for the middle stages on the same people, prompts and seeds: one evaluation a rule, one table.
 
     python experiments/fusion_rules/run.py OUT [overrides of `fdlab evaluate`]
+    python experiments/fusion_rules/run.py --publish OUT
 
 A rule that is measured already is not measured again. The table's differences are paired: the same subject,
-prompt and seed under the rule and under the released one.
+prompt and seed under the rule and under the released one. --publish puts table and picture into this folder.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from fdlab.files import write_text
+from fdlab.files import write_json, write_text
 from fdlab.leaderboard.compare import compare, locate
+from fdlab.people import benchmark
+from fdlab.records.figures import image_grid
 
 RELEASED = "released"
 RULES: dict[str, list[str]] = {
@@ -26,19 +30,35 @@ RULES: dict[str, list[str]] = {
     "switch": ["sampler=switch", "sampler.fraction=0.4"],
     "attention": ["sampler=attention", "sampler.alpha=0.2"],
 }
-QUICK = [
-    "sampler.num_steps=25",
-    "benchmark.max_subjects=40",
-    "benchmark.max_prompts=8",
-    "benchmark.max_images=1",
-]
+PROMPTS = ("p00", "p01", "p04", "p06")
+"""Of people_single: beach, yellow sweater in a studio, snow, watercolour of mountains."""
+SEEDS = 4
+SHOWN_PEOPLE = ("s00", "s01", "s02")
+"""In the picture; the first ones, not chosen."""
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
+
+
+def four_seeds(folder: Path) -> None:
+    """The embedded benchmark with these prompts alone, each drawn with several seeds."""
+    if (folder / "benchmark.json").is_file():
+        return
+    made = benchmark.manifest("people_single")
+    benchmark.render(folder, "people_single", [entry["id"] for entry in made["subjects"]], [])
+    made = {key: value for key, value in made.items() if key != "real"}
+    prompts = [entry for entry in made["prompts"] if entry["id"] in PROMPTS]
+    write_json(
+        folder / "benchmark.json",
+        {**made, "name": "people_single_rules", "prompts": prompts, "images_per_prompt": SEEDS},
+    )
 
 
 def measure(out: Path, name: str, overrides: list[str]) -> None:
     """Evaluate one rule into OUT/evaluate/NAME, unless its record is there."""
     if (out / "evaluate" / name / "evaluation/record.json").is_file():
         return
-    command = [sys.executable, "-m", "fdlab", "evaluate", *RULES[name], *QUICK, *overrides]
+    bench = ["benchmark=own", f"benchmark.folder={out / 'benchmark'}", "sampler.num_steps=12"]
+    command = [sys.executable, "-m", "fdlab", "evaluate", *RULES[name], *bench, *overrides]
     subprocess.run([*command, "benchmark.baselines=false", f"name={name}", f"paths.runs={out}"], check=True)
 
 
@@ -69,12 +89,44 @@ def _cell(estimate: Any) -> str:
     return f"{f'**{text}**' if clear else text} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
+def picture(out: Path, path: Path) -> None:
+    """The first people with every prompt: a row each, reference first, then every rule."""
+    asked = json.loads((out / "benchmark/benchmark.json").read_text(encoding="utf-8"))["prompts"]
+    rows = [
+        (
+            f"{who}, {prompt['truth']['scene']}",
+            [
+                out / "benchmark/references" / f"{who}.png",
+                *(
+                    out / "evaluate" / name / f"evaluation/images/{who}-{prompt['id']}-0.png"
+                    for name in RULES
+                ),
+            ],
+        )
+        for who in SHOWN_PEOPLE
+        for prompt in asked
+    ]
+    image_grid(rows, ["reference", *RULES], path)
+
+
+def publish(out: Path) -> None:
+    """Put table and picture beside this file, the table between the README's two marks."""
+    picture(out, HERE / "rules.png")
+    before, _, rest = (HERE / "README.md").read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    write_text(HERE / "README.md", f"{before}{BEGIN}\n{table(out)}{END}{after}")
+
+
 def main(arguments: list[str]) -> int:
     """Measure all rules and write OUT/table.md; returns the exit status."""
-    if not arguments:
+    if not arguments or arguments == ["--publish"]:
         print(__doc__, file=sys.stderr)
         return 2
-    out = Path(arguments[0])
+    if arguments[0] == "--publish":
+        publish(Path(arguments[1]))
+        return 0
+    out = Path(arguments[0]).resolve()
+    four_seeds(out / "benchmark")
     for name in RULES:
         measure(out, name, arguments[1:])
     write_text(out / "table.md", table(out))
