@@ -114,7 +114,8 @@ def publish(out: Path) -> None:
     picture(out, HERE / "rules.png")
     before, _, rest = (HERE / "README.md").read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    write_text(HERE / "README.md", f"{before}{BEGIN}\n{table(out)}{END}{after}")
+    shown = "![Three people, four prompts: the reference, then every rule](rules.png)"
+    write_text(HERE / "README.md", f"{before}{BEGIN}\n{table(out)}\n{shown}\n{END}{after}")
 
 
 def main(arguments: list[str]) -> int:
