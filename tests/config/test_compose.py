@@ -82,7 +82,10 @@ def test_every_key_has_a_comment(path: Path) -> None:
     [
         ("+exp=sdmm", "unknown experiment 'sdmm'; allowed: .*sdm.* Did you mean 'sdm'?"),
         ("exp=fastcompser", "Did you mean 'fastcomposer'?"),
-        ("trainer=smok", "unknown trainer 'smok'; allowed: cpu, ddp, full, gpu, multi_node, quick, smoke. Did you mean 'smoke'?"),
+        (
+            "trainer=smok",
+            "unknown trainer 'smok'; allowed: cpu, ddp, full, gpu, .*, smoke. Did you mean 'smoke'?",
+        ),
         ("modle.lr=1e-4", "unknown key 'modle.lr'; .* Did you mean 'model.lr'?"),
         ("lr=1e-4", "Did you mean 'model.lr'?"),
         ("model.lrr=1e-4", "unknown key 'model.lrr'; allowed below 'model': .*lr.* Did you mean 'model.lr'?"),

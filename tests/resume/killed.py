@@ -116,7 +116,9 @@ def train(cfg: Any, moment: Callable[[], None] | None = None) -> int:
 def configuration(root: Path, name: str) -> Any:
     more = [f"name={name}", "trainer.max_steps=9", "trainer.checkpoint_every=2", "trainer.accumulate=2"]
     more += ["trainer.sample_every=0", "trainer.log_every=3", f"paths.cache={root / name}"]
-    return compose(["+exp=sdm", *world.overrides(root, Path(sys.argv[2]), Path(sys.argv[3]), *more)])
+    return compose(
+        ["+exp=sdm", *world.overrides(root, Path(sys.argv[2]), Path(sys.argv[3]), *world.RELEASED, *more)]
+    )
 
 
 def main() -> None:

@@ -30,7 +30,9 @@ Configure = Callable[..., Any]
 @pytest.fixture
 def configure(world: ModuleType, backbone_folder: Path, people_folder: Path, tmp_path: Path) -> Configure:
     def make(exp: str, *more: str) -> Any:
-        return compose([f"+exp={exp}", *world.overrides(tmp_path, backbone_folder, people_folder, *more)])
+        released = world.RELEASED if exp == "sdm" else ()
+        folders = (tmp_path, backbone_folder, people_folder)
+        return compose([f"+exp={exp}", *world.overrides(*folders, *released, *more)])
 
     return make
 

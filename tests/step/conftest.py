@@ -35,6 +35,8 @@ def configure(
     """Compose an experiment in the tiny world."""
 
     def make(exp: str, *more: str) -> Any:
-        return compose([f"+exp={exp}", *world.overrides(tmp_path, backbone_folder, people_folder, *more)])
+        released = world.RELEASED if exp == "sdm" else ()
+        folders = (tmp_path, backbone_folder, people_folder)
+        return compose([f"+exp={exp}", *world.overrides(*folders, *released, *more)])
 
     return make

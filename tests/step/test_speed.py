@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,13 +63,13 @@ def test_operations_are_those_of_a_pass(configure: Configure, monkeypatch: pytes
 
 
 def test_counting_and_tracing_change_no_number(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = fit(configure("sdm", "name=looked", "profile=true", *MORE))
+    looked = fit(configure("tdm", "name=looked", "profile=true", *MORE))
     monkeypatch.setattr(speed.Speed, "on_train_batch_start", lambda *_: None)
-    plain = fit(configure("sdm", "name=plain", *MORE))
+    plain = fit(configure("tdm", "name=plain", *MORE))
     file = "unet/diffusion_pytorch_model.safetensors"
     assert (looked.model / file).read_bytes() == (plain.model / file).read_bytes()
-    trace = json.loads((looked.run_dir / "profile" / "trace.json").read_text())
-    assert any("conv" in str(event.get("name")) for event in trace["traceEvents"])
+    trace = (looked.run_dir / "profile" / "trace.json").read_text()
+    assert '"traceEvents"' in trace and "aten::convolution" in trace
     assert "Self CPU" in (looked.run_dir / "profile" / "operations.txt").read_text()
     assert not (plain.run_dir / "profile").exists()
 

@@ -34,7 +34,9 @@ def squares() -> ModuleType:
 @pytest.fixture
 def configure(world: ModuleType, backbone_folder: Path, people_folder: Path, tmp_path: Path) -> Configure:
     def make(*more: str) -> Any:
-        return compose(["+exp=sdm", *world.overrides(tmp_path, backbone_folder, people_folder, *more)])
+        return compose(
+            ["+exp=sdm", *world.overrides(tmp_path, backbone_folder, people_folder, *world.RELEASED, *more)]
+        )
 
     return make
 

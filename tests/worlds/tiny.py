@@ -141,6 +141,15 @@ def write_backbone(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+RELEASED = (
+    "model.optimizer=adamw", "model.lr=1e-4", "model.schedule=constant", "model.warmup_steps=0",
+    "model.ema_decay=0.999", "model.train_image_blocks=2", "model.masked_loss=0.5",
+    "model.localization_weight=1e-3", "model.face_weight=0", "model.identity_weight=0", "data.own_share=0.5",
+)  # fmt: skip
+"""The SDM as released, in place of what the main experiment makes of it: every part learns, no recogniser
+looks."""
+
+
 def overrides(root: Path, backbone: Path, people: Path, *more: str) -> list[str]:
     """Overrides that train on the tiny backbone and folder, below `root`."""
     return [

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,22 +41,26 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A server of this test's own; its address."""
     pytest.importorskip("psycopg")
     where = programs()
     if where is None:
         pytest.skip("PostgreSQL is not installed")
-    folder, user = tmp_path_factory.mktemp("postgres"), None
+    user = None
     if os.geteuid() == 0:
         # It refuses to run as root.
         user = next((u.pw_name for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody")), None)
         if user is None:
             pytest.skip("PostgreSQL does not run as root")
-        for above in (folder, *list(folder.parents)[:-2]):
-            above.chmod(above.stat().st_mode | 0o055)
-        shutil.chown(folder, user)
+    # Not below pytest's folders, which nobody else may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        if user is not None:
+            shutil.chown(folder, user)
+        yield from _serve(where, folder, user)
 
+
+def _serve(where: Path, folder: str, user: str | None) -> Iterator[str]:
     def run(program: str, *words: str) -> None:
         command = [str(where / program), *words]
         done = subprocess.run(command, capture_output=True, text=True, user=user, cwd=folder)
