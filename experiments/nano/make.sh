@@ -31,7 +31,7 @@ sdm_s=${SECONDS_SDM:-${each:-2520}}              # with it
 drawings_s=${SECONDS_SDM_DRAWINGS:-${each:-270}} # with single drawings as well
 base_s=${SECONDS_BASE:-${each:-600}}
 tdm_s=${SECONDS_TDM:-${each:-1320}}
-judge_s=${SECONDS_JUDGE:-${each:-1440}}
+judge_s=${SECONDS_JUDGE:-${each:-980}}
 
 minutes() { awk -v s="$1" 'BEGIN { printf "%.4f", s / 60 }'; }
 
@@ -78,6 +78,11 @@ if [ "${SHARED:-no}" = yes ]; then
     part clip "$python" experiments/nano/train_clip.py "$out/packed" fdlab/assets/nano/tokenizer "$out/clip" \
         --minutes "$(minutes "$clip_s")"
     # Latents and captions below are these networks'.
+    # What follows is encoded by what ships, so these have to ship first.
+    if [ "${SHIP:-yes}" != yes ]; then
+        echo "SHARED=yes needs SHIP=yes: all that follows reads these networks from fdlab/assets/nano" >&2
+        exit 2
+    fi
     part shared "$python" experiments/nano/ship.py vae="$out/autoencoder/vae" \
         text_encoder="$out/clip/text_encoder" image_encoder="$out/clip/image_encoder"
 fi

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fdlab.errors import UserError
+
 SCALE = ".scale"
 """What stands behind a rounded tensor's name in that of its scales."""
 
@@ -27,18 +29,19 @@ def rounded(state: Mapping[str, Tensor], axes: int = 2) -> dict[str, Tensor]:
 
 
 def unrounded(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state behind what `rounded` made, fp32 where it was rounded; any other state as it is."""
+    """The state behind what `rounded` made, fp32 where it was rounded; any other state as it is.
+
+    Raises: UserError for a rounded tensor whose scales are gone or damaged.
+    """
     state = dict(kept)
     for name, tensor in kept.items():
+        if tensor.dtype != torch.int8:
+            continue
         scale = kept.get(name + SCALE)
-        if (
-            tensor.dtype == torch.int8
-            and tensor.ndim
-            and scale is not None
-            and scale.shape == tensor.shape[:1]
-        ):
-            state[name] = tensor.float() * _along(scale, tensor)
-            del state[name + SCALE]
+        if scale is None or not tensor.ndim or scale.shape != tensor.shape[:1] or not bool((scale > 0).all()):
+            raise UserError(f"tensor '{name}' is kept in eight bits, and its scales are missing or damaged.")
+        state[name] = tensor.float() * _along(scale, tensor)
+        del state[name + SCALE]
     return state
 
 

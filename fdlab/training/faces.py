@@ -79,6 +79,13 @@ class FaceSettings:
     """Most faces looked at, as a share of the batch."""
     image_size: int = 0
 
+    def __post_init__(self) -> None:
+        if self.identity_weight > 0 and self.identity_from >= self.identity_to:
+            raise UserError(
+                f"model.identity_from={self.identity_from:g} is not below model.identity_to="
+                f"{self.identity_to:g}: no noise level would be looked at."
+            )
+
     @property
     def count(self) -> bool:
         return self.weight > 0 or self.identity_weight > 0

@@ -77,7 +77,7 @@ class Speed(StepCallback):
         }
         if self._flops is not None:
             rate, peak = self._flops * self._passes / took / 1e12, peak_tflops(device)
-            row |= {"tflops": round(rate, 4)} | ({"utilisation": round(rate / peak, 4)} if peak else {})
+            row |= {"tflops": float(f"{rate:.4g}")} | ({"utilisation": round(rate / peak, 4)} if peak else {})
         self._forget()
         if not trainer.is_global_zero:
             return

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fdlab.errors import UserError
 from fdlab.models.backbone import save_backbone
 from fdlab.models.eight_bits import rounded, unrounded
 from fdlab.models.parts import load_part
@@ -34,10 +35,15 @@ def test_what_is_kept_comes_back_to_a_step_of_its_row(axes: int) -> None:
 
 
 def test_what_was_not_rounded_is_left_alone() -> None:
-    for state in ({"a": torch.ones(2, 2).half()}, {"a": torch.ones(2, 2, dtype=torch.int8)}):
-        assert unrounded(state) == state
-    odd = {"a": torch.ones(2, 2, dtype=torch.int8), "a.scale": torch.ones(3)}
-    assert unrounded(odd).keys() == odd.keys()
+    state = {"a": torch.ones(2, 2).half(), "a.scale": torch.ones(2)}
+    assert unrounded(state) == state
+
+
+@pytest.mark.parametrize("scale", [None, torch.ones(3), torch.zeros(2), torch.tensor([1.0, -1.0])])
+def test_scales_that_are_gone_or_damaged_are_refused(scale: torch.Tensor | None) -> None:
+    state = {"a": torch.ones(2, 2, dtype=torch.int8)} | ({} if scale is None else {"a.scale": scale})
+    with pytest.raises(UserError, match="tensor 'a' is kept in eight bits, and its scales are missing"):
+        unrounded(state)
 
 
 def test_a_part_in_eight_bits_is_read_as_any_other(tmp_path: Path) -> None:

@@ -138,3 +138,8 @@ def test_only_what_is_given_found_and_in_range_is_looked_at() -> None:
 def test_who_cannot_teach_is_refused(name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         teacher(name, None)
+
+
+def test_noise_levels_that_nobody_would_look_at_are_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.identity_from=6 is not below model\.identity_to=5"):
+        FaceSettings(identity_weight=0.2, identity_from=6, identity_to=5)
