@@ -96,7 +96,7 @@ def run_workers(folder: Path, num: int, trials: int, *more: str) -> None:
 
 
 def test_workers_on_a_journal_lose_no_trial_and_run_none_twice(tmp_path: Path) -> None:
-    run_workers(tmp_path, 3, 12)
+    run_workers(tmp_path, 2, 8)
 
 
 def test_workers_on_a_database_lose_no_trial_and_run_none_twice(tmp_path: Path, postgres: str) -> None:
