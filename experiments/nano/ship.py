@@ -53,6 +53,8 @@ def ship_part(name: str, folder: Path) -> None:
     part = load_part(name, folder)
     with files.whole_folder(NANO / name) as temporary:
         save_part(temporary, name, part, half=True)
+        if (folder / finetuned.FACTS).is_file():
+            shutil.copyfile(folder / finetuned.FACTS, temporary / finetuned.FACTS)
 
 
 def ship_model(kind: str, run: Path) -> None:

@@ -181,6 +181,7 @@ def main() -> None:
     keep()
     scores = check(encoder, heads, shard, teacher)
     encoder.eval().cpu().save_pretrained(given.out / "image_encoder")
+    files.write_json(given.out / "image_encoder/training.json", {"taught_by": ["faceres"]})
     files.write_json(given.out / "scores.json", {"steps": step, "seconds": spent, **scores})
     print(scores)
 

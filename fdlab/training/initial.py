@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fdlab.assets import resolve
@@ -57,7 +58,10 @@ def load_start(asked: FitSettings) -> Start:
         backbone.fusion = nano.build_fusion(width, backbone.image_encoder.config.projection_dim, seed)
     if found is None:
         return Start(backbone, asked.init, 0)
-    return Start(backbone, asked.init, found.steps or 0, found.taught_by)
+    # An encoder of references that somebody taught makes their pupil of whatever learns to use it.
+    encoder = overrides.get("image_encoder") or settings.folder("image_encoder")
+    through = finetuned.facts(Path(encoder)).get("taught_by", ()) if references else ()
+    return Start(backbone, asked.init, found.steps or 0, tuple(sorted({*found.taught_by, *through})))
 
 
 def _unet_config(backbone: BackboneSettings) -> dict[str, Any]:

@@ -196,3 +196,11 @@ def test_pictures_are_drawn_in_the_size_asked_for(
         with Image.open(path) as opened:
             picture = opened.copy()
     assert picture.size == (size, size)
+
+
+@pytest.mark.parametrize(("experiment", "taught_by"), [("sdm", ("faceres",)), ("tdm", ())])
+def test_who_taught_the_encoder_taught_whatever_learns_to_use_it(
+    experiment: str, taught_by: tuple[str, ...]
+) -> None:
+    start = load_start(FitSettings.read(compose([f"+exp={experiment}", "init=base"])))
+    assert start.taught_by == taught_by
