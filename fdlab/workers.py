@@ -80,7 +80,7 @@ def _answer(connection: Connection, process: BaseProcess) -> Any:
 def _ended(process: BaseProcess) -> Failure:
     process.join()
     return Failure(
-        f"render process {process.pid} ended {_why(process.exitcode or 0)}; what was finished is kept, and "
+        f"worker process {process.pid} ended {_why(process.exitcode or 0)}; what was finished is kept, and "
         "the same command goes on. Where memory is short, fewer processes need less."
     )
 
@@ -104,6 +104,6 @@ def _work(connection: Connection, function: Callable[[Any], object]) -> None:
         try:
             answer: tuple[object, Exception | None] = function(job), None
         except Exception as error:
-            error.add_note("in a render process:\n" + traceback.format_exc())
+            error.add_note("in a worker process:\n" + traceback.format_exc())
             answer = None, error
         connection.send(answer)

@@ -159,7 +159,7 @@ def test_a_killed_worker_ends_the_command_and_the_same_goes_on(
     killer.join()
     error = capsys.readouterr().err.splitlines()[-1]
     assert (
-        error.startswith("error: render process")
+        error.startswith("error: worker process")
         and "by SIGKILL" in error
         and "the same command goes on" in error
     )

@@ -52,7 +52,7 @@ def test_what_a_job_raises_is_raised(num: int) -> None:
 
 def test_a_process_that_dies_is_named_and_nothing_waits() -> None:
     done = []
-    said = r"^render process \d+ ended by SIGKILL, as the kernel .*the same command goes on"
+    said = r"^worker process \d+ ended by SIGKILL, as the kernel .*the same command goes on"
     with pytest.raises(Failure, match=said):
         for number in in_processes(die, range(8), 2):
             done.append(number)
