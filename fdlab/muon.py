@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fdlab.sharded import gathered, slice_like
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -105,11 +107,13 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(parameter)
                 gradient: Any = parameter.grad
                 state["momentum"].lerp_(gradient, 1 - group["momentum"])
-                directions.append(as_matrix(gradient.lerp(state["momentum"], group["momentum"])))
+                # Of sharded ones every device orthogonalises the whole: a slice is another matrix.
+                directions.append(as_matrix(gathered(gradient.lerp(state["momentum"], group["momentum"]))))
             scale = max(1.0, rows / columns) ** 0.5
             for parameter, update in zip(parameters, orthogonalized(torch.stack(directions)), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(from_matrix(update, parameter), alpha=-group["lr"] * scale)
+                step = slice_like(from_matrix(update, parameter), parameter)
+                parameter.add_(step, alpha=-group["lr"] * scale)
 
     def adam_step(self, group: dict) -> None:
         """Adam without weight decay: biases, norms and embeddings."""

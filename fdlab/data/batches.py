@@ -50,8 +50,8 @@ class BatchSettings:
 
 
 class Batches(Dataset[Batch]):
-    """Item s is the batch of forward pass s: a pure function of (seed, s, rank, world). With `embedded`,
-    references come as their embeddings."""
+    """Item s is the batch of forward pass s: a pure function of (seed, s), of which each rank makes its part.
+    With `embedded`, references come as their embeddings."""
 
     def __init__(
         self,
@@ -73,11 +73,12 @@ class Batches(Dataset[Batch]):
         entries = [self._some_subjects(self._entry(row), first + b) for b, row in enumerate(chosen)]
         batch = collate(entries, s.max_subjects)
         if s.reference_size is not None:
-            rng = numpy_rng(s.seed, "references", step, s.rank)
+            # Each sample's own, so that it is shown alike however many processes share the stream.
+            rngs = [numpy_rng(s.seed, "references", first + b) for b in range(len(entries))]
             if self.embedded is None:
-                batch["references_BN3HW"] = self._references(entries, s.reference_size, rng)
+                batch["references_BN3HW"] = self._references(entries, s.reference_size, rngs)
             else:
-                batch["reference_BNE"] = self._embedded(entries, self.embedded, rng)
+                batch["reference_BNE"] = self._embedded(entries, self.embedded, rngs)
         return batch
 
     def _entry(self, place: int) -> Entry:
@@ -108,19 +109,21 @@ class Batches(Dataset[Batch]):
             faces=None if entry.faces is None else entry.faces.of(kept),
         )
 
-    def _references(self, entries: list[Entry], size: int, rng: np.random.Generator) -> Tensor:
+    def _references(self, entries: list[Entry], size: int, rngs: list[np.random.Generator]) -> Tensor:
         references_BN3HW = torch.zeros(len(entries), self.settings.max_subjects, 3, size, size)
         for b, entry in enumerate(entries):
             for n, key in enumerate(entry.keys_N):
-                rgba = self._cut_out(key, self._choose(key, rng))
-                references_BN3HW[b, n] = composite(rgba, self.settings.background, rng)
+                rgba = self._cut_out(key, self._choose(key, rngs[b]))
+                references_BN3HW[b, n] = composite(rgba, self.settings.background, rngs[b])
         return references_BN3HW
 
-    def _embedded(self, entries: list[Entry], by_key: EmbeddedReferences, rng: np.random.Generator) -> Tensor:
+    def _embedded(
+        self, entries: list[Entry], by_key: EmbeddedReferences, rngs: list[np.random.Generator]
+    ) -> Tensor:
         reference_BNE = torch.zeros(len(entries), self.settings.max_subjects, by_key.width)
         for b, entry in enumerate(entries):
             for n, key in enumerate(entry.keys_N):
-                reference_BNE[b, n] = torch.from_numpy(by_key[self._choose(key, rng)].copy())
+                reference_BNE[b, n] = torch.from_numpy(by_key[self._choose(key, rngs[b])].copy())
         return reference_BNE
 
     def _cut_out(self, own: int, chosen: int) -> np.ndarray:

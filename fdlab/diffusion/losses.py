@@ -45,41 +45,35 @@ def masked_noise_loss(
     target_BCHW: Tensor,
     mask_BNHW: Tensor,
     valid_BN: Tensor,
+    masked_B: Tensor,
     *,
-    probability: float,
-    generator: torch.Generator,
     normalized: bool = False,
     weight_B: Tensor | None = None,
     pixel_weight_B1HW: Tensor | None = None,
 ) -> Tensor:
-    """Noise loss that with `probability` looks only at the subjects (union of their masks, 0/1).
+    """Noise loss that looks, in the samples of `masked_B` (booleans), only at the subjects (union of their
+    masks, 0/1).
 
-    As released (`normalized=False`): one coin for the whole batch; the error outside the subjects is zeroed
-    but the mean still divides by all pixels, so a sample without subjects contributes nothing.
-    `normalized=True`: a coin per sample; the mean is over the masked area; a sample without subjects keeps
-    its full loss.
+    As released (`normalized=False`): the error outside the subjects is zeroed but the mean still divides by
+    all pixels, so a sample without subjects contributes nothing. `normalized=True`: the mean is over the
+    masked area; a sample without subjects keeps its full loss.
 
     `pixel_weight_B1HW` weighs places, inside and outside of masks alike.
     """
-    if not 0.0 <= probability <= 1.0:
-        raise UserError(f"the probability of the masked loss is {probability}; it must lie in [0, 1].")
     error_BCHW = _squared_error(prediction_BCHW, target_BCHW)
     if pixel_weight_B1HW is not None:
         error_BCHW = error_BCHW * pixel_weight_B1HW
-    num, channels = error_BCHW.shape[:2]
-    coin_B = torch.rand(num if normalized else 1, generator=generator, device=generator.device) < probability
-    coin_B = coin_B.to(error_BCHW.device).expand(num)
-
+    channels = error_BCHW.shape[1]
     area_B1HW = _union(mask_BNHW, valid_BN, error_BCHW)
     full_B = error_BCHW.flatten(1).mean(1)
     if normalized:
         inside_B = (error_BCHW * area_B1HW).flatten(1).sum(1)
         area_B = area_B1HW.flatten(1).sum(1) * channels
-        masked_B = torch.where(area_B > 0, inside_B / area_B.clamp(min=1.0), full_B)
+        inside_B = torch.where(area_B > 0, inside_B / area_B.clamp(min=1.0), full_B)
     else:
         # The released code masks prediction and target before squaring, hence the square.
-        masked_B = (error_BCHW * area_B1HW.square()).flatten(1).mean(1)
-    return _weighted(torch.where(coin_B, masked_B, full_B), weight_B).mean()
+        inside_B = (error_BCHW * area_B1HW.square()).flatten(1).mean(1)
+    return _weighted(torch.where(masked_B, inside_B, full_B), weight_B).mean()
 
 
 def localization_loss(

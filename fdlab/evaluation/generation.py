@@ -76,7 +76,7 @@ def _stamp(folder: Path, settings: dict[str, Any]) -> None:
         # A complete folder is only read, where that is all that is allowed too.
         return
     # Of several processes that draw into one folder, one clears it.
-    with exclusive(folder / ".lock"):
+    with exclusive(folder / ".lock", is_brief=True):
         if same_stamp(path, expected):
             return
         # Old pictures go before the new stamp comes: a kill in between leaves nothing that lies.

@@ -18,6 +18,10 @@ import torch
 from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.diffusion.settings import SamplerSettings
+from fdlab.engine import checkpoints
+from fdlab.engine.callbacks.curves import append, cut
+from fdlab.engine.callbacks.stepping import StepCallback, is_due
+from fdlab.engine.module import Training
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.evaluation.methods import Sampled
@@ -30,11 +34,7 @@ from fdlab.measure import networks
 from fdlab.measure.choose import ExtractorSettings
 from fdlab.metrics.registry import METRICS
 from fdlab.pipeline.artist import Artist
-from fdlab.training import checkpoints
-from fdlab.training.callbacks.curves import append, cut
-from fdlab.training.callbacks.stepping import StepCallback, is_due
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.module import Training
 
 FILE, FOLDER = "validation.csv", "validation"
 MONITORED = {"sdm": "identity_auc", "tdm": "prompt_accuracy"}
@@ -99,7 +99,9 @@ class EvaluateWhileTraining(StepCallback):
     def _evaluate(self, trainer: lightning.Trainer, module: Training) -> None:
         assert isinstance(module, DenoisingTraining)
         start = time.monotonic()
-        with module.averaging.swapped_in():
+        # Before networks are whole: it moves them.
+        self._method = self._method or self._make(module)
+        with module.averaged():
             values = self.measure(module, trainer.global_rank, trainer.world_size)
         if self.monitor not in values:
             allowed = ", ".join(sorted(values))
@@ -119,8 +121,10 @@ class EvaluateWhileTraining(StepCallback):
         history = History.read(self.path)
         # What training starts from is no checkpoint of this run, however good it is.
         trained = History(tuple(row for row in history.rows if row[0] > 0))
-        if trained.rows and trained.best(self.monitor) == len(trained.rows) - 1 and trainer.is_global_zero:
-            checkpoints.write(self.folder / "checkpoints" / checkpoints.BEST, module, trainer.optimizers[0])
+        if trained.rows and trained.best(self.monitor) == len(trained.rows) - 1:
+            state = checkpoints.collect(module, trainer.optimizers[0])
+            if trainer.is_global_zero:
+                checkpoints.write(self.folder / "checkpoints" / checkpoints.BEST, state)
         if module.step < module.max_steps and history.stop_step(self.monitor, self.patience) is not None:
             # The callbacks that come after this one take the step for the run's last.
             module.max_steps = module.step

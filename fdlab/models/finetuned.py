@@ -94,7 +94,8 @@ class Weights:
             "parts": sorted(self.parts),
             "training_steps": self.steps,
         }
-        return {**told, "taught_by": list(self.taught_by)} if self.taught_by else told
+        known = facts(self.folder)
+        return told | {key: known[key] for key in ("pictures_a_step", "lr", "taught_by") if known.get(key)}
 
     @property
     def steps(self) -> int | None:

@@ -67,6 +67,8 @@ TRAINING: Schema = {
     "steps": _COUNT,
     "steps_of_this_run": _COUNT,
     "kind": Key((str,), choices=("tdm", "sdm")),
+    "pictures_a_step": Key((int, _NONE), low=1),
+    "lr": Key((float, _NONE), low=0),
     "taught_by": Key((list, _NONE), items=Key((str,)), longest=100),
 }
 """training.json: what is known about fine-tuned weights."""

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from fdlab.training.callbacks.curves import seconds_until
-from fdlab.training.continuing import resume_from
-from fdlab.training.loop import LoopSettings, run
-from fdlab.training.module import Optimization, Training
-from fdlab.training.numbered import NumberedPasses
-from fdlab.training.objective import Losses
+from fdlab.engine.callbacks.curves import seconds_until
+from fdlab.engine.continuing import resume_from
+from fdlab.engine.draws import Draws
+from fdlab.engine.loop import LoopSettings, run
+from fdlab.engine.module import Losses, Optimization, Training
+from fdlab.engine.numbered import NumberedPasses
 
 LossStep = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 """The loss of a step, and its parts to show."""
@@ -45,7 +44,7 @@ class SmallTraining(Training):
         self.network, self.loss_step = network, loss_step
         self.start({name: p for name, p in network.named_parameters() if p.requires_grad})
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+    def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """The loss of the step that the batch names."""
         loss, parts = self.loss_step(int(batch["number"]))
         return {"loss": loss, **parts}
@@ -55,7 +54,7 @@ class SmallTraining(Training):
         """The averaged weights, in evaluation mode; both are put back on leaving."""
         training = self.network.training
         self.network.eval()
-        with self.averaging.swapped_in():
+        with super().averaged():
             yield
         self.network.train(training)
 

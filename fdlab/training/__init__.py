@@ -1,1 +1,1 @@
-"""Fine-tuning of TDM and SDM: LightningModules that wire, weight averaging, callbacks, exact resume."""
+"""Fine-tuning of TDM and SDM: their objective, and LightningModules that wire."""

@@ -17,8 +17,8 @@ from fdlab.data.entry import FaceReader
 from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
+from fdlab.engine.module import Optimization, Training
 from fdlab.models.backbone import Backbone, save_backbone
-from fdlab.training.module import Optimization, Training
 from fdlab.training.objective import NoiseSettings
 
 
@@ -71,6 +71,11 @@ class DenoisingTraining(Training):
         """Lightning's hook: spare a copy to the device at every step."""
         schedule, null = self.noise.schedule.to(self.device), self.noise.null_ids_L.to(self.device)
         self.noise = replace(self.noise, schedule=schedule, null_ids_L=null)
+
+    def learning(self) -> list[nn.Module]:
+        """The networks of the backbone that learn, and which a pass calls whole."""
+        networks = self.backbone.networks().values()
+        return [network for network in networks if any(p.requires_grad for p in network.parameters())]
 
     def latents(self, batch: dict[str, Any]) -> Tensor:
         """Scaled latents of a batch: as cached, or encoded now."""

@@ -13,16 +13,17 @@ import torch
 from fdlab.config import directory
 from fdlab.data.datamodule import StatelessData
 from fdlab.data.entry import Source
+from fdlab.engine import checkpoints
+from fdlab.engine.continuing import read, resume_from
+from fdlab.engine.loop import check_device, run
 from fdlab.files import whole_folder, write_json
 from fdlab.models.finetuned import FACTS
-from fdlab.training import checkpoints, samples
+from fdlab.training import samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
-from fdlab.training.continuing import read, resume_from
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.initial import make_module
 from fdlab.training.loggers import make_loggers
-from fdlab.training.loop import check_device, run
 from fdlab.training.settings import FitSettings
 from fdlab.training.source import batch_settings, embedded, make_source
 
@@ -95,6 +96,7 @@ def fit(
         "kind": module.KIND,
         "init": start.origin,
         "pictures_a_step": _world() * settings.batch_size * loop.accumulate,
+        "lr": module.optimization.lr,
         "seed": settings.seed,
         "averaged": bool(module.averaging.average),
     }

@@ -2,7 +2,8 @@
 
 Axes: B batch, C latent channels, H W latent grid, L tokens, D text width, N subjects (padded), E width of a
 reference's embedding.
-Draws come from one CPU generator a step and rank, in a fixed order, so that devices agree.
+Draws come from one CPU generator a forward pass, in a fixed order, so that devices and numbers of processes
+agree.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from torch import Tensor, nn
 from fdlab.diffusion.losses import localization_loss, masked_noise_loss, min_snr_weight, noise_loss
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
+from fdlab.engine.draws import Draws
+from fdlab.engine.module import Losses
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.conditioning import embed_references, encode_text
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.training.faces import FaceSettings, Identity, face_area, face_weights, identity_loss
-
-Losses = dict[str, Tensor]
-"""Scalars by name; `loss` is what is minimised, the others are shown."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,16 @@ class SubjectNetworks:
     """Who looks at faces, where they are to be recognised."""
 
 
-def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, generator: torch.Generator) -> Noised:
+def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, draws: Draws) -> Noised:
     """Draw noise and timesteps and apply them."""
     schedule, device = settings.schedule, z0_BCHW.device
-    eps_BCHW = torch.randn(z0_BCHW.shape, generator=generator).to(device)
-    t_B = settings.timesteps.draw(len(z0_BCHW), schedule, generator).to(device)
+    eps_BCHW = draws.normal(*z0_BCHW.shape).to(device)
+    t_B = draws.own(settings.timesteps.draw(draws.all(len(z0_BCHW)), schedule, draws.generator)).to(device)
     weight_B = None
     if settings.min_snr_gamma is not None:
         weight_B = min_snr_weight(schedule.snr(t_B), settings.min_snr_gamma, schedule.prediction_type)
     z_BCHW = schedule.add_noise(z0_BCHW, eps_BCHW, t_B)
     return Noised(z_BCHW, t_B, schedule.target(z0_BCHW, eps_BCHW, t_B), weight_B)
-
-
-def coins(num: int | tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
-    """Booleans on the CPU, true with `probability`; draws the same amount whatever the probability."""
-    return torch.rand(num, generator=generator) < probability
 
 
 def drop_captions(input_ids_BL: Tensor, dropped_B: Tensor, null_ids_L: Tensor) -> Tensor:
@@ -110,11 +105,11 @@ def text_driven_losses(
     unet: nn.Module,
     text_encoder: nn.Module,
     settings: NoiseSettings,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> Losses:
     """The TDM's loss: E || target - eps_T(z_t, t, psi(c)) ||^2 (Face-diffuser, section 3.1)."""
-    noised = add_noise(z0_BCHW, settings, generator)
-    dropped_B = coins(len(z0_BCHW), settings.condition_dropout, generator)
+    noised = add_noise(z0_BCHW, settings, draws)
+    dropped_B = draws.coins(settings.condition_dropout, len(z0_BCHW))
     with torch.no_grad():
         ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
         ctx_BLD = encode_text(text_encoder, ids_BL)
@@ -128,15 +123,15 @@ def subject_augmented_losses(
     networks: SubjectNetworks,
     settings: NoiseSettings,
     subjects: SubjectSettings,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> Losses:
     """The SDM's loss: noise with psi(c)_aug, on the subjects' pixels now and then, plus weighted localization
     and identity of faces."""
-    noised = add_noise(z0_BCHW, settings, generator)
+    noised = add_noise(z0_BCHW, settings, draws)
     num, device = len(z0_BCHW), z0_BCHW.device
-    dropped_B = coins(num, settings.condition_dropout, generator)
-    text_only_B = coins(num, subjects.text_only, generator)
-    kept_BN = coins(tuple(batch["subject_valid_BN"].shape), subjects.subject_keep, generator)
+    dropped_B = draws.coins(settings.condition_dropout, num)
+    text_only_B = draws.coins(subjects.text_only, num)
+    kept_BN = draws.coins(subjects.subject_keep, *batch["subject_valid_BN"].shape)
     valid_BN = batch["subject_valid_BN"] & (kept_BN & ~(dropped_B | text_only_B)[:, None]).to(device)
 
     with torch.no_grad():
@@ -149,13 +144,14 @@ def subject_augmented_losses(
 
     with networks.maps or nullcontext():
         output_BCHW = UNetDenoiser(networks.unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
+    chance = subjects.masked_loss
+    looks_B = draws.coins(chance, num) if subjects.masked_loss_per_sample else draws.coin(chance).expand(num)
     noise = masked_noise_loss(
         output_BCHW,
         noised.target_BCHW,
         batch["mask_BNHW"],
         valid_BN,
-        probability=subjects.masked_loss,
-        generator=generator,
+        looks_B.to(device),
         normalized=subjects.masked_loss_per_sample,
         weight_B=noised.weight_B,
         pixel_weight_B1HW=_face_weights(batch, subjects.faces, output_BCHW),

@@ -11,11 +11,12 @@ from typing import Any
 from fdlab.config.instantiate import KEY, class_of
 from fdlab.config.naming import run_dir
 from fdlab.diffusion.settings import SamplerSettings
+from fdlab.engine.loop import LoopSettings
+from fdlab.engine.sharding import FSDP
 from fdlab.errors import UserError, unknown
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.loggers import LoggerSettings
-from fdlab.training.loop import LoopSettings
 
 KINDS = ("people", "fastcomposer")
 """Values of data.kind: rendered when needed, or a folder that is there."""
@@ -104,6 +105,8 @@ class FitSettings:
         trainer, kind = resolved["trainer"], class_of(str(resolved["model"][KEY]))
         if not issubclass(kind, DenoisingTraining):
             raise UserError(f"model.{KEY}={resolved['model'][KEY]}: not a training of a denoiser.")
+        if trainer.get("compile") and trainer["strategy"] == FSDP:
+            raise UserError(f"trainer.compile=true does not go with trainer.strategy={FSDP}; leave one out.")
         return cls(
             folder=run_dir(resolved),
             resume=str(resolved["resume"]),

@@ -10,18 +10,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-import torch
-
 from fdlab.data.latents import decode_latents
 from fdlab.diffusion.timesteps import TimestepDensity
+from fdlab.engine.draws import Draws
+from fdlab.engine.module import Losses, Optimization
 from fdlab.measure.faces import SubjectFaces
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import sdm_choice, select
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.faces import FaceSettings, Identity, teacher
-from fdlab.training.module import Optimization
-from fdlab.training.objective import Losses, SubjectNetworks, SubjectSettings, subject_augmented_losses
+from fdlab.training.objective import SubjectNetworks, SubjectSettings, subject_augmented_losses
 
 
 class SDM(DenoisingTraining):
@@ -105,11 +104,11 @@ class SDM(DenoisingTraining):
             recogniser = teacher(*self._teacher, device=str(self.device))
             self.identity = replace(self.identity, recogniser=recogniser)
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+    def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the augmented captions, and localization."""
         b = self.backbone
         networks = SubjectNetworks(
             b.unet, b.text_encoder, b.image_encoder, b.fusion, self.maps, self.identity
         )
         z0_BCHW = self.latents(batch)
-        return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, generator)
+        return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, draws)

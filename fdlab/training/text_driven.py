@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from fdlab.diffusion.timesteps import TimestepDensity
+from fdlab.engine.draws import Draws
+from fdlab.engine.module import Losses, Optimization
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import TDM as TRAINED
 from fdlab.models.trainable import select
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.module import Optimization
-from fdlab.training.objective import Losses, text_driven_losses
+from fdlab.training.objective import text_driven_losses
 
 
 class TDM(DenoisingTraining):
@@ -51,9 +50,9 @@ class TDM(DenoisingTraining):
         )
         self.start(select(backbone, TRAINED))
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+    def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the captions."""
         z0_BCHW = self.latents(batch)
         return text_driven_losses(
-            batch, z0_BCHW, self.backbone.unet, self.backbone.text_encoder, self.noise, generator
+            batch, z0_BCHW, self.backbone.unet, self.backbone.text_encoder, self.noise, draws
         )

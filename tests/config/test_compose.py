@@ -84,7 +84,7 @@ def test_every_key_has_a_comment(path: Path) -> None:
         ("exp=fastcompser", "Did you mean 'fastcomposer'?"),
         (
             "trainer=smok",
-            "unknown trainer 'smok'; allowed: cpu, ddp, full, gpu, .*, smoke. Did you mean 'smoke'?",
+            "unknown trainer 'smok'; allowed: cpu, ddp, fsdp, full, gpu, .*, smoke. Did you mean 'smoke'?",
         ),
         ("modle.lr=1e-4", "unknown key 'modle.lr'; .* Did you mean 'model.lr'?"),
         ("lr=1e-4", "Did you mean 'model.lr'?"),

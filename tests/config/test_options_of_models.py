@@ -13,9 +13,9 @@ from fdlab.config import locate, rules
 from fdlab.config.compose import compose
 from fdlab.config.instantiate import class_of, instantiate
 from fdlab.config.rules import Rule
+from fdlab.engine.module import Optimization
 from fdlab.errors import UserError
 from fdlab.training import text_driven
-from fdlab.training.module import Optimization
 from tests.worlds.backbones import tiny_sd15
 
 

@@ -19,11 +19,11 @@ import torch
 
 from fdlab.config.compose import compose
 from fdlab.data import store
+from fdlab.engine import checkpoints
+from fdlab.engine.callbacks import checkpoint, curves
+from fdlab.engine.module import Training
 from fdlab.models.backbone import load_backbone
-from fdlab.training import checkpoints
 from fdlab.training import fit as fit_module
-from fdlab.training.callbacks import checkpoint, curves
-from fdlab.training.module import Training
 from tests.worlds import tiny as world
 
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from fdlab.config.compose import compose
+from fdlab.engine import checkpoints
+from fdlab.engine.continuing import find_checkpoint
+from fdlab.engine.module import Training
 from fdlab.errors import UserError
-from fdlab.training import checkpoints
-from fdlab.training.continuing import find_checkpoint
 from fdlab.training.fit import FitResult, describe, fit
-from fdlab.training.module import Training
 from fdlab.training.settings import FitSettings
 
 Configure = Callable[..., Any]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fdlab.training.callbacks import curves, profile, speed
+from fdlab.engine.callbacks import curves, profile, speed
 from fdlab.training.fit import fit
 from fdlab.training.initial import make_module
 from fdlab.training.settings import FitSettings

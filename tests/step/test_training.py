@@ -19,17 +19,18 @@ from fdlab.data.entry import Shape
 from fdlab.data.prepare import prepare
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps
+from fdlab.engine.averaging import Averaging
+from fdlab.engine.callbacks import curves
+from fdlab.engine.draws import Draws
+from fdlab.engine.module import Optimization
+from fdlab.engine.precision import lightning_precision
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.training import objective
-from fdlab.training.averaging import Averaging
-from fdlab.training.callbacks import curves
 from fdlab.training.callbacks.compiled import gradients, wrong_parameters
 from fdlab.training.fit import describe, fit
 from fdlab.training.initial import load_start
-from fdlab.training.module import Optimization
 from fdlab.training.objective import SubjectNetworks, SubjectSettings
-from fdlab.training.precision import lightning_precision
 from fdlab.training.settings import FitSettings
 from fdlab.training.subject_augmented import SDM
 from fdlab.training.text_driven import TDM
@@ -139,7 +140,7 @@ def test_accumulating_equals_the_larger_batch(configure: Configure) -> None:
     generator = torch.Generator().manual_seed(0)
     z0 = torch.randn(8, 4, 4, 4, generator=generator)
     ids = module.noise.null_ids_L.expand(8, -1)
-    noised = objective.add_noise(z0, module.noise, generator)
+    noised = objective.add_noise(z0, module.noise, Draws(generator))
     context = objective.encode_text(module.backbone.text_encoder, ids)
 
     def gradient(parts: list[slice]) -> torch.Tensor:
@@ -171,7 +172,7 @@ def losses_of(
         networks,
         replace(sdm.noise, **(common or {})),
         SubjectSettings(**subjects),
-        torch.Generator().manual_seed(seed),
+        Draws(torch.Generator().manual_seed(seed)),
     )
 
 
@@ -180,7 +181,7 @@ def test_without_subjects_the_sdm_learns_like_the_tdm(sdm: SDM, batch: dict[str,
     noise = replace(sdm.noise, condition_dropout=0.0)
     plain = objective.text_driven_losses(
         batch, batch["latent_BCHW"], sdm.backbone.unet, sdm.backbone.text_encoder, noise,
-        torch.Generator().manual_seed(0),
+        Draws(torch.Generator().manual_seed(0)),
     )["loss"]  # fmt: skip
     common = {"condition_dropout": 0.0}
     for switch in ({"text_only": 1.0}, {"subject_keep": 0.0}):
@@ -234,7 +235,7 @@ def test_prediction_type_and_min_snr(sdm: SDM, batch: dict[str, Any]) -> None:
 
     def noised(**changes: Any) -> objective.Noised:
         settings = replace(sdm.noise, **changes)
-        return objective.add_noise(z0, settings, torch.Generator().manual_seed(1))
+        return objective.add_noise(z0, settings, Draws(torch.Generator().manual_seed(1)))
 
     eps, v = noised(), noised(schedule=schedule)
     torch.testing.assert_close(v.target_BCHW, schedule.target(z0, eps.target_BCHW, eps.t_B))
@@ -247,7 +248,7 @@ def test_timesteps_follow_the_density(sdm: SDM) -> None:
 
     def drawn(density: TimestepDensity) -> objective.Noised:
         settings = replace(sdm.noise, timesteps=density)
-        return objective.add_noise(z0, settings, torch.Generator().manual_seed(1))
+        return objective.add_noise(z0, settings, Draws(torch.Generator().manual_seed(1)))
 
     schedule = sdm.noise.schedule
     generator = torch.Generator().manual_seed(1)

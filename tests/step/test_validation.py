@@ -177,7 +177,7 @@ def test_the_configurations_watch(tmp_path: Path) -> None:
 
 
 def test_a_table_keeps_its_columns(tmp_path: Path) -> None:
-    from fdlab.training.callbacks.curves import append
+    from fdlab.engine.callbacks.curves import append
 
     append(tmp_path / "v.csv", {"step": 1, "seconds": 0.1, "fid": "", "cmmd": 2.0})
     append(tmp_path / "v.csv", {"step": 2, "seconds": 0.1, "fid": 3.0, "cmmd": ""})

@@ -20,6 +20,7 @@ ORDER = (
     "metrics",
     "config",
     "benchmarks",
+    "engine",
     "training",
     "pretraining",
     "records",

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from fdlab.training.continuing import resume_from
-from fdlab.training.loop import LoopSettings, run
-from fdlab.training.module import Optimization, Training
-from fdlab.training.numbered import NumberedPasses
-from fdlab.training.objective import Losses
+from fdlab.engine.continuing import resume_from
+from fdlab.engine.draws import Draws
+from fdlab.engine.loop import LoopSettings, run
+from fdlab.engine.module import Losses, Optimization, Training
+from fdlab.engine.numbered import NumberedPasses
 
 Spoil = Callable[["Line", int, torch.Tensor], torch.Tensor]
 
@@ -31,8 +31,8 @@ class Line(Training):
         self.spoil = spoil
         self.start(dict(self.network.named_parameters()))
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
-        x = torch.randn(8, 4, generator=generator)
+    def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
+        x = draws.normal(8, 4)
         loss = (self.network(x).float() - x[:, :2]).square().mean()
         if self.spoil is not None:
             batch["ids"] = [f"p{batch['number']}"]

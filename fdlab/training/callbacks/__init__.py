@@ -1,1 +1,1 @@
-"""What happens beside the training steps: progress, curves, checkpoints, sample grids, interruption."""
+"""What happens beside the training steps of a denoiser: sample grids, a check of what was compiled."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import lightning
 
+from fdlab.engine.callbacks.stepping import StepCallback, is_due
+from fdlab.engine.module import Training
 from fdlab.pipeline.artist import Artist
 from fdlab.training import samples
-from fdlab.training.callbacks.stepping import StepCallback, is_due
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.module import Training
 
 
 class DrawGrids(StepCallback):
@@ -25,18 +25,20 @@ class DrawGrids(StepCallback):
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
         """Draw when it is due."""
-        if not (
-            trainer.is_global_zero and self.grid.rows and is_due(module.step, self.every, module.max_steps)
-        ):
+        if not (self.grid.rows and is_due(module.step, self.every, module.max_steps)):
             return
         assert isinstance(module, DenoisingTraining)
         path = self.folder / f"step-{module.step}.png"
         settings = self.grid.settings
-        # The model in training stands in for whichever model the guider calls.
+        # The model in training stands in for whichever model the guider calls. Made before the networks are
+        # whole, since it moves them.
         models = dict.fromkeys(settings.needs, module.backbone)
         self._artist = self._artist or Artist(models, settings, device=str(module.device), half=False)
-        with module.averaging.swapped_in():
-            samples.write(path, samples.draw(self._artist, self.grid))
+        with module.averaged():
+            if trainer.is_global_zero:
+                samples.write(path, samples.draw(self._artist, self.grid))
+        if not trainer.is_global_zero:
+            return
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [str(path)], step=module.step)

@@ -103,50 +103,35 @@ def written_out(batch: dict[str, Tensor], normalized: bool) -> list[float]:
 
 @pytest.mark.parametrize("normalized", [False, True])
 def test_masked_loss_written_out(batch: dict[str, Tensor], normalized: bool) -> None:
-    def loss(probability: float, **more: Tensor) -> float:
-        return masked_noise_loss(
-            **batch, probability=probability, generator=generator(), normalized=normalized, **more
-        ).item()
+    def loss(masked: bool, **more: Tensor) -> float:
+        masked_B = torch.full((3,), masked)
+        return masked_noise_loss(**batch, masked_B=masked_B, normalized=normalized, **more).item()
 
     expected = written_out(batch, normalized)
-    assert loss(1.0) == pytest.approx(np.mean(expected), rel=1e-5)
-    weighted = loss(1.0, weight_B=torch.tensor([1.0, 3.0, 0.5]))
+    assert loss(True) == pytest.approx(np.mean(expected), rel=1e-5)
+    weighted = loss(True, weight_B=torch.tensor([1.0, 3.0, 0.5]))
     assert weighted == pytest.approx(np.mean(np.multiply(expected, [1.0, 3.0, 0.5])), rel=1e-5)
-    assert loss(0.0) == pytest.approx(noise_loss(batch["prediction_BCHW"], batch["target_BCHW"]).item())
+    assert loss(False) == pytest.approx(noise_loss(batch["prediction_BCHW"], batch["target_BCHW"]).item())
 
 
-def test_one_coin_a_batch_as_released_and_one_a_sample_normalized(batch: dict[str, Tensor]) -> None:
-    def values(normalized: bool) -> list[float]:
-        draws = generator()
-        return [
-            round(
-                masked_noise_loss(**batch, probability=0.5, generator=draws, normalized=normalized).item(), 5
-            )
-            for _ in range(200)
-        ]
-
+@pytest.mark.parametrize("normalized", [False, True])
+def test_each_sample_is_masked_by_itself(batch: dict[str, Tensor], normalized: bool) -> None:
     full = (batch["prediction_BCHW"] - batch["target_BCHW"]).square().flatten(1).mean(1).tolist()
-    released, normalized = values(False), values(True)
-    assert set(released) == {
-        round(float(np.mean(full)), 5),
-        round(float(np.mean(written_out(batch, False))), 5),
-    }
-    assert 60 < released.count(min(released)) < 140
-    # The sample without subjects keeps its full loss either way, so two coins of three show: four values.
-    masked = written_out(batch, True)
-    mixes = [(a + b + full[2]) / 3 for a in (full[0], masked[0]) for b in (full[1], masked[1])]
-    assert sorted(set(normalized)) == pytest.approx(sorted(mixes), abs=2e-5)
+    masked = written_out(batch, normalized)
+    for coins in itertools.product((False, True), repeat=3):
+        found = masked_noise_loss(**batch, masked_B=torch.tensor(coins), normalized=normalized).item()
+        expected = np.mean(
+            [inside if coin else all_ for coin, inside, all_ in zip(coins, masked, full, strict=True)]
+        )
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_bigger_mask_is_resized_to_the_latents(batch: dict[str, Tensor]) -> None:
     bigger = {**batch, "mask_BNHW": batch["mask_BNHW"].repeat_interleave(8, 2).repeat_interleave(8, 3)}
-    losses = [masked_noise_loss(**b, probability=1.0, generator=generator()).item() for b in (batch, bigger)]
+    losses = [
+        masked_noise_loss(**b, masked_B=torch.ones(3, dtype=torch.bool)).item() for b in (batch, bigger)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-def test_a_bad_probability_is_refused(batch: dict[str, Tensor]) -> None:
-    with pytest.raises(UserError, match=r"\[0, 1\]"):
-        masked_noise_loss(**batch, probability=1.5, generator=generator())
 
 
 def attention(*shape: int, seed: int = 0) -> Tensor:

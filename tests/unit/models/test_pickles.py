@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
+from fdlab.engine import checkpoints
 from fdlab.errors import UserError
 from fdlab.measure.extractors.efficientnet import EfficientNetExtractor
 from fdlab.measure.weights import load_state
 from fdlab.models.conversion import describe, import_folder, import_released, read_flat
 from fdlab.models.weights import read_pickled
-from fdlab.training import checkpoints
 
 CALLS: dict[str, Callable[[Path], tuple[Any, tuple[Any, ...]]]] = {
     "a shell": lambda marker: (os.system, (f"touch '{marker}'",)),

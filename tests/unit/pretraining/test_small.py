@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from fdlab.engine import checkpoints
+from fdlab.engine.callbacks import clock, curves
 from fdlab.pretraining import small
 from fdlab.pretraining.small import Length, LossStep, SmallTraining, report, train
-from fdlab.training import checkpoints
-from fdlab.training.callbacks import clock, curves
 
 
 def network(seed: int = 0) -> nn.Module:

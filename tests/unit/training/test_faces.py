@@ -42,11 +42,16 @@ def test_weights_count_faces_more_and_change_no_samples_share() -> None:
     output, target = (torch.randn(2, 4, 12, 12, generator=generator) for _ in range(2))
     mask, valid = torch.zeros(2, 1, 12, 12), torch.ones(2, 1, dtype=torch.bool)
     mask[:, :, :6] = 1
-    for probability, places in ((0.0, torch.ones(2, 1, 12, 12)), (1.0, mask)):
+    for masked, places in ((False, torch.ones(2, 1, 12, 12)), (True, mask)):
         found = masked_noise_loss(
-            output, target, mask, valid, probability=probability, generator=generator, normalized=True,
+            output,
+            target,
+            mask,
+            valid,
+            torch.tensor([masked, masked]),
+            normalized=True,
             pixel_weight_B1HW=weights,
-        )  # fmt: skip
+        )
         error = (output - target).square() * weights * places
         torch.testing.assert_close(found, (error.sum((1, 2, 3)) / (4 * places.sum((1, 2, 3)))).mean())
 

@@ -7,7 +7,8 @@ Axes: B batch, C latent channels, H W latent grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +17,16 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from fdlab.engine.averaging import Averaging
+from fdlab.engine.draws import Draws
+from fdlab.engine.finite import Pass, diverged, traced
+from fdlab.engine.sharding import FullySharded, Shards, owners
 from fdlab.muon import Muon
 from fdlab.randomness import torch_generator
-from fdlab.training.averaging import Averaging
-from fdlab.training.finite import Pass, diverged, traced
-from fdlab.training.objective import Losses
+from fdlab.sharded import gathered
 
+Losses = dict[str, Tensor]
+"""Scalars by name; `loss` is what is minimised, the others are shown."""
 ADAM_SHARE = 0.07
 """Adam's learning rate for biases, norms and embeddings, as a share of Muon's for matrices."""
 
@@ -58,12 +63,12 @@ class Optimization:
 
 
 class Training(lightning.LightningModule):
-    """Base of all trainings that `fdlab.training.fit` runs.
+    """Base of all trainings that `fdlab.engine.loop` runs.
 
     A subclass calls `super().__init__`, registers its networks, calls `start` with the parameters that learn
     (by name), and writes `losses` and `export`. `step` counts optimiser steps from the very first; everything
-    random
-    follows from (seed, forward pass, rank), so that a run resumed at `step` goes on as if it had not stopped.
+    random follows from (seed, forward pass, sample), so that a run resumed at `step`, or shared out over
+    other numbers of processes, goes on as if it had not been.
     """
 
     def __init__(self, optimization: Optimization, seed: int) -> None:
@@ -77,15 +82,21 @@ class Training(lightning.LightningModule):
         """Of the last step, before it was clipped."""
         self._passes: list[Pass] = []
         self._trained: dict[str, nn.Parameter] = {}
+        self.shards: Shards | None = None
+        """The networks that learn, where they are shared out over devices."""
 
     def start(self, trained: dict[str, nn.Parameter]) -> None:
         """Say which parameters learn."""
         self._trained = trained
         self.averaging = Averaging(trained, self.optimization.ema_decay)
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
-        """Compute the losses of a batch; every random draw comes from `generator` (on the CPU)."""
+    def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
+        """Compute the losses of a batch; every random number comes from `draws`."""
         raise NotImplementedError
+
+    def learning(self) -> list[nn.Module]:
+        """The networks that parameters which learn belong to."""
+        return [child for child in self.children() if any(p.requires_grad for p in child.parameters())]
 
     def export(self, folder: Path) -> None:
         """Write the model as it is now to a folder, whole or not at all."""
@@ -95,10 +106,38 @@ class Training(lightning.LightningModule):
         """Parameters that learn, by name, in a fixed order."""
         return self._trained
 
+    def configure_model(self) -> None:
+        """Lightning's hook: share out what learns, where the strategy asks for it."""
+        if isinstance(self.trainer.strategy, FullySharded) and self.shards is None:
+            places = owners(self.learning(), self._trained)
+            self.shards = Shards(self.learning(), self.trainer.strategy.device_mesh["data_parallel"])
+            self._follow(places)
+
+    def on_train_end(self) -> None:
+        """Lightning's hook, the last with all devices at work: plain networks for whoever comes next."""
+        if self.shards is not None:
+            places = owners(self.learning(), self._trained)
+            averages = {name: gathered(average).cpu() for name, average in self.averaging.average.items()}
+            self.shards.undo()
+            self.shards, self.averaging.average = None, averages
+            self._follow(places)
+
+    def _follow(self, places: dict[str, tuple[nn.Module, str]]) -> None:
+        """Find the parameters again that have taken the others' places."""
+        self._trained = {name: getattr(module, attribute) for name, (module, attribute) in places.items()}
+        self.averaging.follow(self._trained)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the weights' place, and networks that each device can run by itself."""
+        with self.averaging.swapped_in(), self.shards.whole() if self.shards else nullcontext():
+            yield
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Lightning's hook: one forward pass."""
-        generator = torch_generator(self.seed, "training", self.first_pass + batch_idx, self.global_rank)
-        losses = self.losses(batch, generator)
+        # The 0 stood for the first process, when each had a stream of its own: seeds mean what they meant.
+        generator = torch_generator(self.seed, "training", self.first_pass + batch_idx, 0)
+        losses = self.losses(batch, Draws(generator, self.global_rank, self.trainer.world_size))
         self.latest = {name: value.detach() for name, value in losses.items()}
         self._passes.append(Pass(tuple(batch.get("ids", ())), self.latest["loss"]))
         return traced(losses["loss"])
@@ -130,6 +169,7 @@ class Training(lightning.LightningModule):
         Lightning's own refuses fused optimisers under autocast. Raises: Diverged.
         """
         norm = nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip or math.inf)
+        norm = gathered(norm)
         if not bool(torch.isfinite(norm)):
             saved = "the state before it is in last.ckpt" if self.step else "nothing had been learned"
             raise diverged(self.step + 1, self._passes, saved)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fdlab.engine import checkpoints
+from fdlab.engine.continuing import find_checkpoint
 from fdlab.errors import UserError
-from fdlab.training import checkpoints
-from fdlab.training.continuing import find_checkpoint
 from tests.worlds.line import Line, train
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning
 
-from fdlab.training.callbacks.curves import seconds_until
-from fdlab.training.callbacks.stepping import StepCallback
-from fdlab.training.module import Training
+from fdlab.engine.callbacks.curves import seconds_until
+from fdlab.engine.callbacks.stepping import StepCallback
+from fdlab.engine.module import Training
 
 UNKNOWN = 10**9
 """Steps of a run whose length is not known yet."""

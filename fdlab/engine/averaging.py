@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fdlab.errors import UserError
+from fdlab.sharded import local, slice_like
 
 
 class Averaging:
@@ -34,8 +35,9 @@ class Averaging:
     def update(self, step: int) -> None:
         """Move the averages towards the weights as they are after optimiser step `step`."""
         if self.average:
-            weights = [p.detach() for p in self.parameters.values()]
-            torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.decay_at(step))
+            weights = [local(p.detach()) for p in self.parameters.values()]
+            averages = [local(average) for average in self.average.values()]
+            torch._foreach_lerp_(averages, weights, 1 - self.decay_at(step))
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
@@ -43,20 +45,25 @@ class Averaging:
         if not self.average:
             yield
             return
-        weights = {name: p.data for name, p in self.parameters.items()}
-        for name, parameter in self.parameters.items():
-            parameter.data = self.average[name]
+        weights = {name: _put(p, self.average[name]) for name, p in self.parameters.items()}
         try:
             yield
         finally:
             for name, parameter in self.parameters.items():
-                parameter.data = weights[name]
+                _put(parameter, weights[name])
 
     def to_parameters_device(self) -> None:
         """Follow the parameters after a move to another device."""
         for name, parameter in self.parameters.items():
             if self.average and self.average[name].device != parameter.device:
                 self.average[name] = self.average[name].to(parameter.device)
+
+    def follow(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Go on with parameters that took the others' places, as these were sharded or made whole again."""
+        self.parameters = dict(parameters)
+        self.average = {
+            name: slice_like(self.average[name], p) for name, p in parameters.items() if self.average
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Averages by name."""
@@ -67,3 +74,16 @@ class Averaging:
         """Take averages from a checkpoint; from one without averages, start at the weights as they are."""
         for name, average in self.average.items():
             average.copy_(state[name] if state else self.parameters[name])
+
+
+@torch.no_grad()
+def _put(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """Give a parameter another value; returns the one it had."""
+    if parameter is local(parameter):
+        before, parameter.data = parameter.data, value
+        return before
+    # Other views of a sharded one's memory are kept elsewhere: its numbers change, not its place.
+    mine = local(parameter)
+    before = mine.clone()
+    mine.copy_(local(value))
+    return before

@@ -8,12 +8,12 @@ from typing import Any
 
 import lightning
 
+from fdlab.engine import checkpoints
+from fdlab.engine.callbacks.stepping import StepCallback, is_due
+from fdlab.engine.continuing import numbered
+from fdlab.engine.finite import Diverged
+from fdlab.engine.module import Training
 from fdlab.files import whole
-from fdlab.training import checkpoints
-from fdlab.training.callbacks.stepping import StepCallback, is_due
-from fdlab.training.continuing import numbered
-from fdlab.training.finite import Diverged
-from fdlab.training.module import Training
 
 
 class SaveCheckpoints(StepCallback):
@@ -54,7 +54,7 @@ class SaveCheckpoints(StepCallback):
 
     def _write(self, state: dict[str, Any], module: Training) -> None:
         path = self.folder / _name(module)
-        checkpoints.write_state(path, state)
+        checkpoints.write(path, state)
         with whole(self.folder / checkpoints.LAST) as temporary:
             try:
                 # The same bytes under a second name: no second copy on disk.

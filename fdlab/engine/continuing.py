@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.config.directory import is_main_process
+from fdlab.engine import checkpoints
+from fdlab.engine.checkpoints import BEST, LAST, Unreadable
+from fdlab.engine.module import Training
 from fdlab.errors import UserError
-from fdlab.training import checkpoints
-from fdlab.training.checkpoints import BEST, LAST, Unreadable
-from fdlab.training.module import Training
 
 NUMBERED = re.compile(r"step-(\d+)\.ckpt")
 RESULTS = (

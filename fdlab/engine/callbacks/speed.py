@@ -12,10 +12,11 @@ import lightning
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fdlab.engine.callbacks.curves import append, cut
+from fdlab.engine.callbacks.stepping import StepCallback, is_due
+from fdlab.engine.draws import Draws
+from fdlab.engine.module import Training
 from fdlab.randomness import torch_generator
-from fdlab.training.callbacks.curves import append, cut
-from fdlab.training.callbacks.stepping import StepCallback, is_due
-from fdlab.training.module import Training
 
 PEAKS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "A10": 125, "4090": 165, "3090": 71}
 """TFLOP/s of dense matrix products in bf16 by a part of a device's name (their makers' data sheets)."""
@@ -103,9 +104,9 @@ class _Last(lightning.Callback):
 
 def operations(trainer: lightning.Trainer, module: Training, batch: Any) -> float:
     """Floating-point operations of matrix products and convolutions in one forward and backward pass."""
-    generator, learning = torch_generator(0, "counting"), list(module.trainable_parameters().values())
+    draws, learning = Draws(torch_generator(0, "counting")), list(module.trainable_parameters().values())
     with FlopCounterMode(display=False) as counter, trainer.precision_plugin.forward_context():
-        loss = module.losses(batch, generator)["loss"]
+        loss = module.losses(batch, draws)["loss"]
         torch.autograd.grad(loss, learning, allow_unused=True)
     return float(counter.get_total_flops())
 

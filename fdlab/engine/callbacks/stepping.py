@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 
-from fdlab.training.module import Training
+from fdlab.engine.module import Training
 
 
 class StepCallback(lightning.Callback):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from fdlab.engine import checkpoints
+from fdlab.engine.finite import Diverged, traced
 from fdlab.errors import UserError
-from fdlab.training import checkpoints
-from fdlab.training.finite import Diverged, traced
 from tests.worlds.line import Line, train
 
 

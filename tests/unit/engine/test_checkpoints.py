@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from fdlab.engine import checkpoints
+from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
-from fdlab.training import checkpoints
 from tests.worlds.line import Line, train
 
 NUMBER = int(os.environ.get("FDLAB_FUZZ", "60"))
@@ -40,7 +41,7 @@ def take(path: Path) -> str:
         return str(error)
     checkpoints.restore_weights(state, module)
     checkpoints.restore_optimizer(state, module, optimizer)
-    module.losses({"number": 0}, torch.Generator().manual_seed(0))["loss"].backward()
+    module.losses({"number": 0}, Draws(torch.Generator().manual_seed(0)))["loss"].backward()
     optimizer.step()
     return ""
 

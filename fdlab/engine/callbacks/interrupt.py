@@ -12,9 +12,9 @@ from typing import Any
 
 import lightning
 
-from fdlab.training.callbacks.checkpoint import SaveCheckpoints
-from fdlab.training.callbacks.stepping import StepCallback
-from fdlab.training.module import Training
+from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
+from fdlab.engine.callbacks.stepping import StepCallback
+from fdlab.engine.module import Training
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fdlab.engine.finite import Diverged
+from fdlab.engine.module import Training
 from fdlab.errors import UserError
 from fdlab.files import whole
 from fdlab.foreign import said
 from fdlab.models.weights import first_not_finite
-from fdlab.training.finite import Diverged
-from fdlab.training.module import Training
+from fdlab.sharded import gathered, slice_like
 
 FORMAT = 1
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -35,9 +36,12 @@ class Unreadable(UserError):
 
 
 def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state after `module.step` steps. Raises: Diverged where it is not finite, as no good state is."""
+    """The state after `module.step` steps. Raises: Diverged where it is not finite, as no good state is.
+
+    Of sharded weights: all devices together, and only the first gets tensors.
+    """
     trained = module.trainable_parameters()
-    state = {
+    state: dict[str, Any] = {
         "format": FORMAT,
         "kind": type(module).__name__,
         "step": module.step,
@@ -45,7 +49,12 @@ def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any
         "optimizer": {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state},
         "average": module.averaging.state(),
     }
-    if bad := first_not_finite(_tensors(state)):
+    bad = (
+        first_not_finite(_tensors(state))
+        if module.shards is None
+        else _gather(state, module.global_rank == 0)
+    )
+    if bad:
         raise Diverged(
             f"training diverged: after step {module.step} '{bad}' is not finite. This state is not kept; "
             "try a smaller model.lr under another name=."
@@ -53,12 +62,20 @@ def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any
     return state
 
 
-def write(path: Path, module: Training, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state after `module.step` steps, whole or not at all. Raises: Diverged (see `collect`)."""
-    write_state(path, collect(module, optimizer))
+def _gather(state: dict[str, Any], keep: bool) -> str | None:
+    """Make tensors whole and, where they are kept, move them to the CPU, one after the other; the first that
+    is not finite."""
+    bad: str | None = None
+    slots = [(f"{name} ({{}})", table) for name, table in state["optimizer"].items()]
+    for named, table in [("{}", state["parameters"]), *slots, ("average of {}", state["average"])]:
+        for key in table:
+            whole = gathered(table[key])
+            bad = bad or first_not_finite({named.format(key): whole})
+            table[key] = whole.cpu() if keep else torch.empty(0)
+    return bad
 
 
-def write_state(path: Path, state: Mapping[str, Any]) -> None:
+def write(path: Path, state: Mapping[str, Any]) -> None:
     """Write a collected state, whole or not at all."""
     # Through Python's stream, since torch's own writer does not say that the disk is full.
     with whole(path) as temporary, temporary.open("wb") as stream:
@@ -185,7 +202,7 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
 def restore_weights(state: dict[str, Any], module: Training) -> None:
     """Take weights, averages and step out of `state`, which may be as large as the run and is freed so."""
     for name, parameter in module.trainable_parameters().items():
-        parameter.copy_(state["parameters"].pop(name))
+        parameter.copy_(slice_like(state["parameters"].pop(name), parameter))
     module.averaging.load(state.pop("average"))
     module.step = int(state["step"])
 
@@ -200,5 +217,5 @@ def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.
             if slot == "step":
                 slots[slot] = value.to(parameter.device if fused else "cpu")
             else:
-                slots[slot] = torch.empty_like(parameter).copy_(value)
+                slots[slot] = torch.empty_like(parameter).copy_(slice_like(value, parameter))
         optimizer.state[parameter] = slots

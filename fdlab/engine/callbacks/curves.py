@@ -12,9 +12,9 @@ from typing import Any
 import lightning
 import torch
 
+from fdlab.engine.callbacks.stepping import StepCallback, is_due
+from fdlab.engine.module import Training
 from fdlab.files import write_text
-from fdlab.training.callbacks.stepping import StepCallback, is_due
-from fdlab.training.module import Training
 
 
 class Curves(StepCallback):
@@ -51,7 +51,10 @@ class Curves(StepCallback):
         self._norms += [] if module.grad_norm is None else [module.grad_norm]
         if not is_due(module.step, self.every, module.max_steps):
             return
-        means = {name: float(value) / self._passes for name, value in self._sums.items()}
+        reduce = trainer.strategy.reduce
+        means = {
+            name: float(reduce(value, reduce_op="mean")) / self._passes for name, value in self._sums.items()
+        }
         if self._norms:
             means["grad_norm"] = float(torch.stack(self._norms).mean())
         self._sums, self._passes, self._norms = {}, 0, []

@@ -9,9 +9,9 @@ import lightning
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from fdlab.engine.callbacks.stepping import StepCallback
+from fdlab.engine.module import Training
 from fdlab.files import whole, write_text
-from fdlab.training.callbacks.stepping import StepCallback
-from fdlab.training.module import Training
 
 SKIPPED, TRACED = 2, 3
 """Steps that are let pass, since the first ones are slower, and steps that are traced."""

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from fdlab.__main__ import main
-from fdlab.training import checkpoints
-from fdlab.training.numbered import NumberedPasses
+from fdlab.engine import checkpoints
+from fdlab.engine.numbered import NumberedPasses
 from tests.worlds.line import Line, send, train
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

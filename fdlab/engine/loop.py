@@ -13,20 +13,21 @@ from typing import Any, Protocol
 
 import lightning
 import torch
-from lightning.pytorch.strategies import StrategyRegistry
 
+from fdlab.config.rules import RULES
+from fdlab.engine import checkpoints
+from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
+from fdlab.engine.callbacks.clock import UNKNOWN, StopInTime
+from fdlab.engine.callbacks.curves import Curves
+from fdlab.engine.callbacks.interrupt import StopWhenAsked
+from fdlab.engine.callbacks.profile import Profile
+from fdlab.engine.callbacks.progress import ShowProgress
+from fdlab.engine.callbacks.speed import Speed
+from fdlab.engine.continuing import Resumed, make_room
+from fdlab.engine.module import Training
+from fdlab.engine.precision import choose_device, lightning_precision
+from fdlab.engine.sharding import FSDP, FullySharded
 from fdlab.errors import UserError, unknown
-from fdlab.training import checkpoints
-from fdlab.training.callbacks.checkpoint import SaveCheckpoints
-from fdlab.training.callbacks.clock import UNKNOWN, StopInTime
-from fdlab.training.callbacks.curves import Curves
-from fdlab.training.callbacks.interrupt import StopWhenAsked
-from fdlab.training.callbacks.profile import Profile
-from fdlab.training.callbacks.progress import ShowProgress
-from fdlab.training.callbacks.speed import Speed
-from fdlab.training.continuing import Resumed, make_room
-from fdlab.training.module import Training
-from fdlab.training.precision import choose_device, lightning_precision
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class LoopSettings:
     minutes: float | None = None
     """Where given, the run lasts so long in all, however many steps that makes."""
     accumulate: int = 1
+    batch_size: int | None = None
+    """Pictures a device and pass, where a batch is one of pictures."""
     precision: str = "auto"
     accelerator: str = "auto"
     devices: str | int = "auto"
@@ -56,7 +59,15 @@ class LoopSettings:
     def read(cls, trainer: Mapping[str, Any], profile: bool = False) -> LoopSettings:
         """Take what conf/trainer says of it."""
         texts = ("precision", "accelerator", "strategy")
-        numbers = ("max_steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "nodes")
+        numbers = (
+            "max_steps",
+            "accumulate",
+            "batch_size",
+            "log_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "nodes",
+        )
         chosen: dict[str, Any] = {key: str(trainer[key]) for key in texts}
         chosen |= {key: int(trainer[key]) for key in numbers}
         counts = not trainer.get("compile") and chosen["strategy"] in ("auto", "ddp")
@@ -89,7 +100,7 @@ def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
     precision that is not to be had, before anything is loaded."""
     device = choose_device(settings.accelerator, local_rank)
     lightning_precision(settings.precision, device)
-    allowed = ["auto", *StrategyRegistry.available_strategies()]
+    allowed = RULES["trainer.strategy"].choices
     if settings.strategy not in allowed:
         raise unknown("trainer.strategy", settings.strategy, allowed)
     devices = settings.devices
@@ -135,7 +146,11 @@ def run(
     # The progress line early: it has to leave the terminal well, whatever those after it raise.
     ordered: list[lightning.Callback] = [_RestoreOptimizer(state), *([clock] if clock else [])]
     speed = Speed(folder / "speed.csv", settings.log_every, counts=settings.counts)
-    ordered += [ShowProgress(show=settings.show), Curves(folder / "metrics.csv", settings.log_every), speed]
+    ordered += [
+        ShowProgress(show=settings.show, batch_size=settings.batch_size),
+        Curves(folder / "metrics.csv", settings.log_every),
+        speed,
+    ]
     ordered += [Profile(folder / "profile")] if settings.profile else []
     ordered += [*callbacks, saver, stopper, speed.last]
     started = time.monotonic()
@@ -162,7 +177,7 @@ def _trainer(
         accelerator=own if settings.accelerator == "auto" else settings.accelerator,
         num_nodes=settings.nodes,
         devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
-        strategy=settings.strategy,
+        strategy=FullySharded() if settings.strategy == FSDP else settings.strategy,
         precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
         accumulate_grad_batches=settings.accumulate,
         callbacks=callbacks,

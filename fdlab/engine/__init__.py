@@ -1,0 +1,1 @@
+"""Any training through Lightning: exact resume, averaged weights, devices, checkpoints, curves."""

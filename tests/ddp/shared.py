@@ -1,0 +1,73 @@
+"""Train in two processes: a tiny SDM by each way of sharing it, in two goes, and a line that diverges.
+
+    python shared.py FOLDER BACKBONE DATA
+Lightning starts this script again for the second process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fdlab.config.compose import compose
+from fdlab.engine.finite import Diverged
+from tests.worlds import tiny
+from tests.worlds.line import Line, train
+
+STEPS, PICTURES = 4, 8
+KINDS = {
+    "adamw": ["trainer.accumulate=2", "trainer.num_workers=1"],
+    "muon": ["model.optimizer=muon", "model.lr=0.01", "model.localization_weight=0", "data.background=grey"],
+}
+"""By name: what is trained."""
+
+
+def configured(folder: Path, backbone: Path, data: Path, *more: str) -> Any:
+    """One SDM, whatever it is trained on."""
+    options = [
+        f"trainer.max_steps={STEPS}", f"trainer.batch_size={PICTURES}", "trainer.precision=32",
+        "trainer.checkpoint_every=3", "trainer.log_every=1", "data.reference=mixed",
+        "model.timesteps=log_normal", "model.text_only=0.2",
+    ]  # fmt: skip
+    return compose(["+exp=sdm", *tiny.overrides(folder, backbone, data, *tiny.RELEASED, *options, *more)])
+
+
+def share(folder: Path, backbone: Path, data: Path, strategy: str, kind: str) -> None:
+    """Train at half the batch in each process, in two goes."""
+    from fdlab.training.fit import fit
+
+    shared = [f"trainer.strategy={strategy}", "trainer.devices=2", f"trainer.batch_size={PICTURES // 2}"]
+    for steps in (3, STEPS):
+        more = [*KINDS[kind], f"name={strategy}-{kind}", f"trainer.max_steps={steps}"]
+        fit(configured(folder, backbone, data, *shared, *more))
+
+
+def spoil(module: Line, n: int, loss: torch.Tensor) -> torch.Tensor:
+    """Only the second process's loss turns none."""
+    return loss * torch.nan if n == 5 and module.global_rank == 1 else loss
+
+
+def diverge(folder: Path) -> str:
+    """What stopped a line's training."""
+    try:
+        train(folder / "line", Line(spoil), devices=2, strategy="ddp", accumulate=2)
+    except Diverged as error:
+        return str(error)
+    return "done"
+
+
+def main() -> None:
+    folder, backbone, data = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    rank = os.environ.get("LOCAL_RANK", "0")
+    for strategy, kind in (("ddp", "adamw"), ("fsdp", "adamw"), ("fsdp", "muon")):
+        share(folder, backbone, data, strategy, kind)
+    (folder / f"rank-{rank}.txt").write_text(diverge(folder))
+
+
+if __name__ == "__main__":
+    main()
