@@ -163,7 +163,7 @@ RULES: dict[str, Rule] = {
     "trainer.accumulate": COUNT,
     "trainer.precision": Rule(registry="fdlab.engine.precision.PRECISIONS"),
     "trainer.devices": Rule(choices=("auto",), or_count=True),
-    "trainer.strategy": Rule(choices=("auto", "ddp", "fsdp")),
+    "trainer.strategy": Rule(choices=("auto", "ddp", "fsdp", "zero1", "zero2")),
     "trainer.accelerator": Rule(choices=("auto", "cpu", "gpu")),
     "trainer.log_every": COUNT,
     "trainer.checkpoint_every": COUNT,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fdlab.engine import zero
 from fdlab.engine.finite import Diverged
 from fdlab.engine.module import Training
 from fdlab.errors import UserError
@@ -46,7 +47,7 @@ def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any
         "kind": type(module).__name__,
         "step": module.step,
         "parameters": {name: p.detach() for name, p in trained.items()},
-        "optimizer": {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state},
+        "optimizer": _optimizer_states(module, optimizer),
         "average": module.averaging.state(),
     }
     bad = (
@@ -60,6 +61,13 @@ def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any
             "try a smaller model.lr under another name=."
         )
     return state
+
+
+def _optimizer_states(module: Training, optimizer: Any) -> dict[str, dict[str, Tensor]]:
+    trained = module.trainable_parameters()
+    if isinstance(module.trainer.strategy, zero.ZeRO):
+        return zero.states(optimizer, trained)
+    return {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state}
 
 
 def _gather(state: dict[str, Any], keep: bool) -> str | None:
@@ -210,6 +218,9 @@ def restore_weights(state: dict[str, Any], module: Training) -> None:
 def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.optim.Optimizer) -> None:
     """Take the optimiser's state out of `state`; tensors go where their parameter is, counters where the
     optimiser keeps them."""
+    if isinstance(module.trainer.strategy, zero.ZeRO):
+        zero.restore(optimizer, module.trainable_parameters(), state["optimizer"])
+        return
     fused = bool(optimizer.defaults.get("fused"))
     for name, parameter in module.trainable_parameters().items():
         slots = {}

@@ -15,7 +15,7 @@ import lightning
 import torch
 
 from fdlab.config.rules import RULES
-from fdlab.engine import checkpoints
+from fdlab.engine import checkpoints, zero
 from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
 from fdlab.engine.callbacks.clock import UNKNOWN, StopInTime
 from fdlab.engine.callbacks.curves import Curves
@@ -103,6 +103,8 @@ def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
     allowed = RULES["trainer.strategy"].choices
     if settings.strategy not in allowed:
         raise unknown("trainer.strategy", settings.strategy, allowed)
+    if settings.strategy in zero.STAGES:
+        zero.check()
     devices = settings.devices
     if devices == "auto":
         return device
@@ -155,7 +157,9 @@ def run(
     ordered += [*callbacks, saver, stopper, speed.last]
     started = time.monotonic()
     with quiet(), stopper.listening():
-        trainer = _trainer(settings, settings.max_steps - module.step, ordered, loggers, folder)
+        trainer = _trainer(
+            settings, settings.max_steps - module.step, module.optimization.clip, ordered, loggers, folder
+        )
         module.train()
         trainer.fit(module, datamodule=data)  # type: ignore[arg-type]
     if stopper.stopped or stopper.asked:
@@ -166,19 +170,27 @@ def run(
 def _trainer(
     settings: LoopSettings,
     num_steps: int,
+    clip: float,
     callbacks: list[lightning.Callback],
     loggers: Sequence[Any],
     folder: Path,
 ) -> lightning.Trainer:
     device = choose_device(settings.accelerator)
+    precision = lightning_precision(settings.precision, device)
+    strategy: Any = settings.strategy
+    if strategy == FSDP:
+        strategy = FullySharded()
+    elif strategy in zero.STAGES:
+        strategy = zero.ZeRO(zero.STAGES[strategy], clip, precision != "32-true")
+        precision = "32-true"
     own = {"cuda": "gpu"}.get(device.type, device.type)
     return lightning.Trainer(
         max_steps=num_steps,
         accelerator=own if settings.accelerator == "auto" else settings.accelerator,
         num_nodes=settings.nodes,
         devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
-        strategy=FullySharded() if settings.strategy == FSDP else settings.strategy,
-        precision=lightning_precision(settings.precision, device),  # type: ignore[arg-type]
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
         accumulate_grad_batches=settings.accumulate,
         callbacks=callbacks,
         logger=list(loggers) or False,

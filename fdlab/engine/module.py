@@ -21,6 +21,7 @@ from fdlab.engine.averaging import Averaging
 from fdlab.engine.draws import Draws
 from fdlab.engine.finite import Pass, diverged, traced
 from fdlab.engine.sharding import FullySharded, Shards, owners
+from fdlab.engine.zero import ZeRO
 from fdlab.muon import Muon
 from fdlab.randomness import torch_generator
 from fdlab.sharded import gathered
@@ -168,8 +169,14 @@ class Training(lightning.LightningModule):
 
         Lightning's own refuses fused optimisers under autocast. Raises: Diverged.
         """
+        if isinstance(self.trainer.strategy, ZeRO):
+            # It clips, and refuses a gradient that is not finite, in its step.
+            return
         norm = nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip or math.inf)
-        norm = gathered(norm)
+        self._check(gathered(norm))
+
+    def _check(self, norm: Tensor) -> None:
+        """Keep the gradient's norm. Raises: Diverged where it is not finite."""
         if not bool(torch.isfinite(norm)):
             saved = "the state before it is in last.ckpt" if self.step else "nothing had been learned"
             raise diverged(self.step + 1, self._passes, saved)
@@ -187,7 +194,13 @@ class Training(lightning.LightningModule):
             group["lr"] = self.learning_rate * (
                 group.get("peak_lr", self.optimization.lr) / self.optimization.lr
             )
+        zero = self.trainer.strategy if isinstance(self.trainer.strategy, ZeRO) else None
+        is_whole = zero is None or zero.completes_a_step()
         optimizer.step(closure=optimizer_closure)
+        if not is_whole:
+            return
+        if zero is not None:
+            self._check(torch.tensor(zero.grad_norm()))
         self.averaging.update(self.step)
         self.step += 1
         self._passes = []

@@ -6,6 +6,8 @@ Lightning starts this script again for the second process.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -24,6 +26,10 @@ KINDS = {
     "muon": ["model.optimizer=muon", "model.lr=0.01", "model.localization_weight=0", "data.background=grey"],
 }
 """By name: what is trained."""
+WAYS = [("ddp", "adamw"), ("fsdp", "adamw"), ("fsdp", "muon")]
+"""Strategies, and what each trains."""
+if importlib.util.find_spec("deepspeed"):
+    WAYS += [("zero1", "adamw"), ("zero2", "adamw")]
 
 
 def configured(folder: Path, backbone: Path, data: Path, *more: str) -> Any:
@@ -51,10 +57,10 @@ def spoil(module: Line, n: int, loss: torch.Tensor) -> torch.Tensor:
     return loss * torch.nan if n == 5 and module.global_rank == 1 else loss
 
 
-def diverge(folder: Path) -> str:
+def diverge(folder: Path, strategy: str) -> str:
     """What stopped a line's training."""
     try:
-        train(folder / "line", Line(spoil), devices=2, strategy="ddp", accumulate=2)
+        train(folder / strategy, Line(spoil), devices=2, strategy=strategy, accumulate=2)
     except Diverged as error:
         return str(error)
     return "done"
@@ -64,9 +70,10 @@ def main() -> None:
     folder, backbone, data = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
     rank = os.environ.get("LOCAL_RANK", "0")
-    for strategy, kind in (("ddp", "adamw"), ("fsdp", "adamw"), ("fsdp", "muon")):
+    for strategy, kind in WAYS:
         share(folder, backbone, data, strategy, kind)
-    (folder / f"rank-{rank}.txt").write_text(diverge(folder))
+    said = {strategy: diverge(folder, strategy) for strategy, kind in WAYS if kind == "adamw"}
+    (folder / f"rank-{rank}.json").write_text(json.dumps(said))
 
 
 if __name__ == "__main__":

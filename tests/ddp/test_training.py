@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -43,29 +44,28 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
     runs = tmp_path / "runs" / "sdm"
     for kind, options in shared.KINDS.items():
         fit(shared.configured(tmp_path, backbone, data, f"name=one-{kind}", *options))
-    for strategy, kind, tolerance in (
-        ("ddp", "adamw", GOOD),
-        ("fsdp", "adamw", GOOD),
-        ("fsdp", "muon", BF16),
-    ):
+    for strategy, kind in shared.WAYS:
+        tolerance = BF16 if kind == "muon" else GOOD
         one, two = runs / f"one-{kind}", runs / f"{strategy}-{kind}"
         assert curve(two) == pytest.approx(curve(one), abs=tolerance), (strategy, kind)
         assert differing(one, two) < tolerance, (strategy, kind)
         assert (two / "samples" / "step-3.png").exists()
 
     # A state that two processes shared goes on in one.
-    state = runs / "fsdp-adamw" / "checkpoints" / "step-3.ckpt"
-    more = [*shared.KINDS["adamw"], "name=alone", f"resume={state}"]
-    fit(shared.configured(tmp_path, backbone, data, *more))
-    assert differing(runs / "one-adamw", runs / "alone") < GOOD
+    for strategy in {strategy for strategy, _ in shared.WAYS} - {"ddp", "zero1"}:
+        state = runs / f"{strategy}-adamw" / "checkpoints" / "step-3.ckpt"
+        more = [*shared.KINDS["adamw"], f"name=alone-{strategy}", f"resume={state}"]
+        fit(shared.configured(tmp_path, backbone, data, *more))
+        assert differing(runs / "one-adamw", runs / f"alone-{strategy}") < GOOD
 
-    said = [(tmp_path / f"rank-{rank}.txt").read_text() for rank in (0, 1)]
+    said = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
     assert said[0] == said[1]
-    # Forward pass 5 is the second of the third step; only the process that shows it knows its samples.
-    assert "the loss is nan at step 3 (batch: p5)" in said[0]
-    states = tmp_path / "line" / "checkpoints"
-    assert checkpoints.read(states / "last.ckpt")["step"] == 2
-    assert sorted(p.name for p in states.iterdir()) == ["last.ckpt", "step-2.ckpt"]
+    for strategy, reason in said[0].items():
+        # Forward pass 5 is the second of the third step; only the process that shows it knows its samples.
+        assert "the loss is nan at step 3 (batch: p5)" in reason, strategy
+        states = tmp_path / strategy / "checkpoints"
+        assert checkpoints.read(states / "last.ckpt")["step"] == 2
+        assert sorted(p.name for p in states.iterdir()) == ["last.ckpt", "step-2.ckpt"]
 
 
 def in_two(folder: Path, backbone: Path, data: Path) -> None:
