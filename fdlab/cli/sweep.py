@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ACTIONS = ("status", "best", "stop")
 EXAMPLE = """python -m fdlab sweep +exp=sdm 'model.lr=tag(log,interval(1e-5,1e-3))' sweep.trials=12
          python -m fdlab sweep 'sampler.alpha=interval(0.1,0.4)' 'sampler.guidance_scale=interval(1,6)' jobs=2
+         python -m fdlab sweep sampler=snf_test,switch 'sampler.alpha=interval(0.1,0.4) if sampler=snf_test'
          python -m fdlab sweep status ...   # the same words; best writes conf/exp/NAME.yaml, stop ends it
 
 Without an experiment trials are evaluations: models exist, sampling is searched. The same command goes on
@@ -65,8 +66,10 @@ def _describe(study: Study) -> None:
     print(f"{'search':<12}{study.folder}")
     print(f"{'by':<12}{s.sampler}, {study.most} trials of `{study.space.verb}`")
     print(f"{'objective':<12}{', '.join(f'{d} {n}' for n, d in zip(s.objective, s.directions, strict=True))}")
-    for key, dimension in study.space.dimensions.items():
-        print(f"  {key}: {dimension.words}")
+    for name, words in study.space.described().items():
+        print(f"  {name}: {words}")
+    for word in study.space.constant()[len(study.space.fixed) :]:
+        print(f"  {word}")
 
 
 def _show(study: Study) -> None:

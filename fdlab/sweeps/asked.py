@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 from fdlab.config import naming
 from fdlab.config.compose import compose
 from fdlab.config.compose import read as read_lines
+from fdlab.config.locate import groups
 from fdlab.errors import UserError
-from fdlab.sweeps.space import Space
-from fdlab.sweeps.study import SearchSettings, Study, suited
+from fdlab.sweeps.reading import read as read_space
+from fdlab.sweeps.samplers import suited
+from fdlab.sweeps.settings import SearchSettings
+from fdlab.sweeps.study import Study
 from fdlab.sweeps.trial import Verb
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from fdlab.sweeps.space import Space
 
 SWEEPS = "sweeps"
 """Folder below paths.runs with a folder a search."""
@@ -28,8 +33,8 @@ def read(words: Sequence[str]) -> tuple[DictConfig, Study]:
     verb: Verb = "train" if any(line.key == "exp" for line in read_lines(words)) else "evaluate"
     own = [word for word in words if _is_own(word)]
     rest = [word for word in words if not _is_own(word)]
-    space = Space.read(rest, verb)
-    cfg = compose([*space.fixed, *own], config_name=f"sweep_{verb}")
+    space = read_space(rest, verb)
+    cfg = compose([*_groups(space), *space.fixed, *own], config_name=f"sweep_{verb}")
     settings = SearchSettings.read(cfg.sweep)
     suited(space, settings)
     if settings.pruner != "none" and not (verb == "train" and cfg.validation.every):
@@ -41,7 +46,7 @@ def read(words: Sequence[str]) -> tuple[DictConfig, Study]:
         raise UserError("evaluate=false: a search goes by the records of its trials; leave it true.")
     name = str(cfg.sweep.name)
     if name == "auto":
-        asked = [space.described(), space.fixed, settings.objective, settings.sampler, settings.seed]
+        asked = [space.described(), space.constant(), settings.objective, settings.sampler, settings.seed]
         name = f"{settings.sampler}-{hashlib.blake2b(json.dumps(asked).encode(), digest_size=4).hexdigest()}"
     naming.check(name)
     return cfg, Study(Path(cfg.paths.runs) / SWEEPS / name, space, settings)
@@ -50,3 +55,9 @@ def read(words: Sequence[str]) -> tuple[DictConfig, Study]:
 def _is_own(word: str) -> bool:
     key = word.partition("=")[0].lstrip("+")
     return key == "sweep" or key.startswith("sweep.")
+
+
+def _groups(space: Space) -> list[str]:
+    """A choice of every group that varies: what does not vary may be a key of those alone."""
+    first = space.walk(lambda name, dimension: dimension.ends()[0])
+    return [f"{key}={value}" for key, value in first.items() if key in groups()]

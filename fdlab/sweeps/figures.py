@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fdlab import escape as shown
 from fdlab.metrics.registry import METRICS
 from fdlab.records.figures import OTHERS, OWN, save
-from fdlab.sweeps.space import Choice
+from fdlab.sweeps.dimensions import Choice
+from fdlab.sweeps.parallel import draw_parallel, label
 from fdlab.sweeps.study import INTERVALS, Study
 
 COLUMNS = 3
@@ -34,12 +34,13 @@ def draw(study: Study, done: Sequence[Any], leading: set[int]) -> list[tuple[str
         made += [(f"{METRICS[name].label} by what was varied", slices)]
         if len(study.space.dimensions) > 1:
             lines = study.folder / f"parallel-{name}.png"
-            _parallel(study, done, place, leading, lines)
+            draw_parallel(study, done, place, leading, lines)
             made += [(f"a line a trial, darker with a better {METRICS[name].label}; the best in blue", lines)]
         if (shares := importance(study, place)) is not None:
             bars = study.folder / f"importance-{name}.png"
             _importance(shares, bars)
-            made += [(f"share of the differences in {METRICS[name].label} that a key explains", bars)]
+            kept = " (keys that every trial has)" if study.space.conditions else ""
+            made += [(f"share of the differences in {METRICS[name].label} that a key explains{kept}", bars)]
     if len(study.settings.objective) > 1:
         front = study.folder / "front.png"
         _front(study, done, leading, front)
@@ -49,14 +50,16 @@ def draw(study: Study, done: Sequence[Any], leading: set[int]) -> list[tuple[str
 
 def importance(study: Study, place: int) -> dict[str, float] | None:
     """Each key's share of what tells good trials from the others (PED-ANOVA, Watanabe et al. 2023), largest
-    first; None where trials are too few, or all alike."""
+    first; None where trials are too few, or all alike. Of keys that every trial has: the shares of others
+    would be of other trials."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
 
     trials = study.optuna.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if len(trials) < FEWEST or len({trial.values[place] for trial in trials}) < 2:
         return None
-    varied = [key for key in study.space.dimensions if len({trial.params[key] for trial in trials}) > 1]
+    shared = [key for key in study.space.dimensions if key not in study.space.conditions]
+    varied = [key for key in shared if len({trial.params[key] for trial in trials}) > 1]
     if len(varied) < 2:
         return None
     with warnings.catch_warnings():
@@ -79,59 +82,6 @@ def _importance(shares: dict[str, float], path: Path) -> None:
     axis.set_xlim(0, 1)
     _tidy(axis)
     save(figure, path)
-
-
-def _parallel(study: Study, done: Sequence[Any], place: int, leading: set[int], path: Path) -> None:
-    keys = list(study.space.dimensions)
-    columns = [*(_heights(study, key, done) for key in keys), _scaled([t.values[place] for t in done])]
-    figure = Figure(figsize=(1.6 * len(columns) + 1.2, 3.2), layout="constrained")
-    axis = figure.subplots()
-    upwards = study.settings.directions[place] == "maximize"
-    heights = np.array(columns).T
-    for trial, line in sorted(zip(done, heights, strict=True), key=lambda pair: pair[0].number in leading):
-        own = trial.number in leading
-        share = line[-1] if upwards else 1 - line[-1]
-        axis.plot(
-            line, color=OWN if own else "black", alpha=1.0 if own else 0.08 + 0.5 * share, linewidth=1.2
-        )
-    ends = [_ends(study, key, done) for key in keys]
-    ends.append((f"{min(t.values[place] for t in done):.3g}", f"{max(t.values[place] for t in done):.3g}"))
-    for column, (low, high) in enumerate(ends):
-        axis.axvline(column, color=OTHERS, linewidth=0.8)
-        for height, text, side in ((-0.04, low, "top"), (1.04, high, "bottom")):
-            axis.text(column, height, shown.figure(text[:18]), ha="center", va=side, fontsize=7)
-    names = [*keys, METRICS[study.settings.objective[place]].label]
-    axis.set_xticks(range(len(names)), [shown.figure(name) for name in names], fontsize=7)
-    axis.tick_params(axis="x", length=0, pad=12)
-    axis.set_yticks([])
-    axis.set_ylim(-0.02, 1.02)
-    axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    save(figure, path)
-
-
-def _heights(study: Study, key: str, done: Sequence[Any]) -> list[float]:
-    """Where each trial's value stands between the ends of a key, 0 to 1."""
-    dimension = study.space.dimensions[key]
-    if isinstance(dimension, Choice):
-        last = max(1, len(dimension.values) - 1)
-        return [dimension.values.index(trial.params[key]) / last for trial in done]
-    low, high = dimension.low, dimension.high
-    values = np.array([float(trial.params[key]) for trial in done])
-    if dimension.log:
-        return list(np.log(values / low) / np.log(high / low))
-    return list((values - low) / (high - low))
-
-
-def _ends(study: Study, key: str, done: Sequence[Any]) -> tuple[str, str]:
-    dimension = study.space.dimensions[key]
-    if isinstance(dimension, Choice):
-        return dimension.values[0], dimension.values[-1]
-    return f"{dimension.low:g}", f"{dimension.high:g}"
-
-
-def _scaled(values: Sequence[float]) -> list[float]:
-    low, high = min(values), max(values)
-    return [(value - low) / (high - low) if high > low else 0.5 for value in values]
 
 
 def _history(study: Study, done: Sequence[Any], place: int, path: Path) -> None:
@@ -163,7 +113,8 @@ def _slices(study: Study, done: Sequence[Any], place: int, leading: set[int], pa
     for axis, key in zip(axes, keys, strict=False):
         dimension = study.space.dimensions[key]
         for trial in done:
-            where = trial.params[key]
+            if (where := trial.params.get(key)) is None:
+                continue
             if isinstance(dimension, Choice):
                 where = dimension.values.index(where)
             colour = OWN if trial.number in leading else OTHERS
@@ -172,7 +123,7 @@ def _slices(study: Study, done: Sequence[Any], place: int, leading: set[int], pa
             axis.set_xticks(range(len(dimension.values)), [shown.figure(v[:18]) for v in dimension.values])
         elif dimension.log:
             axis.set_xscale("log")
-        axis.set_title(shown.figure(key), fontsize=9)
+        axis.set_title(label(key), fontsize=9 if len(key) < 30 else 7)
         _tidy(axis)
     for axis in figure.axes[len(keys) :]:
         axis.set_visible(False)

@@ -1,6 +1,7 @@
 """A plain grid: every combination of the values given.
 
-All combinations are composed before the first starts, so that a wrong value costs seconds.
+All combinations are composed before the first starts, so that a wrong value costs seconds. As in a search,
+`KEY=VALUES if OTHER=VALUE` varies a key where another has a value.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any
 from fdlab.config.compose import variants
 from fdlab.config.overrides import Line
 from fdlab.errors import UserError
+from fdlab.sweeps import reading
+from fdlab.sweeps.conditions import Asked
+from fdlab.sweeps.space import key_of
 from fdlab.sweeps.trial import CONFIGS, Outcome, Trial, Verb
 
 MAX_TRIALS = 10_000
@@ -49,8 +53,7 @@ def expand(overrides: Sequence[str], config_name: str = "config") -> list[tuple[
             varies = len(values) > 1
             axes.append([(f"{start}={value}", {line.key: value} if varies else {}) for value in values])
     combinations = list(itertools.islice(itertools.product(*axes), MAX_TRIALS + 1))
-    if len(combinations) > MAX_TRIALS:
-        raise UserError(f"this grid has more than {MAX_TRIALS} combinations.")
+    _check_size(len(combinations))
     return [
         ([line for line, _ in combination], {k: v for _, varied in combination for k, v in varied.items()})
         for combination in combinations
@@ -59,7 +62,7 @@ def expand(overrides: Sequence[str], config_name: str = "config") -> list[tuple[
 
 def plan(overrides: Sequence[str], verb: Verb = "train") -> list[Trial]:
     """Compose every combination. Raises: UserError, also where two would share a run directory."""
-    trials = [Trial.make(lines, varied, verb) for lines, varied in expand(overrides, CONFIGS[verb])]
+    trials = [Trial.make(lines, varied, verb) for lines, varied in _points(overrides, verb)]
     folders: dict[Path, Trial] = {}
     for trial in trials:
         other = folders.setdefault(trial.folder, trial)
@@ -69,6 +72,20 @@ def plan(overrides: Sequence[str], verb: Verb = "train") -> list[Trial]:
                 "give each value once, and leave out name=."
             )
     return trials
+
+
+def _points(overrides: Sequence[str], verb: Verb) -> list[tuple[list[str], dict[str, str]]]:
+    if not any(Asked.read(word).lines for word in overrides):
+        return expand(overrides, CONFIGS[verb])
+    space = reading.read(overrides, verb)
+    points = list(itertools.islice(space.every(), MAX_TRIALS + 1))
+    _check_size(len(points))
+    return [(space.overrides(p), {key_of(name): str(value) for name, value in p.items()}) for p in points]
+
+
+def _check_size(num: int) -> None:
+    if num > MAX_TRIALS:
+        raise UserError(f"this grid has more than {MAX_TRIALS} combinations.")
 
 
 def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:

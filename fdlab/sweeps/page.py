@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from fdlab import escape as shown
 from fdlab.files import write_text
 from fdlab.records.report import STYLE, inline
 from fdlab.sweeps import figures, results
+from fdlab.sweeps.space import IF
 from fdlab.sweeps.study import Study
 
 PAGE = "search.html"
@@ -49,5 +51,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _asked(study: Study) -> str:
     lines = [f"{key}: {words}" for key, words in study.space.described().items()]
-    fixed = " ".join(study.space.fixed)
+    fixed = " ".join(shlex.quote(word) if IF in word else word for word in study.space.constant())
     return "\n".join([*lines, "", f"every trial: fdlab {study.space.verb} {fixed}".rstrip()])

@@ -12,8 +12,9 @@ from fdlab.config.overrides import Line
 from fdlab.errors import UserError
 from fdlab.files import write_text
 from fdlab.sweeps import paired
+from fdlab.sweeps.dimensions import written
 from fdlab.sweeps.grid import cell
-from fdlab.sweeps.space import written
+from fdlab.sweeps.space import key_of
 from fdlab.sweeps.study import ERROR, FOLDER, INTERVALS, Study
 
 STATES = {
@@ -61,7 +62,7 @@ def summary(study: Study) -> list[str]:
         leading = best(study)
         lines.append("best:" if len(study.settings.objective) == 1 else f"front of {len(leading)}:")
         for trial in leading:
-            found = [f"{key}={written(value)}" for key, value in trial.params.items()]
+            found = [f"{key_of(name)}={written(value)}" for name, value in trial.params.items()]
             scores = [
                 f"{name} {cell(_metric(trial, n, name))}" for n, name in enumerate(study.settings.objective)
             ]
@@ -89,6 +90,7 @@ def write_best(study: Study) -> Path:
     leading = best(study)[0]
     overrides = [*study.space.overrides(leading.params)]
     chosen = {line.key: line.value for line in map(Line.read, overrides)}
+    numbers = {key_of(name): value for name, value in leading.params.items()}
     base = chosen.pop("exp", None)
     path = locate.conf_dir() / "exp" / f"{study.folder.name}.yaml"
     score = f"{study.settings.objective[0]} {cell(_metric(leading, 0, study.settings.objective[0]))}"
@@ -100,7 +102,7 @@ def write_best(study: Study) -> Path:
     tree: dict[str, Any] = {"defaults": [*defaults, "_self_"]} if defaults else {}
     for key, value in chosen.items():
         if key not in groups and not key.startswith("paths."):
-            number = leading.params.get(key)
+            number = numbers.get(key)
             # YAML takes 1e-05 for a text.
             _put(tree, key.split("."), number if isinstance(number, float) else yaml.safe_load(value))
     if path.exists() and ours not in path.read_text(encoding="utf-8"):

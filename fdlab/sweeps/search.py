@@ -17,9 +17,10 @@ from fdlab.errors import Failure, UserError
 from fdlab.evaluation.validation_history import History
 from fdlab.progress import format_seconds
 from fdlab.sweeps import driver, page
+from fdlab.sweeps.dimensions import written
 from fdlab.sweeps.launchers import Launcher
 from fdlab.sweeps.processes import INTERRUPTED
-from fdlab.sweeps.space import written
+from fdlab.sweeps.space import key_of
 from fdlab.sweeps.study import FOLDER, Claim, Study
 from fdlab.sweeps.trial import Trial
 
@@ -73,7 +74,7 @@ class Worker:
     def _one(self, claim: Claim) -> bool:
         """Run a trial; False where it was interrupted, and goes on another time."""
         space = self.study.space
-        varied = {key: written(claim.point[key]) for key in space.dimensions}
+        varied = {key_of(name): written(value) for name, value in claim.point.items()}
         name = f"[trial {claim.trial.number}] {' '.join(f'{key}={value}' for key, value in varied.items())}"
         begun = time.monotonic()
         try:
@@ -95,19 +96,22 @@ class Worker:
 
     def _run(self, claim: Claim, trial: Trial) -> tuple[str, bool]:
         """Why a trial failed ("": it did not), and whether it was pruned."""
-        # A worker that was killed leaves its trial's process running: that one goes on to the end.
-        if busy := lock.holder(trial.folder):
-            print(f"waiting for {busy}", flush=True)
-        while lock.holder(trial.folder):
-            if self.processes.interrupted:
-                return INTERRUPTED, False
-            time.sleep(LOOK)
-        if trial.finished:
-            return "", False
-        pruned = threading.Event()
-        with self._pruning(claim, trial, pruned):
-            failed = (self.runner or self.processes)(trial)
-        return failed, pruned.is_set() and bool(failed)
+        while True:
+            # A worker that was killed leaves its trial's process running: that one goes on to the end. And
+            # another trial of the same point is the same run.
+            if busy := lock.holder(trial.folder):
+                print(f"waiting for {busy}", flush=True)
+            while lock.holder(trial.folder):
+                if self.processes.interrupted:
+                    return INTERRUPTED, False
+                time.sleep(LOOK)
+            if trial.finished:
+                return "", False
+            pruned = threading.Event()
+            with self._pruning(claim, trial, pruned):
+                failed = (self.runner or self.processes)(trial)
+            if not failed or pruned.is_set() or not lock.holder(trial.folder):
+                return failed, pruned.is_set() and bool(failed)
 
     @contextmanager
     def _pruning(self, claim: Claim, trial: Trial, pruned: threading.Event) -> Iterator[None]:

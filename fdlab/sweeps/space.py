@@ -1,175 +1,140 @@
-"""What a search varies: intervals, choices and ranges, written in Hydra's words and checked before anything
-runs.
+"""What a search varies: intervals, choices and ranges, in Hydra's words, checked before anything runs;
+`if` says where a key exists.
 
-    model.lr=tag(log,interval(1e-6,1e-3))         sampler.alpha=interval(0.1,0.4)
+    model.lr=tag(log,interval(1e-6,1e-3))         sampler.alpha=interval(0.1,0.4) if sampler=snf_prompt
     model.train_image_blocks=int(interval(0,2))   sampler.num_steps=range(10,51,10)
     model.optimizer=choice(adamw,muon)            seed=1,2,3
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from fdlab.config.compose import compose, variants_of
+from fdlab.config.compose import compose
 from fdlab.config.overrides import Line
 from fdlab.errors import UserError, unknown
+from fdlab.sweeps.conditions import Conditions, wants
+from fdlab.sweeps.dimensions import Choice, Dimension, value_of, written
 from fdlab.sweeps.trial import CONFIGS, Verb
 
-UNUSED_BY_EVALUATION = ("model.", "data.", "init", "resume", "validation.", "trainer.")
-MAX_CHOICES = 1_000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Numbers between two, both included."""
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-    def ends(self) -> list[str]:
-        """Its ends, as overrides write them."""
-        return [written(self.low), written(self.high)]
-
-    @property
-    def words(self) -> str:
-        kinds = f"{'whole ' if self.whole else ''}numbers{', by their logarithm' if self.log else ''}"
-        return f"{' to '.join(self.ends())} ({kinds})"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of several values, each as an override writes it."""
-
-    values: tuple[str, ...]
-
-    def ends(self) -> list[str]:
-        """All of them."""
-        return list(self.values)
-
-    @property
-    def words(self) -> str:
-        return ", ".join(self.values)
-
-
-Dimension = Interval | Choice
+IF = " if "
 
 
 @dataclass(frozen=True)
 class Space:
-    """Everything that a search varies, by key, and the overrides that stay."""
+    """Everything that a search varies, by name, and the overrides that stay.
+
+    A dimension's name is its key; of a key that is varied in several ways, its key and condition. Those that
+    others depend on come first.
+    """
 
     dimensions: Mapping[str, Dimension]
     fixed: tuple[str, ...]
     verb: Verb
+    conditions: Mapping[str, Conditions] = field(default_factory=dict)
+    """Of the dimensions that have some."""
+    attached: tuple[tuple[str, Conditions], ...] = ()
+    """Overrides that only some trials get."""
 
-    @classmethod
-    def read(cls, overrides: Sequence[str], verb: Verb) -> Space:
-        """Take a command apart, and compose every end of every dimension. Raises: UserError."""
-        dimensions: dict[str, Dimension] = {}
-        fixed = []
-        for line, is_text in variants_of(overrides, CONFIGS[verb]):
-            found = _dimension(line, is_text)
-            if found is None:
-                fixed.append(line.given)
-            elif line.key in dimensions:
-                raise UserError(f"'{line.given}': {line.key} is varied twice.")
-            else:
-                dimensions[line.key] = found
-        if not dimensions:
-            raise UserError(
-                "nothing is searched; write what varies, as in 'model.lr=tag(log,interval(1e-6,1e-3))'."
-            )
-        if verb == "evaluate":
-            for key in dimensions:
-                if key.startswith(UNUSED_BY_EVALUATION):
-                    raise UserError(
-                        f"{key}: an evaluation does not use it; to search it, train: add +exp=NAME."
-                    )
-        space = cls(dimensions, tuple(fixed), verb)
-        space._compose()
-        return space
+    def exists(self, name: str, point: Mapping[str, Any]) -> bool:
+        """Whether a point, as far as it is chosen, has a dimension."""
+        return all(condition.holds(point) for condition in self.conditions.get(name, ()))
+
+    def walk(self, choose: Callable[[str, Dimension], Any]) -> dict[str, Any]:
+        """A point, of whose dimensions each that exists is chosen, those that others depend on first."""
+        point: dict[str, Any] = {}
+        for name, dimension in self.dimensions.items():
+            if self.exists(name, point):
+                point[name] = choose(name, dimension)
+        return point
+
+    def every(self) -> Iterator[dict[str, str]]:
+        """Every point of a space of choices, the last varying fastest, none twice. Raises: UserError for an
+        interval."""
+        items = [(name, _values(dimension)) for name, dimension in self.dimensions.items()]
+
+        def below(place: int, point: dict[str, str]) -> Iterator[dict[str, str]]:
+            if place == len(items):
+                yield point
+                return
+            name, values = items[place]
+            for more in [{name: value} for value in values] if self.exists(name, point) else [{}]:
+                yield from below(place + 1, {**point, **more})
+
+        return below(0, {})
 
     def overrides(self, point: Mapping[str, Any]) -> list[str]:
         """A trial's overrides. `point` as the study keeps it: numbers, or a choice's text."""
-        return [*self.fixed, *(f"{key}={written(point[key])}" for key in self.dimensions)]
+        attached = [word for word, given in self.attached if all(one.holds(point) for one in given)]
+        varied = [f"{key_of(name)}={written(point[name])}" for name in self.dimensions if name in point]
+        return [*self.fixed, *attached, *varied]
 
     def point(self, text: str) -> dict[str, Any]:
         """A point from `KEY=VALUE KEY=VALUE`. Raises: UserError for one that is not of this space."""
-        found: dict[str, Any] = {}
+        lines: dict[str, Line] = {}
         for word in text.split():
             line = Line.read(word)
-            if line.key not in self.dimensions:
-                raise unknown(f"key of the point '{text}'", line.key, self.dimensions)
-            found[line.key] = _value(line, self.dimensions[line.key])
+            if line.key not in map(key_of, self.dimensions):
+                raise unknown(f"key of the point '{text}'", line.key, map(key_of, self.dimensions))
+            lines[line.key] = line
+        found: dict[str, Any] = {}
+        for name, dimension in self.dimensions.items():
+            if key_of(name) in lines and self.exists(name, found):
+                found[name] = value_of(lines[key_of(name)], dimension)
+        if strays := lines.keys() - set(map(key_of, found)):
+            stray = min(strays)
+            where = [self._where(name) for name in self.dimensions if key_of(name) == stray]
+            raise UserError(f"the point '{text}' has {stray}, which exists only{' or'.join(where)}.")
         return found
 
     def described(self) -> dict[str, str]:
         """Each dimension in words, which a study compares itself by."""
-        return {key: dimension.words for key, dimension in self.dimensions.items()}
+        return {name: dimension.words + self._where(name) for name, dimension in self.dimensions.items()}
 
-    def _compose(self) -> None:
-        first = {key: dimension.ends()[0] for key, dimension in self.dimensions.items()}
-        for key, dimension in self.dimensions.items():
-            for value in dimension.ends():
-                lines = [f"{k}={v}" for k, v in {**first, key: value}.items()]
-                compose([*self.fixed, *lines], config_name=CONFIGS[self.verb])
+    def constant(self) -> list[str]:
+        """What does not vary: the overrides of every trial, and those of some with their conditions."""
+        return [*self.fixed, *(f"{word}{words(given)}" for word, given in self.attached)]
 
+    def _where(self, name: str) -> str:
+        return words(self.conditions.get(name, ()))
 
-def written(value: Any) -> str:
-    """A value as an override writes it: the same for the same number, so that a trial keeps its folder."""
-    return format(value, ".6g") if isinstance(value, float) else str(value)
+    def check(self) -> None:
+        """Compose each end of each dimension, wherever it exists. Raises: UserError."""
+        for name, dimension in self.dimensions.items():
+            for place, way in enumerate(self.ways(self.conditions.get(name, ()))):
+                for value in dimension.ends()[: None if not place else 1]:
+                    self._try({**way, name: value})
+        for _, given in self.attached:
+            for way in self.ways(given):
+                self._try(way)
 
+    def ways(self, conditions: Conditions) -> Iterator[dict[str, str]]:
+        """The first values that make conditions hold, then each other value once."""
+        wanted = wants(conditions, self.conditions)
+        first = {key: values[0] for key, values in wanted.items()}
+        yield first
+        for key, values in wanted.items():
+            for value in values[1:]:
+                yield {**first, key: value}
 
-def _dimension(line: Line, is_text: bool) -> Dimension | None:
-    from hydra.core.override_parser.types import IntervalSweep, ValueType
-
-    if is_text and "(" not in line.value:
-        values = line.values(is_text)
-        return Choice(tuple(values)) if len(values) > 1 else None
-    try:
-        override = line.parsed()
-    except UserError:
-        if is_text:
-            return None
-        raise
-    if not override.is_sweep_override():
-        return None
-    if override.value_type == ValueType.INTERVAL_SWEEP:
-        sweep: Any = override.value()
-        assert isinstance(sweep, IntervalSweep)
-        return _interval(line, sweep.start, sweep.end, sweep.tags)
-    values = list(islice(line.values(is_text), MAX_CHOICES + 1))
-    if len(values) > MAX_CHOICES:
-        raise UserError(f"'{line.given}' gives more than {MAX_CHOICES} choices.")
-    return Choice(tuple(values)) if len(values) > 1 else None
+    def _try(self, given: Mapping[str, str]) -> None:
+        point = self.walk(lambda name, dimension: given.get(name, dimension.ends()[0]))
+        compose(self.overrides(point), config_name=CONFIGS[self.verb])
 
 
-def _interval(line: Line, low: Any, high: Any, tags: set[str]) -> Interval:
-    if extra := tags - {"log"}:
-        raise unknown(f"tag of '{line.given}'", sorted(extra)[0], ["log"])
-    log, whole = "log" in tags, isinstance(low, int) and isinstance(high, int)
-    if not low < high:
-        raise UserError(f"'{line.given}': the interval is empty; its first number must be the smaller one.")
-    if log and low <= 0:
-        raise UserError(f"'{line.given}': the logarithm of {low:g} is not a number; begin above 0.")
-    return Interval(low, high, log, whole)
+def key_of(name: str) -> str:
+    """The key that a dimension of this name varies."""
+    return name.partition(IF)[0]
 
 
-def _value(line: Line, dimension: Dimension) -> Any:
+def words(conditions: Conditions) -> str:
+    """` if KEY=VALUE and KEY=VALUE`, or an empty text."""
+    return IF + " and ".join(one.words for one in conditions) if conditions else ""
+
+
+def _values(dimension: Dimension) -> tuple[str, ...]:
     if isinstance(dimension, Choice):
-        if line.value not in dimension.values:
-            raise unknown(f"value of {line.key}", line.value, dimension.values)
-        return line.value
-    try:
-        value = int(line.value) if dimension.whole else float(line.value)
-    except ValueError:
-        raise UserError(f"{line.given}: a number is needed.") from None
-    if not dimension.low <= value <= dimension.high:
-        low, high = dimension.ends()
-        raise UserError(f"{line.given}: outside of the interval from {low} to {high}.")
-    return value
+        return dimension.values
+    raise UserError("a grid tries every combination, and an interval has no end of values; give choices.")

@@ -7,69 +7,26 @@ directory, where it goes on.
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fdlab.errors import UserError, unknown
-from fdlab.metrics.registry import METRICS
+from fdlab.errors import UserError
 from fdlab.randomness import derive
+from fdlab.sweeps import samplers
 from fdlab.sweeps.claims import Claims, Heartbeats, Locks
-from fdlab.sweeps.space import Choice, Interval, Space
+from fdlab.sweeps.settings import SearchSettings
+from fdlab.sweeps.space import Space
 from fdlab.sweeps.storage import JOURNAL, load_optuna, open_storage
-from fdlab.sweeps.storage import check as check_storage
 
 ASKED = "asked"
 """The study's attribute that says what was searched, and for what."""
 STOPPED = "stopped"
 ERROR, FOLDER, INTERVALS, BEGUN = "error", "folder", "intervals", "begun"
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """conf/sweep."""
-
-    sampler: str
-    objective: tuple[str, ...]
-    trials: int
-    hours: float = 0.0
-    patience: int = 0
-    seed: int = 0
-    startup: int = 5
-    pruner: str = "none"
-    attempts: int = 2
-    known: tuple[str, ...] = ()
-    storage: str = JOURNAL
-
-    @classmethod
-    def read(cls, given: Mapping[str, Any]) -> SearchSettings:
-        """From the configuration's `sweep`. Raises: UserError."""
-        found = {key: given[key] for key in cls.__dataclass_fields__}
-        found |= {key: tuple(found[key]) for key in ("objective", "known")}
-        made = cls(**found)
-        for name in made.objective:
-            if name not in METRICS:
-                raise unknown("sweep.objective", name, METRICS)
-        if len(set(made.objective)) != len(made.objective) or not made.objective:
-            raise UserError(f"sweep.objective={list(made.objective)}: name one metric or more, each once.")
-        check_storage(made.storage)
-        several = len(made.objective) > 1
-        if several and (made.pruner != "none" or made.patience):
-            raise UserError("sweep.pruner and sweep.patience need one objective; several have no one best.")
-        if several and made.sampler == "cmaes":
-            raise UserError("sweep=cmaes follows one objective; for several take sweep=nsga2 or sweep=tpe.")
-        return made
-
-    @property
-    def directions(self) -> list[str]:
-        """minimize or maximize, as the metrics say."""
-        return ["maximize" if METRICS[name].higher_is_better else "minimize" for name in self.objective]
 
 
 @dataclass
@@ -101,14 +58,14 @@ class Study:
             # A journal holds one search, a database many.
             study_name="fdlab" if where == JOURNAL else self.folder.name,
             directions=self.settings.directions,
-            pruner=_pruner(self.settings),
+            pruner=samplers.pruner(self.settings),
             load_if_exists=True,
         )
         self._claims = Locks(self.folder) if where == JOURNAL else Heartbeats(study)
         with self._claims.alone():
             asked = {
                 "space": self.space.described(),
-                "fixed": list(self.space.fixed),
+                "fixed": self.space.constant(),
                 "objective": list(self.settings.objective),
             }
             known = study.user_attrs.get(ASKED)
@@ -118,7 +75,7 @@ class Study:
                 for text in self.settings.known:
                     study.enqueue_trial(self.space.point(text))
                 if self.settings.sampler == "grid":
-                    for point in _combinations(self.space):
+                    for point in self.space.every():
                         study.enqueue_trial(point)
             elif known != asked:
                 key = next(key for key in asked if known.get(key) != asked[key])
@@ -161,18 +118,20 @@ class Study:
             if len(begun) >= self.most or self._is_patient_no_more(trials):
                 return None
             # A seed a trial: so workers draw different points, and a search that goes on none again.
-            study.sampler = _sampler(
+            study.sampler = samplers.make(
                 self.space, self.settings, derive(self.settings.seed, "trial", len(begun)) % 2**32
             )
-            trial = study.ask(_distributions(self.space))
-            return self._claimed(trial, dict(trial.params), 1)
+            trial = study.ask()
+            return self._claimed(trial, samplers.suggest(trial, self.space), 1)
+
+    @cached_property
+    def _num_combinations(self) -> float:
+        return samplers.num_combinations(self.space) if self.settings.sampler == "grid" else math.inf
 
     @property
     def most(self) -> int:
         """Trials after which the search ends: those asked for, or every combination of a grid."""
-        if self.settings.sampler != "grid":
-            return self.settings.trials
-        return min(self.settings.trials, math.prod(len(_values(d)) for d in self.space.dimensions.values()))
+        return int(min(self.settings.trials, self._num_combinations))
 
     def tell(self, claim: Claim, metrics: Mapping[str, Mapping[str, Any]], failed: str, pruned: bool) -> str:
         """Say what came of a claimed trial, and let go of it. Returns that in words."""
@@ -226,7 +185,8 @@ class Study:
 
     def _taken_up(self, trial: Any, frozen: Any) -> Claim | None:
         begun = int(frozen.user_attrs.get(BEGUN, 0))
-        claim = self._claimed(trial, dict(frozen.params), begun + 1)
+        # A worker may have died before it had drawn the whole point.
+        claim = self._claimed(trial, samplers.suggest(trial, self.space), begun + 1)
         if claim is None or begun < self.settings.attempts:
             return claim
         claim.held.close()
@@ -253,66 +213,5 @@ class Study:
         return max(found[:-patience]) >= max(found[-patience:])
 
 
-def suited(space: Space, settings: SearchSettings) -> None:
-    """Check that a sampler can search a space, and that known points are of it. Raises: UserError."""
-    _sampler(space, settings, 0)
-    for text in settings.known:
-        space.point(text)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _values(dimension: Any) -> tuple[str, ...]:
-    if isinstance(dimension, Choice):
-        return dimension.values
-    raise UserError("sweep=grid tries every combination, and an interval has no end of values; give choices.")
-
-
-def _distributions(space: Space) -> dict[str, Any]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    found: dict[str, Any] = {}
-    for key, dimension in space.dimensions.items():
-        if isinstance(dimension, Interval):
-            kind = IntDistribution if dimension.whole else FloatDistribution
-            found[key] = kind(dimension.low, dimension.high, log=dimension.log)
-        else:
-            found[key] = CategoricalDistribution(dimension.values)
-    return found
-
-
-def _combinations(space: Space) -> Iterator[dict[str, str]]:
-    keys = list(space.dimensions)
-    for values in itertools.product(*(_values(dimension) for dimension in space.dimensions.values())):
-        yield dict(zip(keys, values, strict=True))
-
-
-def _sampler(space: Space, settings: SearchSettings, seed: int) -> Any:
-    """Raises: UserError for a sampler that does not suit the space."""
-    samplers, startup = load_optuna().samplers, settings.startup
-    if settings.sampler == "grid":
-        # Its points wait in the study already.
-        assert all(map(_values, space.dimensions.values()))
-        return samplers.RandomSampler(seed=seed)
-    if settings.sampler == "random":
-        return samplers.RandomSampler(seed=seed)
-    if settings.sampler == "nsga2":
-        return samplers.NSGAIISampler(seed=seed, population_size=max(4, min(50, settings.trials // 4)))
-    if settings.sampler == "tpe":
-        return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True)
-    if not all(isinstance(dimension, Interval) for dimension in space.dimensions.values()):
-        raise UserError("sweep=cmaes searches numbers alone; for choices take sweep=tpe.")
-    if len(space.dimensions) < 2:
-        raise UserError("sweep=cmaes needs two keys or more; for one take sweep=tpe.")
-    if importlib.util.find_spec("cmaes") is None:
-        raise UserError("sweep=cmaes needs the package cmaes: pip install 'fdlab[sweep]'.")
-    return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup)
-
-
-def _pruner(settings: SearchSettings) -> Any:
-    pruners = load_optuna().pruners
-    if settings.pruner == "median":
-        return pruners.MedianPruner(n_startup_trials=settings.startup)
-    return pruners.HyperbandPruner() if settings.pruner == "hyperband" else pruners.NopPruner()
