@@ -196,6 +196,7 @@ RULES: dict[str, Rule] = {
     "sweep.pruner": Rule(choices=("none", "median", "hyperband")),
     "sweep.attempts": COUNT,
     "sweep.known": Rule(items=str),
+    "logger.group": Rule(nullable=True, kind=str),
     "logger.mode": Rule(choices=("online", "offline", "disabled")),
 }
 

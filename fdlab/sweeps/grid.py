@@ -6,7 +6,9 @@ All combinations are composed before the first starts, so that a wrong value cos
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,9 @@ def expand(overrides: Sequence[str], config_name: str = "config") -> list[tuple[
 
 def plan(overrides: Sequence[str], verb: Verb = "train") -> list[Trial]:
     """Compose every combination. Raises: UserError, also where two would share a run directory."""
-    trials = [Trial.make(lines, varied, verb) for lines, varied in _points(overrides, verb)]
+    points = _points(overrides, verb)
+    group = name_of(points)
+    trials = [Trial.make(lines, varied, verb, group) for lines, varied in points]
     folders: dict[Path, Trial] = {}
     for trial in trials:
         other = folders.setdefault(trial.folder, trial)
@@ -81,6 +85,16 @@ def _points(overrides: Sequence[str], verb: Verb) -> list[tuple[list[str], dict[
     points = list(itertools.islice(space.every(), MAX_TRIALS + 1))
     _check_size(len(points))
     return [(space.overrides(p), {key_of(name): str(value) for name, value in p.items()}) for p in points]
+
+
+def name_of(points: Sequence[tuple[list[str], dict[str, str]]]) -> str:
+    """A grid's name, by what it varies and what all its trials share: more values of a key are the same
+    grid."""
+    keys = list(dict.fromkeys(key for _, varied in points for key in varied))
+    shared = [word for word in points[0][0] if all(word in lines for lines, _ in points)]
+    shared = [word for word in shared if not word.startswith(("paths.", "logger"))]
+    asked = json.dumps([keys, shared]).encode()
+    return f"grid-{'-'.join([*keys, ''])[:60]}{hashlib.blake2b(asked, digest_size=4).hexdigest()}"
 
 
 def _check_size(num: int) -> None:

@@ -78,7 +78,8 @@ class Worker:
         name = f"[trial {claim.trial.number}] {' '.join(f'{key}={value}' for key, value in varied.items())}"
         begun = time.monotonic()
         try:
-            trial = Trial.make(space.overrides(claim.point), varied, space.verb)
+            overrides, group = space.overrides(claim.point), self.study.folder.name
+            trial = Trial.make(overrides, varied, space.verb, group)
             claim.trial.set_user_attr(FOLDER, str(trial.folder))
             print(f"{name}: {'finished before' if trial.finished else 'starts'} ({trial.folder})", flush=True)
             failed, pruned = self._run(claim, trial)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fdlab.benchmarks.choice import NONE
 from fdlab.config.compose import compose
 from fdlab.config.naming import run_dir
+from fdlab.config.overrides import quoted
 from fdlab.records import record
 
 Verb = Literal["train", "evaluate"]
@@ -30,10 +31,16 @@ class Trial:
     verb: Verb = "train"
 
     @classmethod
-    def make(cls, overrides: list[str], varied: dict[str, str], verb: Verb = "train") -> Trial:
-        """Compose what a trial is asked for. Raises: UserError."""
+    def make(
+        cls, overrides: list[str], varied: dict[str, str], verb: Verb = "train", group: str = ""
+    ) -> Trial:
+        """Compose what a trial is asked for; `group` is how those that belong together are called in Weights
+        & Biases. Raises: UserError."""
         cfg = compose(overrides, config_name=CONFIGS[verb])
         measured = verb == "evaluate" or (cfg.evaluate and cfg.benchmark.kind != NONE)
+        if group and cfg.logger.wandb and cfg.logger.group is None:
+            # Names no run, so that a trial stays the same whichever search it is of.
+            overrides = [*overrides, f"logger.group={quoted(group)}"]
         return cls(overrides, varied, run_dir(cfg), bool(measured), verb)
 
     @property

@@ -20,8 +20,10 @@ class LoggerSettings:
     wandb: bool
     project: str
     mode: str
-    group: str
+    experiment: str
     name: str
+    group: str | None = None
+    """None: the experiment."""
 
     @classmethod
     def read(cls, cfg: Mapping[str, Any]) -> LoggerSettings:
@@ -33,6 +35,7 @@ class LoggerSettings:
             str(logger["mode"]),
             str(cfg["experiment"]),
             str(cfg["name"]),
+            logger["group"],
         )
 
 
@@ -67,12 +70,12 @@ def make_loggers(settings: LoggerSettings, folder: Path, values: dict[str, Any])
     from lightning.pytorch.loggers import WandbLogger
 
     # The same id for the same run directory, so that a resumed run goes on in one curve.
-    identity = f"{settings.group}-{settings.name}".replace("/", "-")[-100:]
+    identity = f"{settings.experiment}-{settings.name}".replace("/", "-")[-100:]
     folder.mkdir(parents=True, exist_ok=True)
     logger = WandbLogger(
         name=settings.name,
         id=identity,
-        group=settings.group,
+        group=settings.group or settings.experiment,
         project=settings.project,
         save_dir=str(folder),
         resume="allow",

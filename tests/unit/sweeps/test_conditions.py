@@ -139,7 +139,7 @@ def test_a_text_in_quotes_may_say_if(tmp_path: Path) -> None:
     [
         ([GROUP, "sampler.alpha=interval(0.1,0.5)"], "sampler=switch has no sampler.alpha; give"),
         ([GROUP, "sampler.alpha=0.2"], r"'sampler\.alpha=0\.2 if sampler=snf_prompt'"),
-        ([GROUP, "sampler.alpha=0.1,0.2 if sampler=snf_prompt,switch"], "sampler=switch has no sampler.alpha"),
+        ([GROUP, "sampler.alpha=0.1,0.2 if sampler=snf_prompt,switch"], "switch has no sampler.alpha"),
         ([GROUP, "sampler.alpha=0.1,0.2 if sampler=switch"], "unknown key 'sampler.alpha'"),
         ([GROUP, "sampler.alfa=0.1,0.2 if sampler=snf_prompt"], "mean 'sampler.alpha'"),
         ([GROUP, "sampler.alpha=0.1,0.2 if sampler=snf_promt"], "mean 'snf_prompt'"),
