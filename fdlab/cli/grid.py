@@ -18,12 +18,12 @@ def main(overrides: Sequence[str], verb: Verb, only_show: bool) -> int:
     words, jobs = grid.split_jobs(overrides)
     words, launcher = launchers.split(words)
     trials = grid.plan(words, verb)
+    runs = launchers.make(launcher, jobs, trials[0].folder.parent / "jobs")
     if only_show:
         for trial in trials:
             print(" ".join(trial.overrides), "->", trial.folder)
         return 0
-    folder = trials[0].folder.parent / "jobs"
-    outcomes = driver.run(trials, jobs=jobs, launcher=launchers.make(launcher, jobs, folder))
+    outcomes = driver.run(trials, jobs=jobs, launcher=runs)
     show_table("grid", *grid.table(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fdlab.cli.options import configurable, print_config
 
 if TYPE_CHECKING:
+    from fdlab.sweeps.launchers import Launcher
     from fdlab.sweeps.study import Study
 
 ACTIONS = ("status", "best", "stop")
@@ -24,7 +25,9 @@ with a search, and any number of processes may work on one."""
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
     parser = configurable("sweep", "Search settings by what their runs' records say.", EXAMPLE)
-    parser.add_argument("--dry", action="store_true", help="check the space, say what is searched, exit")
+    parser.add_argument(
+        "--dry", action="store_true", help="check the space and the launcher, say what is searched, exit"
+    )
     arguments = parser.parse_intermixed_args(argv)
     words = list(arguments.overrides)
     action = words.pop(0) if words and words[0] in ACTIONS else "search"
@@ -39,6 +42,7 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.dry:
         _describe(study)
+        _launcher(study, jobs, launcher)
         return 0
     if action == "stop":
         study.open().stop()
@@ -53,12 +57,17 @@ def main(argv: list[str]) -> int:
 
 
 def _search(study: Study, jobs: int, launcher: Mapping[str, Any]) -> None:
-    from fdlab.sweeps import launchers
     from fdlab.sweeps.search import Worker
 
     _describe(study)
-    runs = launchers.make(launcher, jobs, study.folder / "jobs", quiet=True)
+    runs = _launcher(study, jobs, launcher)
     Worker(study.open(), runs).work(jobs)
+
+
+def _launcher(study: Study, jobs: int, settings: Mapping[str, Any]) -> Launcher:
+    from fdlab.sweeps import launchers
+
+    return launchers.make(settings, jobs, study.folder / "jobs", quiet=True)
 
 
 def _describe(study: Study) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ GRPC = "grpc"
 KINDS = (JOURNAL, *(f"{kind}://..." for kind in DRIVERS), f"{GRPC}://HOST:PORT")
 SECONDS = 10
 """To reach a database."""
-TRIES = 6
+TRIES, PAUSE = 20, 0.5
+"""To have the tables made, by this process or another, and seconds between two."""
 
 
 def load_optuna() -> Any:
@@ -70,21 +72,26 @@ def open_storage(where: str, folder: Path) -> Any:
 
 
 def _database(where: str, address: str, arguments: dict[str, Any]) -> Any:
-    from sqlalchemy.exc import OperationalError, SQLAlchemyError
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
     optuna = load_optuna()
     # A connection a question: hours lie between two, and many workers would hold one each.
     engine = {"connect_args": arguments, "poolclass": NullPool}
-    for left in reversed(range(TRIES)):
+    try:
+        create_engine(address, **engine).connect().close()
+    except (SQLAlchemyError, ValueError) as error:
+        raise _unreachable(where, getattr(error, "orig", None) or error) from None
+    last: Exception | None = None
+    for _ in range(TRIES):
         try:
             return optuna.storages.RDBStorage(address, engine_kwargs=engine)
-        except (SQLAlchemyError, ValueError, optuna.exceptions.StorageInternalError) as error:
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             # Of several workers that make the tables of a new database at once all but one fail.
-            if not left or isinstance(error, OperationalError | ValueError):
-                raise _unreachable(where, getattr(error, "orig", None) or error) from None
-            time.sleep(0.5)
-    raise AssertionError("unreachable")
+            last = error
+            time.sleep(PAUSE)
+    raise _unreachable(where, getattr(last, "orig", None) or last)
 
 
 def _proxy(where: str, address: str) -> Any:
@@ -98,7 +105,11 @@ def _proxy(where: str, address: str) -> Any:
         raise _unreachable(where, f"no answer in {SECONDS} s") from None
     finally:
         channel.close()
-    return load_optuna().storages.GrpcStorageProxy(host=host, port=int(port))
+    optuna = load_optuna()
+    with warnings.catch_warnings():
+        # Optuna calls it experimental; whoever gives grpc:// has chosen it.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
 
 
 def _unreachable(where: str, reason: object) -> UserError:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fdlab.__main__ import main
 from fdlab.errors import UserError
 from fdlab.sweeps import driver, launchers, slurm
 from fdlab.sweeps.command import Command
@@ -79,6 +80,17 @@ def test_what_is_not_installed_is_said(kind: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, {"slurm": "submitit", "ray": "ray"}[kind], None)
     with pytest.raises(UserError, match=rf"pip install 'fdlab\[{kind}\]'"):
         launchers.make(settings(f"launcher={kind}"), 1, tmp_path)
+
+
+@pytest.mark.parametrize("words", [["sweep", "sampler.alpha=0.1,0.2"], ["evaluate", "-m", "seed=1,2"]])
+def test_a_dry_run_looks_at_the_launcher(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert main([*words, "--dry", "launcher=slurm", f"paths.runs={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: launcher=slurm needs submitit: pip install 'fdlab[slurm]'."
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_slurm_it_says_so(tmp_path: Path) -> None:

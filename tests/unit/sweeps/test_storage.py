@@ -1,15 +1,11 @@
-"""Workers of one search on a journal file and on a real PostgreSQL: none dies with its trial, none runs
+"""Workers of one search on a journal file and on real servers: none dies with its trial, none runs
 twice."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,66 +15,29 @@ from fdlab.errors import UserError
 from fdlab.sweeps import storage
 from fdlab.sweeps.asked import read
 from tests.unit.sweeps.test_search import ALPHA, GUIDANCE, study_of, work
+from tests.worlds.databases import SERVERS, free_port
 
 pytest.importorskip("optuna")
 ROOT = Path(__file__).resolve().parents[3]
 TRIALS = int(os.environ.get("FDLAB_TRIALS", "12"))
 """Trials on the database; `FDLAB_TRIALS=40` takes longer and finds rarer races."""
+STORAGES = os.environ.get("FDLAB_STORAGES", "postgresql").split(",")
+"""Kinds of servers to try: postgresql, mysql, grpc; those that are not installed are skipped."""
 SEARCH = (ALPHA, GUIDANCE, "sweep=random", "sweep.name=shared")
 
 
-def programs() -> Path | None:
-    """Where PostgreSQL's programs are."""
-    if (found := shutil.which("initdb")) is not None:
-        return Path(found).resolve().parent
-    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
+@pytest.fixture(scope="module", params=STORAGES)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
     """A server of this test's own; its address."""
-    pytest.importorskip("psycopg")
-    where = programs()
-    if where is None:
-        pytest.skip("PostgreSQL is not installed")
-    user = None
-    if os.geteuid() == 0:
-        # It refuses to run as root.
-        user = next((u.pw_name for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody")), None)
-        if user is None:
-            pytest.skip("PostgreSQL does not run as root")
-    # Not below pytest's folders, which nobody else may enter.
-    with tempfile.TemporaryDirectory() as folder:
-        if user is not None:
-            shutil.chown(folder, user)
-        yield from _serve(where, folder, user)
-
-
-def _serve(where: Path, folder: str, user: str | None) -> Iterator[str]:
-    def run(program: str, *words: str) -> None:
-        command = [str(where / program), *words]
-        done = subprocess.run(command, capture_output=True, text=True, user=user, cwd=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("initdb", "-D", "data", "-A", "trust", "-U", "fdlab", "--no-sync")
-    port = free_port()
-    options = f"-p {port} -k {folder} -c fsync=off -c listen_addresses=127.0.0.1"
-    run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
-    yield f"postgresql://fdlab@127.0.0.1:{port}/postgres"
-    run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+    with SERVERS[request.param]() as address:
+        yield address
 
 
 def run_workers(folder: Path, num: int, trials: int, *more: str) -> None:
     words = [*SEARCH, f"sweep.trials={trials}", f"paths.runs={folder / 'runs'}", *more]
     done = subprocess.run(
         [sys.executable, "-m", "tests.unit.sweeps.workers", str(folder), str(num), *words],
-        capture_output=True, text=True, timeout=150, cwd=ROOT,
+        capture_output=True, text=True, timeout=100 + 5 * trials, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -99,15 +58,15 @@ def test_workers_on_a_journal_lose_no_trial_and_run_none_twice(tmp_path: Path) -
     run_workers(tmp_path, 2, 8)
 
 
-def test_workers_on_a_database_lose_no_trial_and_run_none_twice(tmp_path: Path, postgres: str) -> None:
-    run_workers(tmp_path, 4, TRIALS, f"sweep.storage={postgres}")
+def test_workers_on_a_database_lose_no_trial_and_run_none_twice(tmp_path: Path, database: str) -> None:
+    run_workers(tmp_path, 4, TRIALS, f"sweep.storage={database}")
 
 
-def test_a_database_holds_several_searches(tmp_path: Path, postgres: str) -> None:
+def test_a_database_holds_several_searches(tmp_path: Path, database: str) -> None:
     for name, alpha in (("one", "0.1,0.2"), ("two", "0.3,0.4")):
-        words = [f"sampler.alpha={alpha}", GUIDANCE, f"sweep.name={name}", f"sweep.storage={postgres}"]
+        words = [f"sampler.alpha={alpha}", GUIDANCE, f"sweep.name={name}", f"sweep.storage={database}"]
         assert work(study_of(tmp_path, *words, "sweep=random", "sweep.trials=2")) == 2
-    words = ["sampler.alpha=0.1,0.3", GUIDANCE, "sweep.name=one", f"sweep.storage={postgres}"]
+    words = ["sampler.alpha=0.1,0.3", GUIDANCE, "sweep.name=one", f"sweep.storage={database}"]
     with pytest.raises(UserError, match="holds another search"):
         study_of(tmp_path, *words, "sweep=random").open()
 
