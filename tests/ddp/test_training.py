@@ -49,7 +49,7 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         one, two = runs / f"one-{kind}", runs / f"{strategy}-{kind}"
         assert curve(two) == pytest.approx(curve(one), abs=tolerance), (strategy, kind)
         assert differing(one, two) < tolerance, (strategy, kind)
-        assert (two / "samples" / "step-3.png").exists()
+        assert (two / "samples" / f"step-{shared.STEPS}.png").exists()
 
     # A state that two processes shared goes on in one.
     for strategy in {strategy for strategy, _ in shared.WAYS} - {"ddp", "zero1"}:
@@ -69,7 +69,7 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
 
 
 def in_two(folder: Path, backbone: Path, data: Path) -> None:
-    """Run shared.py in a process that starts the second one."""
+    """Run shared.py, which forks."""
     script = Path(shared.__file__)
     environment = {**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
     for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE"):
