@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fdlab.assets import hub
 from fdlab.errors import UserError, nearest
 from fdlab.files import sha256
 
@@ -33,9 +34,15 @@ def asset_path(name: str) -> Path:
 
 
 def resolve(path: Path | str) -> Path:
-    """A path as a user gives it: `asset:...` within the package, `~` as home, anything else as it is."""
+    """A path as a user gives it: `asset:...` within the package, `~` as home, a repository's name in the
+    hub's cache (`openai/clip-vit-large-patch14`) where no such path is here, anything else as it is."""
     text = str(path)
-    return asset_path(text) if text.startswith(PREFIX) else Path(text).expanduser()
+    if text.startswith(PREFIX):
+        return asset_path(text)
+    found = Path(text).expanduser()
+    if hub.is_id(text) and not found.exists():
+        return hub.cached(text) or found
+    return found
 
 
 def manifest(root: Path = ROOT) -> dict[str, dict[str, str]]:

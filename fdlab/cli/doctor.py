@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fdlab import __version__, assets
+from fdlab.assets import hub
 from fdlab.cli.options import parser
 from fdlab.errors import UserError
 
@@ -21,11 +22,6 @@ OPTIONAL = {
 PARTS = (
     "base", "tdm", "sdm", "own_image_encoder", "vae", "text_encoder", "image_encoder", "unet", "fusion",
 )  # fmt: skip
-DOWNLOADS = {
-    "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "models/clip-vit-large-patch14": "openai/clip-vit-large-patch14",
-}
-"""Folders that conf/backbone expects, and the hub repositories they are copies of."""
 
 
 def main(argv: list[str]) -> int:
@@ -102,8 +98,8 @@ def backbones() -> Iterator[tuple[str, str]]:
         missing = [value for value in given.values() if not _exists(value)]
         yield f"backbone={name}", f"missing: {', '.join(missing)}" if missing else "found"
         for value in missing:
-            if value in DOWNLOADS:
-                yield "", f"get it: hf download {DOWNLOADS[value]} --local-dir {value}"
+            if hub.is_id(str(value)):
+                yield "", f"get it: {hub.how_to_get(str(value))}"
 
 
 def measures() -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fdlab.assets import ROOT, resolve
+from fdlab.assets import ROOT, hub, resolve
 from fdlab.errors import UserError, nearest
 from fdlab.measure.networks import Extractors
 
@@ -93,7 +93,7 @@ def problems(settings: ExtractorSettings) -> Iterator[str]:
         yield f"evaluation.second_weights={file}: name the recogniser, as in evaluation.second=facenet."
     if settings.clip == VIT_L14:
         if not Path(VIT_L14_FOLDER).is_dir() and _in_hub_cache() is None:
-            how = f"hf download {VIT_L14_HUB} --local-dir {VIT_L14_FOLDER}"
+            how = hub.how_to_get(VIT_L14_FOLDER)
             yield f"evaluation.clip={VIT_L14}: '{VIT_L14_FOLDER}' is not there; get it: {how}"
     elif settings.clip != EMBEDDED and not resolve(settings.clip).is_dir():
         guess = nearest(settings.clip, (EMBEDDED, VIT_L14))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from fdlab.assets import resolve
+from fdlab.assets import hub, resolve
 from fdlab.data.latents import spatial_factor
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
@@ -225,8 +225,9 @@ def _existing(path: Path | str) -> Path:
         if folder.suffix in PICKLED:
             raise refuse_pickle(folder)
         raise UserError(f"'{path}' is a file; a model is a folder in diffusers' layout.")
+    how = f", or get it: {hub.how_to_get(str(path))}" if hub.is_id(str(path)) else ""
     raise UserError(
-        f"model folder '{path}' does not exist; give one in diffusers' layout (unet/, vae/, ...)."
+        f"model folder '{path}' does not exist; give one in diffusers' layout (unet/, vae/, ...){how}."
     )
 
 

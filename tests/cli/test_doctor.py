@@ -6,7 +6,7 @@ import pytest
 
 from fdlab import assets
 from fdlab.__main__ import main
-from fdlab.cli import doctor
+from fdlab.assets import hub
 
 
 def test_it_says_versions_devices_and_how_to_get_what_is_missing(
@@ -16,7 +16,7 @@ def test_it_says_versions_devices_and_how_to_get_what_is_missing(
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert "torch" in shown and "cpu" in shown and "all that ships is here" in shown
-    assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --local-dir models/" in shown
+    assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include '*.json'" in shown
 
 
 def test_a_damaged_file_is_named_and_is_a_failure(
@@ -34,4 +34,4 @@ def test_how_to_get_names_the_folders_that_the_configuration_expects() -> None:
     from fdlab.config.compose import compose
 
     expected = set(compose(["backbone=sd15"]).backbone.values())
-    assert set(doctor.DOWNLOADS) <= expected
+    assert set(hub.DOWNLOADS) <= expected

@@ -45,7 +45,7 @@ def test_what_is_missing_is_named_with_its_source(tmp_path: Path, monkeypatch: p
     assert "leave its weights null" in lacking("evaluation.recogniser_weights=none.pt")
     assert "is the first recogniser" in lacking("evaluation.second=dlib")
     assert "name the recogniser" in lacking("evaluation.second_weights=none.pt")
-    assert "hf download openai/clip-vit-large-patch14 --local-dir" in lacking("evaluation.clip=vit_l14")
+    assert "hf download openai/clip-vit-large-patch14 --include" in lacking("evaluation.clip=vit_l14")
     assert "Did you mean 'embedded'?" in lacking("evaluation.clip=embeded")
     assert "pt_inception-2015-12-05-6726825d.pth from" in lacking("evaluation.inception=none.pth")
     published = list(loading.problems(asked(["evaluation=published"])))

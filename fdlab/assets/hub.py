@@ -1,0 +1,39 @@
+"""Repositories of the model hub, as they lie in its local cache; nothing here goes on the network."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
+DOWNLOADS = {
+    "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "models/clip-vit-large-patch14": "openai/clip-vit-large-patch14",
+}
+"""Folders that conf/backbone expects, and the repositories that they are copies of."""
+KINDS = ("*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors")
+"""What of a repository is needed: not its weights in other formats and precisions."""
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may name a repository, as `openai/clip-vit-large-patch14`."""
+    return bool(_ID.fullmatch(text)) and ".." not in text
+
+
+def cached(name: str) -> Path | None:
+    """The newest snapshot of a repository in the hub's cache; None where there is none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def how_to_get(name: str) -> str:
+    """The command that brings a repository, or the folder that is a copy of one, here."""
+    patterns = " ".join(f"--include '{kind}' --include '*/{kind}'" for kind in KINDS)
+    if name in DOWNLOADS:
+        return f"hf download {DOWNLOADS[name]} {patterns} --local-dir {name}"
+    return f"hf download {name} {patterns}"
