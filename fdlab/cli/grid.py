@@ -29,6 +29,8 @@ def main(overrides: Sequence[str], verb: Verb, only_show: bool) -> int:
     for outcome in failed:
         print(f"failed: {outcome.trial.words}: {outcome.error}")
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} trials done, {len(failed)} failed")
+    if any(trial.shard for trial in trials) and not failed:
+        print("drawn; when all shares are there, score them: the same command without shard=")
     return 1 if failed else 0
 
 

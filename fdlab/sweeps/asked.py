@@ -42,11 +42,13 @@ def read(words: Sequence[str]) -> tuple[DictConfig, Study]:
             f"sweep.pruner={settings.pruner} goes by what validation reports while training: give +exp=NAME "
             "validation.every=STEPS."
         )
+    if any(line.key == "shard" for line in read_lines(words)):
+        raise UserError("shard=: a search goes by records, and a share has none; leave it out.")
     if verb == "train" and not cfg.evaluate:
         raise UserError("evaluate=false: a search goes by the records of its trials; leave it true.")
     name = str(cfg.sweep.name)
     if name == "auto":
-        asked = [space.described(), space.constant(), settings.objective, settings.sampler, settings.seed]
+        asked = [space.described(), space.kept(), settings.objective, settings.sampler, settings.seed]
         name = f"{settings.sampler}-{hashlib.blake2b(json.dumps(asked).encode(), digest_size=4).hexdigest()}"
     naming.check(name)
     return cfg, Study(Path(cfg.paths.runs) / SWEEPS / name, space, settings)

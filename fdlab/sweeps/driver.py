@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from fdlab import lock
 from fdlab.errors import UserError
 from fdlab.progress import format_seconds
 from fdlab.sweeps.launchers import Launcher
@@ -31,7 +30,7 @@ def run(
     """
     processes = launcher or Processes(jobs)
     if prepare := getattr(processes, "prepare", None):
-        prepare([trial for trial in trials if not trial.finished and not lock.holder(trial.folder)])
+        prepare([trial for trial in trials if not trial.finished and not trial.busy])
         # The cluster says how many run; here is one to wait for each.
         jobs = max(1, len(trials))
     with ThreadPoolExecutor(jobs) as pool:
@@ -63,7 +62,7 @@ def _one(trial: Trial, runner: Runner, name: str) -> Outcome:
     if trial.finished:
         print(f"{name}: finished before ({trial.folder})", flush=True)
         return _collected(trial, "", name)
-    if busy := lock.holder(trial.folder):
+    if busy := trial.busy:
         print(f"{name}: still runs: {busy} ({trial.folder})", flush=True)
         return Outcome(trial, f"still runs: {busy}")
     print(f"{name}: starts ({trial.folder})", flush=True)

@@ -18,7 +18,7 @@ from fdlab.config.overrides import Line
 from fdlab.errors import UserError
 from fdlab.sweeps import reading
 from fdlab.sweeps.conditions import Asked
-from fdlab.sweeps.space import key_of
+from fdlab.sweeps.space import key_of, whatever_the_place
 from fdlab.sweeps.trial import CONFIGS, Outcome, Trial, Verb
 
 MAX_TRIALS = 10_000
@@ -69,7 +69,7 @@ def plan(overrides: Sequence[str], verb: Verb = "train") -> list[Trial]:
     trials = [Trial.make(lines, varied, verb, group) for lines, varied in points]
     folders: dict[Path, Trial] = {}
     for trial in trials:
-        other = folders.setdefault(trial.folder, trial)
+        other = folders.setdefault(trial.own, trial)
         if other is not trial:
             raise UserError(
                 f"several combinations would write to '{trial.folder}', as {other.words} and {trial.words}; "
@@ -92,8 +92,7 @@ def name_of(points: Sequence[tuple[list[str], dict[str, str]]]) -> str:
     grid."""
     keys = list(dict.fromkeys(key for _, varied in points for key in varied))
     shared = [word for word in points[0][0] if all(word in lines for lines, _ in points)]
-    shared = [word for word in shared if not word.startswith(("paths.", "logger"))]
-    asked = json.dumps([keys, shared]).encode()
+    asked = json.dumps([keys, whatever_the_place(shared)]).encode()
     return f"grid-{'-'.join([*keys, ''])[:60]}{hashlib.blake2b(asked, digest_size=4).hexdigest()}"
 
 

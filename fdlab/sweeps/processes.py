@@ -44,7 +44,7 @@ class Processes:
                 reason = Path(folder) / "error.txt"
                 command = [sys.executable, "-m", "fdlab", trial.verb, *trial.overrides]
                 environment = {**os.environ, **share(slot, self.jobs), ERROR_FILE: str(reason)}
-                status = self.wait(command, environment, log_of(trial) if self.quiet else None, trial.folder)
+                status = self.wait(command, environment, log_of(trial) if self.quiet else None, trial.own)
                 return explain(status, reason)
         finally:
             self._slots.put(slot)
@@ -85,7 +85,7 @@ class Processes:
         """Ask a trial's process to save and end."""
         with self._guard:
             for process, folder in self._alive.items():
-                if folder == trial.folder:
+                if folder == trial.own:
                     process.send_signal(signal.SIGINT)
 
 

@@ -42,7 +42,7 @@ class RayTasks:
                 return INTERRUPTED
             environment = {} if THREADS in os.environ else {THREADS: str(self._cores)}
             task = self._run.remote(Command.of(trial, environment))
-            self._alive[trial.folder] = task
+            self._alive[trial.own] = task
         try:
             return str(ray.get(task))
         except ray.exceptions.TaskCancelledError:
@@ -55,7 +55,7 @@ class RayTasks:
             return f"{type(error).__name__}: {said[0].strip()[:200] if said else ''}"
         finally:
             with self._guard:
-                self._alive.pop(trial.folder)
+                self._alive.pop(trial.own)
 
     def interrupt(self) -> None:
         """Ask every task to save and end; none is started afterwards."""
@@ -65,7 +65,7 @@ class RayTasks:
 
     def stop(self, trial: Trial) -> None:
         """Ask a trial's task to save and end."""
-        self._cancel(trial.folder)
+        self._cancel(trial.own)
 
     def _cancel(self, folder: Path) -> None:
         import ray

@@ -54,7 +54,7 @@ class SlurmJobs:
             return
         with self.executor.batch():
             jobs = [self.executor.submit(self._job(trial)) for trial in trials]
-        self._ready |= {trial.folder: job for trial, job in zip(trials, jobs, strict=True)}
+        self._ready |= {trial.own: job for trial, job in zip(trials, jobs, strict=True)}
         print(f"submitted as {jobs[0].job_id.partition('_')[0]}", flush=True)
 
     def __call__(self, trial: Trial) -> str:
@@ -63,15 +63,15 @@ class SlurmJobs:
         with self._guard:
             if self.interrupted:
                 return INTERRUPTED
-            job = self._ready.pop(trial.folder, None) or self.executor.submit(self._job(trial))
-            self._alive[trial.folder] = job
+            job = self._ready.pop(trial.own, None) or self.executor.submit(self._job(trial))
+            self._alive[trial.own] = job
         try:
             while not job.done():
                 time.sleep(LOOK)
             return INTERRUPTED if self.interrupted else _outcome(job)
         finally:
             with self._guard:
-                self._alive.pop(trial.folder)
+                self._alive.pop(trial.own)
 
     def interrupt(self) -> None:
         """Cancel every job; what they saved stays, and no other is submitted."""
@@ -83,8 +83,8 @@ class SlurmJobs:
     def stop(self, trial: Trial) -> None:
         """Cancel a trial's job."""
         with self._guard:
-            if trial.folder in self._alive:
-                self._alive[trial.folder].cancel(check=False)
+            if trial.own in self._alive:
+                self._alive[trial.own].cancel(check=False)
 
     def _job(self, trial: Trial) -> Job:
         return Job(Command.of(trial), self.save_seconds)

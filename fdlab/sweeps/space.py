@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,10 @@ class Space:
         """What does not vary: the overrides of every trial, and those of some with their conditions."""
         return [*self.fixed, *(f"{word}{words(given)}" for word, given in self.attached)]
 
+    def kept(self) -> list[str]:
+        """As `constant`, but for where files go and who is told of it, which makes no other search."""
+        return whatever_the_place(self.constant())
+
     def _where(self, name: str) -> str:
         return words(self.conditions.get(name, ()))
 
@@ -122,6 +126,11 @@ class Space:
     def _try(self, given: Mapping[str, str]) -> None:
         point = self.walk(lambda name, dimension: given.get(name, dimension.ends()[0]))
         compose(self.overrides(point), config_name=CONFIGS[self.verb])
+
+
+def whatever_the_place(overrides: Sequence[str]) -> list[str]:
+    """Overrides without folders and loggers."""
+    return [word for word in overrides if not word.lstrip("+").startswith(("paths.", "logger"))]
 
 
 def key_of(name: str) -> str:

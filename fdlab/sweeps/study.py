@@ -20,7 +20,7 @@ from fdlab.randomness import derive
 from fdlab.sweeps import samplers
 from fdlab.sweeps.claims import Claims, Heartbeats, Locks
 from fdlab.sweeps.settings import SearchSettings
-from fdlab.sweeps.space import Space
+from fdlab.sweeps.space import Space, whatever_the_place
 from fdlab.sweeps.storage import JOURNAL, load_optuna, open_storage
 
 ASKED = "asked"
@@ -65,7 +65,7 @@ class Study:
         with self._claims.alone():
             asked = {
                 "space": self.space.described(),
-                "fixed": self.space.constant(),
+                "fixed": self.space.kept(),
                 "objective": list(self.settings.objective),
             }
             known = study.user_attrs.get(ASKED)
@@ -77,7 +77,7 @@ class Study:
                 if self.settings.sampler == "grid":
                     for point in self.space.every():
                         study.enqueue_trial(point)
-            elif known != asked:
+            elif {**known, "fixed": whatever_the_place(known["fixed"])} != asked:
                 key = next(key for key in asked if known.get(key) != asked[key])
                 raise UserError(
                     f"'{self.folder}' holds another search: its {key} is {known.get(key)}, not {asked[key]}; "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fdlab import lock
 from fdlab.benchmarks.choice import NONE
 from fdlab.config.compose import compose
 from fdlab.config.naming import run_dir
@@ -29,6 +30,8 @@ class Trial:
     measured: bool
     """Whether it ends with a record; otherwise model weights are all it leaves."""
     verb: Verb = "train"
+    shard: str | None = None
+    """The share of an evaluation's pictures that it draws, into the folder of all; it scores nothing."""
 
     @classmethod
     def make(
@@ -41,12 +44,24 @@ class Trial:
         if group and cfg.logger.wandb and cfg.logger.group is None:
             # Names no run, so that a trial stays the same whichever search it is of.
             overrides = [*overrides, f"logger.group={quoted(group)}"]
-        return cls(overrides, varied, run_dir(cfg), bool(measured), verb)
+        return cls(overrides, varied, run_dir(cfg), bool(measured), verb, cfg.get("shard"))
 
     @property
     def finished(self) -> bool:
         """Whether an earlier process took this trial to its end."""
         return (self.folder / (RECORD if self.measured else "model")).exists()
+
+    @property
+    def own(self) -> Path:
+        """What no other trial has: its run directory, or of a shard a name beside the one that all share."""
+        if self.shard is None:
+            return self.folder
+        return self.folder.with_name(f"{self.folder.name}.shard-{self.shard.replace('/', '-of-')}")
+
+    @property
+    def busy(self) -> str:
+        """Who works on it, in words; of shards, which work together, nobody knows."""
+        return "" if self.shard is not None else lock.holder(self.folder)
 
     @property
     def words(self) -> str:
@@ -71,5 +86,5 @@ class Outcome:
 
 def log_of(trial: Trial) -> Path:
     """Where the output of one of several trials at once goes: beside its run directory."""
-    trial.folder.parent.mkdir(parents=True, exist_ok=True)
-    return trial.folder.with_name(trial.folder.name + ".log")
+    trial.own.parent.mkdir(parents=True, exist_ok=True)
+    return trial.own.with_name(trial.own.name + ".log")

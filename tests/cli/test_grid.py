@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from fdlab import lock
 from fdlab.errors import UserError
 from fdlab.files import write_json
 from fdlab.sweeps import driver, grid
 from fdlab.sweeps.processes import DEVICES, Processes, share
-from fdlab.sweeps.trial import Trial
+from fdlab.sweeps.trial import Trial, log_of
 from tests.worlds.holder import held
 from tests.worlds.records import example
 
@@ -188,3 +189,37 @@ def test_an_interrupt_is_handed_to_the_trial_which_may_save_before_it_ends(tmp_p
         out, _ = parent.communicate(timeout=60)
     assert b"seed=1: failed: 130" in out and b"seed=2" not in out and out.endswith(b"interrupted\n")
     assert (tmp_path / "trial").read_text() == "saved"
+
+
+def test_shards_are_trials_of_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["shard=0/3,1/3,2/3", "sampler.alpha=0.1,0.2", f"paths.runs={tmp_path}"]
+    trials = grid.plan(words, "evaluate")
+    assert len({trial.folder for trial in trials}) == 2 and len({trial.own for trial in trials}) == 6
+    assert len({log_of(trial) for trial in trials}) == 6
+    (whole,) = grid.plan(["sampler.alpha=0.1", f"paths.runs={tmp_path}"], "evaluate")
+    assert whole.folder == whole.own == trials[0].folder
+    together = threading.Barrier(3, timeout=30)
+
+    def draws(trial: Trial) -> str:
+        # All three draw at once, in one folder, as the verb does.
+        with lock.running(trial.folder, shared=True):
+            together.wait()
+        return ""
+
+    assert [
+        one.error for one in driver.run([t for t in trials if t.folder == whole.folder], draws, jobs=3)
+    ] == ["", "", ""]
+    assert not any(trial.finished for trial in trials)
+    # What has been joined is not drawn once more.
+    write_record(whole, 0.5)
+    assert [trial.finished for trial in trials] == [trial.folder == whole.folder for trial in trials]
+    with pytest.raises(UserError, match="several combinations would write to"):
+        grid.plan(["shard=0/3", "seed=1,2", "name=same"], "evaluate")
+
+
+def test_a_search_has_no_shards() -> None:
+    pytest.importorskip("optuna")
+    from fdlab.sweeps.asked import read
+
+    with pytest.raises(UserError, match="a search goes by records, and a share has none"):
+        read(["sampler.alpha=0.1,0.2", "shard=0/2"])

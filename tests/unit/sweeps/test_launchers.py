@@ -189,6 +189,54 @@ def test_ray_trials_outlive_a_node(tmp_path: Path, stands_in: None) -> None:
         cluster.shutdown()
 
 
+def test_shards_on_ray_outlive_a_node_and_join_to_the_same_evaluation(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    words = ["benchmark=people_validation", "benchmark.max_subjects=2", "benchmark.max_prompts=4"]
+    words += ["benchmark.max_images=1", "benchmark.batch_size=1", "benchmark.baselines=false"]
+    words += ["sampler=tdm", "sampler.num_steps=4", "trainer.accelerator=cpu"]
+    shared, alone = (f"paths.runs={tmp_path / name}" for name in ("shared", "alone"))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        removing = threading.Thread(target=_removes, args=(cluster, node, tmp_path / "shared"))
+        removing.start()
+        ray_words = ["launcher=ray", "launcher.cpus=1", "jobs=4"]
+        assert main(["evaluate", "-m", "shard=0/4,1/4,2/4,3/4", *words, shared, *ray_words]) == 0
+        removing.join()
+        assert sum(one["Alive"] for one in ray.nodes()) == 1
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    drawn = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shared").rglob("images/*.png")}
+    assert len(drawn) == 8 and not list((tmp_path / "shared").rglob("record.json"))
+    for runs in (shared, alone):
+        assert main(["evaluate", *words, runs]) == 0
+    pictures = {
+        name: {path.name: path for path in (tmp_path / name).rglob("images/*.png")}
+        for name in ("shared", "alone")
+    }
+    assert {name: path.stat().st_mtime_ns for name, path in pictures["shared"].items()} == drawn
+    for name, path in pictures["alone"].items():
+        assert path.read_bytes() == pictures["shared"][name].read_bytes()
+    one, other = (
+        json.loads(next((tmp_path / name).rglob("record.json")).read_text())["metrics"]
+        for name in ("shared", "alone")
+    )
+    assert one == other
+
+
+def _removes(cluster: Any, node: Any, folder: Path) -> None:
+    """Remove a node once the first picture is there."""
+    deadline = time.monotonic() + 400
+    while not list(folder.rglob("images/*.png")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    cluster.remove_node(node)
+
+
 def test_a_command_can_be_sent(tmp_path: Path) -> None:
     cloudpickle = pytest.importorskip("cloudpickle")
     sent = cloudpickle.loads(

@@ -205,6 +205,14 @@ def test_another_search_of_the_same_name_is_refused(tmp_path: Path) -> None:
         other.open()
 
 
+def test_where_files_go_makes_no_other_search(tmp_path: Path) -> None:
+    words = [ALPHA, GUIDANCE, "sweep.trials=2"]
+    work(study_of(tmp_path / "a", *words, "logger.mode=offline"))
+    (tmp_path / "a").rename(tmp_path / "b")
+    moved = study_of(tmp_path / "b", *words)
+    assert len(moved.trials()) == 2 and work(moved) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
