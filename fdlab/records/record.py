@@ -20,6 +20,7 @@ from fdlab.foreign import is_count, is_number, is_texts, shown
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.metrics.metric import Metric
 from fdlab.metrics.registry import METRICS
+from fdlab.records import migrations
 
 SCHEMA_VERSION = 1
 RECORD = "record.json"
@@ -83,9 +84,10 @@ def write(folder: Path, record: Mapping[str, Any], pictures: Iterable[Mapping[st
 
 
 def read(path: Path | str) -> dict[str, Any]:
-    """Read a record and check it. UserError that names the file and the first thing wrong."""
+    """Read a record, bring it to the present schema version and check it. UserError that names the file and
+    the first thing wrong."""
     path = Path(path)
-    record = foreign.read_json(path, "record")
+    record = migrations.migrated(foreign.read_json(path, "record"), SCHEMA_VERSION)
     problem = next(problems(record), None)
     if problem:
         raise UserError(f"record '{path}': {problem}.")
@@ -97,9 +99,11 @@ def problems(record: Any) -> Iterator[str]:
     if not isinstance(record, dict):
         yield f"it is a {type(record).__name__}, not an object"
         return
-    version = record.get("schema_version")
+    version: Any = record.get("schema_version")
     if not is_count(version) or version != SCHEMA_VERSION:
-        yield f"schema_version is {shown(version)}; this fdlab reads {SCHEMA_VERSION}"
+        newer = is_count(version) and version > SCHEMA_VERSION
+        more = ": a newer fdlab wrote the record" if newer else ""
+        yield f"schema_version is {shown(version)}; this fdlab reads {SCHEMA_VERSION}{more}"
         return
     for part in ("benchmark", "method", "metrics", "provenance"):
         if not isinstance(record.get(part), dict):
@@ -189,20 +193,20 @@ def _value_problems(metric: Metric, entry: Mapping[str, Any], where: str) -> Ite
     value, low, high = entry["value"], entry["ci_low"], entry["ci_high"]
     if not is_number(value):
         yield f"{where}.value is {shown(value)}, not a finite number"
-    elif not is_number(value, *_widened(metric.limits)):
+    elif not is_number(value, *widened(metric.limits)):
         yield f"{where}.value is {shown(value)}; allowed: {_between(metric.limits)} ({metric.unit})"
     for key in ("ci_low", "ci_high"):
         end = entry[key]
         if end is not None and not is_number(end):
             yield f"{where}.{key} is {shown(end)}, neither null nor a finite number"
-        elif end is not None and not is_number(end, *_widened(metric.interval_limits)):
+        elif end is not None and not is_number(end, *widened(metric.interval_limits)):
             yield f"{where}.{key} is {shown(end)}; allowed: {_between(metric.interval_limits)}"
     if is_number(low) and is_number(high) and low > high:
         yield f"{where}: ci_low {low} is above ci_high {high}"
 
 
-def _widened(limits: tuple[float, float]) -> tuple[float, float]:
-    """Sums round: a mean of ones may be a little more."""
+def widened(limits: tuple[float, float]) -> tuple[float, float]:
+    """What is still let through of a metric's limits: sums round, and a mean of ones may be a little more."""
     return limits[0] - 1e-9, limits[1] + 1e-9
 
 
