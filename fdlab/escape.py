@@ -1,4 +1,4 @@
-"""Somebody's text in a terminal, in Markdown and in a spreadsheet: shown as it is, never obeyed.
+"""Somebody's text in a terminal, in Markdown, in LaTeX and in a spreadsheet: shown as it is, never obeyed.
 
 (For HTML `html.escape` does the same.)
 """
@@ -36,6 +36,28 @@ def terminal(*lines: str, style: str = "") -> Text:
 def markdown(text: str) -> str:
     """For a line or a cell of Markdown."""
     return _SPECIAL.sub(r"\\\g<0>", visible(text))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
+    "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    '"': r"''", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "◆": r"$\diamond$",
+    "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """For a line of LaTeX: what it obeys is written out, and what pdflatex has no letter for as its
+    number."""
+
+    def one(c: str) -> str:
+        if c in _LATEX:
+            return _LATEX[c]
+        # Letters with accents are in every font; of the others of Latin-1 not all are.
+        known = c.isascii() or ("À" <= c <= "ÿ" and c not in "ÐðÞþ×÷")
+        return c if known else rf"\texttt{{U+{ord(c):04X}}}"
+
+    return "".join(map(one, visible(text)))
 
 
 def figure(text: str) -> str:

@@ -105,27 +105,37 @@ def problem(value: Any) -> str:
 
     Too deep, a number that no computer can hold, or a text that cannot be written as UTF-8.
     """
-    todo, seen = [(value, 0)], set()
+    todo, seen = [([value], -1)], set()
     while todo:
-        node, depth = todo.pop()
-        if isinstance(node, dict | list):
-            if depth > DEEPEST:
-                return f"is nested more than {DEEPEST} deep"
-            # YAML lets one list stand in many places, and in itself.
-            if id(node) in seen:
+        inside, depth = todo.pop()
+        for node in inside:
+            # Most of a file is numbers: they are passed first.
+            if type(node) is float and -math.inf < node < math.inf:
                 continue
-            seen.add(id(node))
-            inside = [*node.keys(), *node.values()] if isinstance(node, dict) else node
-            todo += [(child, depth + 1) for child in inside]
-        elif isinstance(node, str):
-            if not node.isascii() and any("\ud800" <= c <= "\udfff" for c in node):
-                return f"holds text that is no Unicode: {shown(node)}"
-        elif isinstance(node, int) and abs(node) > LARGEST:
-            # Python refuses to write out what is longer than some thousand digits.
-            digits = len(str(abs(node))) if node.bit_length() < 10_000 else "more than 3,000"
-            return f"holds a number of {digits} digits"
-        elif isinstance(node, float) and not math.isfinite(node):
-            return "holds a number that is not finite"
+            if isinstance(node, dict | list):
+                if depth >= DEEPEST:
+                    return f"is nested more than {DEEPEST} deep"
+                # YAML lets one list stand in many places, and in itself.
+                if id(node) not in seen:
+                    seen.add(id(node))
+                    todo.append(
+                        ([*node.keys(), *node.values()] if isinstance(node, dict) else node, depth + 1)
+                    )
+            elif found := _leaf_problem(node):
+                return found
+    return ""
+
+
+def _leaf_problem(node: Any) -> str:
+    if isinstance(node, str):
+        if not node.isascii() and any("\ud800" <= c <= "\udfff" for c in node):
+            return f"holds text that is no Unicode: {shown(node)}"
+    elif isinstance(node, int) and abs(node) > LARGEST:
+        # Python refuses to write out what is longer than some thousand digits.
+        digits = len(str(abs(node))) if node.bit_length() < 10_000 else "more than 3,000"
+        return f"holds a number of {digits} digits"
+    elif isinstance(node, float) and not math.isfinite(node):
+        return "holds a number that is not finite"
     return ""
 
 

@@ -41,6 +41,7 @@ from fdlab.benchmarks.manifest import (
     check_unique,
     check_version,
 )
+from fdlab.data import whom
 from fdlab.data.captions import MARKER
 from fdlab.errors import UserError, unknown
 from fdlab.files import sha256
@@ -168,6 +169,10 @@ class Benchmark:
     def summary(self) -> dict[str, Any]:
         """The record's `benchmark` entry."""
         more: dict[str, Any] = {"num_groups": len(self.groups)} if self.groups else {}
+        identities = [subject.identity for subject in self.subjects]
+        if all(number is not None for number in identities):
+            # Rendered people have numbers, so that a record can say whether a training saw them.
+            more["people"] = whom.spans(number for number in identities if number is not None)
         if self.source:
             more["prompts_verified"] = bool(self.source.get("prompts_verified"))
         more["profile"] = self.profile

@@ -105,10 +105,14 @@ def facts(mix: str, num: int, seed: int, size: int) -> dict[str, Any]:
     return {"kind": "people", "mix": mix, "num": num, "seed": seed, "size": size, "version": picture.VERSION}
 
 
+def num_identities(num: int) -> int:
+    """How many people a data set of `num` pictures is drawn from, counted from number 0."""
+    return max(16, num // PICTURES_PER_IDENTITY)
+
+
 def spec_of(mix: str, num: int, seed: int, index: int) -> picture.Spec:
     """The spec of one picture of a dataset: a function of its arguments alone."""
-    identities = max(16, num // PICTURES_PER_IDENTITY)
-    return picture.draw(picture.MIXES[mix], numpy_rng(seed, "picture", mix, index), identities)
+    return picture.draw(picture.MIXES[mix], numpy_rng(seed, "picture", mix, index), num_identities(num))
 
 
 def write_one(root: Path, mix: str, num: int, seed: int, index: int, size: int) -> None:

@@ -95,7 +95,8 @@ class Weights:
             "training_steps": self.steps,
         }
         known = facts(self.folder)
-        return told | {key: known[key] for key in ("pictures_a_step", "lr", "taught_by") if known.get(key)}
+        more = ("pictures_a_step", "lr", "taught_by", "people")
+        return told | {key: known[key] for key in more if known.get(key)}
 
     @property
     def steps(self) -> int | None:
@@ -106,6 +107,11 @@ class Weights:
     def taught_by(self) -> tuple[str, ...]:
         """Recognisers whose opinion these weights were trained for."""
         return tuple(facts(self.folder).get("taught_by") or ())
+
+    @property
+    def people(self) -> tuple[dict[str, Any], ...]:
+        """Whom these weights were shown in training, as far as that is known; see `data.whom`."""
+        return tuple(facts(self.folder).get("people") or ())
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _face_problems(picture: Mapping[str, Any]) -> Iterator[str]:
         if not is_number(face.get("score"), 0.0, 1.0):
             yield f"has a face with score {shown(face.get('score'))}, no number from 0 to 1"
     for likes in [picture.get("similarity_to"), *(face.get("similarity_to") for face in found)]:
-        if likes is not None and not (isinstance(likes, list) and all(is_number(x, *_COSINE) for x in likes)):
+        if likes is not None and not _are_cosines(likes):
             yield f"has similarity_to {shown(likes)}, no list of cosines"
     matches = picture.get("matches", [])
     if not isinstance(matches, list) or len(matches) not in (0, len(drawn(picture))):
@@ -152,6 +152,15 @@ def _face_problems(picture: Mapping[str, Any]) -> Iterator[str]:
             yield f"has a match with face {shown(face)}, which it does not have"
         if value is not None and not is_number(value, *_COSINE):
             yield f"has a match with identity_similarity {shown(value)}, no cosine"
+
+
+def _are_cosines(value: Any) -> bool:
+    """Whether it is a list of cosines; of a hundred subjects a face has a hundred, nearly all of them
+    floats."""
+    low, high = _COSINE
+    return isinstance(value, list) and all(
+        low <= x <= high if type(x) is float else is_number(x, low, high) for x in value
+    )
 
 
 def arrays(pictures: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]]) -> ScoredPictures:

@@ -18,8 +18,9 @@ NOTE = (
 )
 
 
-def note(records: Sequence[Mapping[str, Any]]) -> str:
-    """What a reader has to know of the numbers; a warning where there are too few pictures for a metric."""
+def note(records: Sequence[Mapping[str, Any]], taught: bool = True) -> str:
+    """What a reader has to know of the numbers; a warning where there are too few pictures for a metric.
+    `taught` False leaves out who measured its own pupils, where rows are marked with that."""
     least: dict[Callable[[int], str], int] = {}
     for record in records:
         for name, entry in record["metrics"].items():
@@ -27,25 +28,32 @@ def note(records: Sequence[Mapping[str, Any]]) -> str:
             if caution is not None:
                 least[caution] = min(entry["n"], least.get(caution, entry["n"]))
     cautions = [caution(num) for caution, num in least.items()]
-    return " ".join(text for text in (NOTE, *cautions, *_taught(records)) if text)
+    pupils = _taught(records) if taught else []
+    return " ".join(text for text in (NOTE, *cautions, *pupils) if text)
 
 
 def _taught(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for every recogniser that measured what it had taught."""
     pairs: dict[str, dict[str, None]] = {}
     for record in records:
-        method = record.get("method", {})
-        models = [method[kind] for kind in ("tdm", "sdm") if isinstance(method.get(kind), dict)]
-        lists = [model["taught_by"] for model in models if isinstance(model.get("taught_by"), list)]
-        teachers = {str(name) for names in lists for name in names}
-        measured = {str(entry["extractor"]["name"]) for entry in record["metrics"].values() if teachers}
-        for name in teachers:
-            if any(extractor.partition("_")[0] == name for extractor in measured):
-                pairs.setdefault(name, {})[label(record)] = None
+        for name in teachers(record):
+            pairs.setdefault(name, {})[label(record)] = None
     return [
         f"{name} taught {', '.join(labels)}: of these it is no independent judge."
         for name, labels in sorted(pairs.items())
     ]
+
+
+def teachers(record: Mapping[str, Any]) -> list[str]:
+    """Recognisers that taught a record's weights and measured it as well."""
+    method = record.get("method", {})
+    models = [method[kind] for kind in ("tdm", "sdm") if isinstance(method.get(kind), dict)]
+    lists = [model["taught_by"] for model in models if isinstance(model.get("taught_by"), list)]
+    taught = {str(name) for names in lists for name in names}
+    measured = {str(entry["extractor"]["name"]) for entry in record["metrics"].values() if taught}
+    # A face extractor is called by its detector and its recogniser: mtcnn+faceres_centered.
+    parts = {part.partition("_")[0] for name in measured for part in name.split("+")}
+    return sorted(taught & parts)
 
 
 def label(record: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fdlab.config import directory
+from fdlab.data import whom
 from fdlab.data.datamodule import StatelessData
 from fdlab.data.entry import Source
 from fdlab.engine import checkpoints
@@ -99,6 +100,7 @@ def fit(
         "lr": module.optimization.lr,
         "seed": settings.seed,
         "averaged": bool(module.averaging.average),
+        "people": whom.joined(start.people, [whom.shown_by(root, settings.data.split)]),
     }
     taught_by = sorted({*module.taught_by, *start.taught_by})
     if taught_by:

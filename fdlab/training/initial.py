@@ -26,6 +26,8 @@ class Start:
     steps: int
     taught_by: tuple[str, ...] = ()
     """Recognisers that taught these weights."""
+    people: tuple[dict[str, Any], ...] = ()
+    """Whom they were shown, see `data.whom`."""
 
 
 def make_module(asked: FitSettings) -> tuple[Start, DenoisingTraining]:
@@ -61,7 +63,8 @@ def load_start(asked: FitSettings) -> Start:
     # An encoder of references that somebody taught makes their pupil of whatever learns to use it.
     encoder = overrides.get("image_encoder") or settings.folder("image_encoder")
     through = finetuned.facts(Path(encoder)).get("taught_by", ()) if references else ()
-    return Start(backbone, asked.init, found.steps or 0, tuple(sorted({*found.taught_by, *through})))
+    taught_by = tuple(sorted({*found.taught_by, *through}))
+    return Start(backbone, asked.init, found.steps or 0, taught_by, found.people)
 
 
 def _unet_config(backbone: BackboneSettings) -> dict[str, Any]:

@@ -316,7 +316,9 @@ def test_who_taught_is_written_into_the_model_and_what_begins_with_it(configure:
     assert {"noise_loss", "identity_loss"} <= set(row)
     second = fit(configure("sdm", f"init={first.model}", "name=b", *more))
     for model in (first.model, second.model):
-        assert json.loads((model / "training.json").read_text())["taught_by"] == ["faceres"]
+        facts = json.loads((model / "training.json").read_text())
+        (shown,) = facts["people"]
+        assert facts["taught_by"] == ["faceres"] and (shown["folder"], shown["num_pictures"]) == ("people", 9)
     plain = fit(configure("sdm", "name=c", *more))
     assert "taught_by" not in json.loads((plain.model / "training.json").read_text())
 

@@ -22,7 +22,7 @@ from fdlab.evaluation import departures, measuring, run
 from fdlab.evaluation.pages import Evaluated
 from fdlab.evaluation.rows import Row
 from fdlab.evaluation.second_recogniser import Second
-from fdlab.leaderboard import collect, formats, published
+from fdlab.leaderboard import board, collect, published
 from fdlab.measure import choose as loading
 from fdlab.measure.networks import Extractors
 from fdlab.metrics import matching
@@ -179,7 +179,7 @@ def test_quoted_numbers_stand_only_beside_what_follows_the_protocol() -> None:
     assert not quoted.follows({**about, "departures": ["faces are measured by squares"]})
     assert not quoted.follows({**about, "profile": "strict"})
     group = collect.Group(Basis({**about, "departures": ["x"], "version": "1"}, {}))
-    assert quoted in formats.beside([group], [quoted])[1][1]
+    assert quoted in board.make([group], [quoted]).quoted
 
 
 @pytest.mark.parametrize(

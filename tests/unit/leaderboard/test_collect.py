@@ -11,7 +11,7 @@ import pytest
 
 from fdlab.cli import leaderboard as verb
 from fdlab.errors import UserError
-from fdlab.leaderboard import collect, formats, published
+from fdlab.leaderboard import board, collect, formats, published
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.records import record
 
@@ -102,16 +102,16 @@ def test_broken_records_are_listed_and_stop_nothing(runs: Path, capsys: pytest.C
 
 
 def test_formats_agree(runs: Path) -> None:
-    groups = collect.group(collect.find([runs])[0])
     quoted = published.load(published.DEFAULT)
-    data = json.loads(formats.as_json(groups, quoted))
+    made = board.make(collect.group(collect.find([runs])[0]), quoted)
+    data = json.loads(formats.as_json(made))
     assert len(data["measured"]) == 3 and all(entry["kind"] == "quoted" for entry in data["quoted"])
-    lines = list(csv.DictReader(io.StringIO(formats.as_csv(groups, quoted))))
+    lines = list(csv.DictReader(io.StringIO(formats.as_csv(made))))
     measured = [line for line in lines if line["kind"] == "measured"]
     assert len(measured) == 5 and len(lines) > len(measured)
     first = next(line for line in measured if line["run"] == "better" and line["metric"] == "identity_auc")
-    assert float(first["value"]) == 0.8 and first["rank"] == "1"
-    text = formats.markdown(groups, quoted)
+    assert float(first["value"]) == 0.8 and first["rank"] == ""
+    text = formats.markdown(made)
     assert text.count("(quoted)") == sum(len(entry.rows) for entry in quoted)
 
 
@@ -119,7 +119,12 @@ def test_quoted_numbers_are_never_among_measured_ones(runs: Path, capsys: pytest
     out = runs / "board.json"
     assert verb.main([str(runs), "--format", "json", "--out", str(out)]) == 0
     data = json.loads(out.read_text())
-    assert all(r["provenance"]["kind"] == "measured" for group in data["measured"] for r in group["records"])
+    assert all(
+        r["provenance"]["kind"] == "measured"
+        for group in data["measured"]
+        for row in group["rows"]
+        for r in row["records"]
+    )
     assert verb.main([str(runs)]) == 0
     shown = capsys.readouterr().out
     assert "QUOTED, not measured here" in shown and "identity AUC" in shown

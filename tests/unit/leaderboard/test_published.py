@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import collect, formats, published
+from fdlab.leaderboard import board, collect, formats, published
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.records import record
 from tests.worlds import damage
@@ -103,29 +103,30 @@ def test_a_quoted_table_stands_below_its_own_protocol_alone(tmp_path: Path) -> N
     put(tmp_path, "people_single", "e_other", profile="fastcomposer")
     groups = collect.group(collect.find([tmp_path])[0])
     quoted = published.load(published.DEFAULT)
-    placed = {
-        group.entries[0].run if group else None: [entry.id for entry in found]
-        for group, found in formats.beside(groups, quoted)
+    made = board.make(groups, quoted)
+    placed: dict[str | None, list[str]] = {
+        table.rows[0].entry.run: [entry.id for entry in table.quoted] for table in made.tables
     }
+    placed[None] = [entry.id for entry in made.quoted]
     assert placed == {
         "a_same": ["fastcomposer_single", "instantfamily_single"], "b_other_profile": [], "c_no_profile": [],
         "d_fewer": [], "e_other": [], None: ["freecure"],
     }  # fmt: skip
-    text = formats.markdown(groups, quoted)
+    text = formats.markdown(made)
     # No table of measured numbers holds a quoted row.
     for part in text.split("## ")[1:]:
         assert part.startswith("Quoted: ") == ("(quoted)" in part)
-    data = json.loads(formats.as_json(groups, quoted))
+    data = json.loads(formats.as_json(made))
     same = {entry["id"]: entry["same_protocol"] for entry in data["quoted"]}
     assert same == {"fastcomposer_single": ["a" * 64], "instantfamily_single": ["a" * 64], "freecure": []}
 
 
 def test_deviations_and_references_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     quoted = published.load(published.DEFAULT)
-    text = formats.markdown([], quoted)
+    text = formats.markdown(board.make([], quoted))
     assert "| InstantID (quoted) | 0.688 ± 0.249 | 0.228 ± 0.042 | InstantFamily (arXiv 2404.19427) |" in text
     assert "| DreamBooth (quoted) | 5 | 0.273 | 0.239 |" in text and "Unverified: " in text
-    formats.show([], quoted)
+    formats.show(board.make([], quoted))
     shown = capsys.readouterr().out
     assert "0.688 ± 0.249" in shown and "QUOTED, not measured here" in shown
 
@@ -144,7 +145,7 @@ def test_damaged_files_are_named_or_printed(tmp_path: Path, seed: int) -> None:
             assert str(error).isprintable() and path.name in str(error) and len(str(error)) < 1000
             continue
         for write in (formats.markdown, formats.as_json, formats.as_csv):
-            write([], quoted).encode()
+            write(board.make([], quoted)).encode()
 
 
 def test_a_column_may_not_take_the_place_of_what_rows_say(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.cli import leaderboard as verb
 from fdlab.evaluation import generation, measuring, scoring
-from fdlab.leaderboard import collect, compare, formats
+from fdlab.leaderboard import board, collect, compare, formats
 from fdlab.metrics import metric, registry
 from fdlab.records import breakdown, gallery, per_sample, record, report, table, wandb_table
 
@@ -106,7 +106,7 @@ def test_a_new_metric_is_one_file(
     monkeypatch.chdir(tmp_path)
     (group,) = collect.group(collect.find([Path("runs")])[0])
     assert group.ordered_by == "brightness" and [e.run for e in group.entries] == ["dark", "bright"]
-    assert r"best bright \<b\> first" in formats.markdown([group], [])
+    assert r"best bright \<b\> first" in formats.markdown(board.make([group]))
     # And the list of metrics has it.
     assert verb.main(["--metrics"]) == 0
     assert "| brightness | lux | 0 | 5 | lower | clip | how bright |" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import collect, formats
+from fdlab.leaderboard import board, collect, formats, latex
 from fdlab.records import breakdown, gallery, per_sample, record, report
 from tests.worlds import damage
 
@@ -37,8 +37,9 @@ def test_a_damaged_record_is_named_or_printed(tmp_path: Path, written: dict[str,
             num_refused += 1
             continue
         groups = collect.group([entry, good])
-        for write in (formats.markdown, formats.as_json, formats.as_csv):
-            write(groups, []).encode()
+        made = board.make(groups)
+        for write in (formats.markdown, formats.as_json, formats.as_csv, latex.text):
+            write(made).encode()
         report.write(tmp_path / "report.html", "t", [entry.record], entry.record["method"]["name"], [])
     assert num_refused > 20
     assert {file.name for file in tmp_path.iterdir()} <= {"record.json", "report.html"}

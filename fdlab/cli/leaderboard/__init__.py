@@ -8,29 +8,29 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdlab.cli.leaderboard.output import put
 from fdlab.cli.options import Parser, parser
+from fdlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import argparse
 
     from fdlab.leaderboard.published import Quoted
 
-FORMATS = ("terminal", "markdown", "json", "csv")
+FORMATS = ("terminal", "markdown", "json", "csv", "latex")
 
 
 def main(argv: list[str]) -> int:
     """Run the verb; status 2 if a record breaks the contract (the others are shown all the same)."""
     arguments = _parser().parse_args(argv)
 
-    from fdlab.errors import UserError
-
     if arguments.metrics:
         from fdlab.metrics import registry
 
-        _put(registry.listing(), arguments.out)
+        put(registry.listing(), arguments.out)
         return 0
     if arguments.out and arguments.format == "terminal":
-        raise UserError("--out needs --format markdown, json or csv.")
+        raise UserError("--out needs --format markdown, json, csv or latex.")
     if arguments.compare:
         return _compare(arguments)
     return _list(arguments)
@@ -72,27 +72,29 @@ def _parser() -> Parser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from fdlab.leaderboard import collect, formats
+    from fdlab.leaderboard import board, collect, formats, latex
 
     folders = [Path(folder) for folder in arguments.folders] or _usual()
     entries, problems = collect.find(folders)
     groups = collect.group(entries, arguments.by)
     quoted = [] if arguments.no_quoted else _quoted(arguments.published)
+    made = board.make(groups, quoted)
     if arguments.format == "terminal":
         if not groups:
             where = ", ".join(str(folder) for folder in folders) or "runs, experiments (neither exists)"
             print(f"no records below {where}; make one with: python -m fdlab train +exp=sdm")
-        formats.show(groups, quoted)
+        formats.show(made)
     else:
-        write = {"markdown": formats.markdown, "json": formats.as_json, "csv": formats.as_csv}
-        _put(write[arguments.format](groups, quoted), arguments.out)
+        write = {
+            "markdown": formats.markdown, "json": formats.as_json, "csv": formats.as_csv, "latex": latex.text,
+        }  # fmt: skip
+        put(write[arguments.format](made), arguments.out)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 2 if problems else 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from fdlab.errors import UserError
     from fdlab.leaderboard import compare, compare_formats
 
     if arguments.folders or arguments.by or arguments.published:
@@ -101,24 +103,16 @@ def _compare(arguments: argparse.Namespace) -> int:
     made = compare.compare(a, b)
     if arguments.format == "terminal":
         compare_formats.show(made)
-    else:
-        write = {
-            "markdown": compare_formats.markdown,
-            "json": compare_formats.as_json,
-            "csv": compare_formats.as_csv,
-        }
-        _put(write[arguments.format](made), arguments.out)
+        return 0
+    write = {
+        "markdown": compare_formats.markdown,
+        "json": compare_formats.as_json,
+        "csv": compare_formats.as_csv,
+    }
+    if arguments.format not in write:
+        raise unknown("--format of a comparison", arguments.format, ("terminal", *write))
+    put(write[arguments.format](made), arguments.out)
     return 0
-
-
-def _put(text: str, out: str | None) -> None:
-    """Print, or write to a file."""
-    if out is None:
-        print(text, end="")
-        return
-    from fdlab.files import write_text
-
-    write_text(out, text)
 
 
 def _usual() -> list[Path]:

@@ -1,0 +1,216 @@
+"""The board: comparable tables with pooled seeds, ranks with ties, marks and the Pareto front.
+
+Every output, from the terminal to the page, prints this one structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fdlab.leaderboard import labels, marks, pooling
+from fdlab.leaderboard.collect import Entry, Group
+from fdlab.leaderboard.evidence import Evidence, mean_of
+from fdlab.leaderboard.marks import Mark
+from fdlab.leaderboard.published import Quoted
+from fdlab.leaderboard.ranks import ranked
+from fdlab.metrics import bootstrap, registry
+from fdlab.metrics.registry import METRICS
+from fdlab.records.comparability import described
+
+Look = Callable[[Entry], Evidence]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric's value for one row."""
+
+    value: float
+    low: float | None
+    high: float | None
+    num: int
+    spread: float | None = None
+    """Standard deviation over seeds; None of one."""
+
+
+@dataclass
+class Row:
+    """One method: one record, or those of its seeds and repeats."""
+
+    entries: list[Entry]
+    label: str
+    cells: dict[str, Cell]
+    num_seeds: int
+    marks: list[Mark]
+    rank: tuple[int, int] | None = None
+    """Its best and its worst possible rank."""
+    unranked: str = ""
+    """Why it has none, empty where it has."""
+    on_front: bool = False
+
+    @property
+    def entry(self) -> Entry:
+        """The record that stands for all."""
+        return self.entries[0]
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        return self.entry.record
+
+    @property
+    def competes(self) -> bool:
+        """Whether nothing about it forbids a rank."""
+        return not any(mark.unranks for mark in self.marks)
+
+    @property
+    def rank_text(self) -> str:
+        """1, or 1-3 where several cannot be told apart; empty where there is none."""
+        if self.rank is None:
+            return ""
+        low, high = self.rank
+        return f"{low}" if low == high else f"{low}-{high}"
+
+
+@dataclass
+class Table:
+    """Rows whose numbers may be compared."""
+
+    number: int
+    benchmark: Mapping[str, Any]
+    ordered_by: str
+    """Empty where nothing orders."""
+    rows: list[Row]
+    apart: str = ""
+    """Why its records are not in an earlier table, empty for the first."""
+    axes: tuple[str, str] | None = None
+    """Identity and prompt consistency, the metrics that the Pareto front is of."""
+    quoted: list[Quoted] = field(default_factory=list)
+    """Published numbers of the same protocol."""
+
+    @property
+    def title(self) -> str:
+        return described(self.benchmark)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric that a row has, those of the short table first."""
+        return [name for name in registry.whole() if any(name in row.cells for row in self.rows)]
+
+    @property
+    def short(self) -> list[str]:
+        """The same where room is scarce: those of the short table and the one that orders, or all."""
+        names = [name for name in registry.short() if name in self.metrics] or self.metrics
+        return names if self.ordered_by in ("", *names) else [*names, self.ordered_by]
+
+
+@dataclass
+class Board:
+    """All tables, and published numbers that stand beside none of them."""
+
+    tables: list[Table]
+    quoted: list[Quoted]
+
+    @property
+    def has_ranks(self) -> bool:
+        return any(row.rank is not None for table in self.tables for row in table.rows)
+
+
+def make(groups: Sequence[Group], quoted: Sequence[Quoted] = (), look: Look = Evidence.read) -> Board:
+    """The board of groups that `collect.group` made. `look` reads a record's single pictures."""
+    tables = []
+    for number, group in enumerate(groups, 1):
+        beside = [entry for entry in quoted if entry.follows(group.benchmark)]
+        tables.append(_table(number, group, _apart(group, groups[: number - 1]), beside, look))
+    placed = {entry.id for table in tables for entry in table.quoted}
+    return Board(tables, [entry for entry in quoted if entry.id not in placed])
+
+
+def _table(number: int, group: Group, apart: str, quoted: list[Quoted], look: Look) -> Table:
+    pools = pooling.pooled(group.entries)
+    found = [_row(pool, label, look) for pool, label in zip(pools, labels.labels(pools), strict=True)]
+    rows = _ordered(found, group.ordered_by)
+    ranked(rows, group.ordered_by, look)
+    axes = _axes(rows)
+    if axes is not None:
+        _mark_front(rows, axes)
+    return Table(number, group.benchmark, group.ordered_by, rows, apart, axes, quoted)
+
+
+def _row(pool: list[Entry], label: str, look: Look) -> Row:
+    seeds = pooling.seeds_of(pool)
+    firsts = [repeats[0] for repeats in seeds]
+    names = [name for name in METRICS if all(name in entry.record["metrics"] for entry in firsts)]
+    if len(firsts) == 1:
+        metrics = firsts[0].record["metrics"]
+        cells = {name: _single(metrics[name]) for name in names}
+    else:
+        cells = {name: _pooled(name, firsts, look) for name in names}
+    said = {mark: None for entry in firsts for mark in marks.of(entry.record)}
+    return Row(pool, label, cells, len(firsts), list(said))
+
+
+def _single(entry: Mapping[str, Any]) -> Cell:
+    return Cell(entry["value"], entry["ci_low"], entry["ci_high"], entry["n"])
+
+
+def _pooled(name: str, firsts: Sequence[Entry], look: Look) -> Cell:
+    """The mean over seeds; its interval is that of the mean over other subjects, where pictures give it."""
+    values = [entry.record["metrics"][name]["value"] for entry in firsts]
+    num = sum(entry.record["metrics"][name]["n"] for entry in firsts)
+    low = high = None
+    drawn = mean_of([look(entry).of(name) for entry in firsts])
+    if drawn is not None:
+        low, high = bootstrap.percentile_interval(drawn.replicates_R, drawn.num_clusters) or (None, None)
+    return Cell(float(np.mean(values)), low, high, num, float(np.std(values, ddof=1)))
+
+
+def _ordered(rows: list[Row], by: str) -> list[Row]:
+    """Best first; then rows of too few pictures, then those without the metric."""
+    sign = -1 if by and METRICS[by].higher_is_better else 1
+
+    def key(row: Row) -> tuple[bool, bool, float, str]:
+        cell = row.cells.get(by)
+        short = any(mark.word == "incomplete" for mark in row.marks)
+        return (cell is None, short, 0.0 if cell is None else sign * cell.value, str(row.entry.path))
+
+    return sorted(rows, key=key)
+
+
+def _apart(group: Group, earlier: Sequence[Group]) -> str:
+    """Why a group's records do not stand in an earlier table: the one that it is most like."""
+    if not earlier:
+        return ""
+
+    def likeness(other: Group) -> tuple[bool, bool]:
+        first, second = group.benchmark, other.benchmark
+        return (first["sha256"] == second["sha256"], first["name"] == second["name"])
+
+    nearest = max(earlier, key=likeness)
+    number = earlier.index(nearest) + 1
+    return f"not in table {number}: {nearest.basis.differing(group.basis)}"
+
+
+def _axes(rows: Sequence[Row]) -> tuple[str, str] | None:
+    """Identity and prompt consistency: of what tables are ordered by, the first that faces and the first that
+    pictures' contents are judged by."""
+    names = [name for name in registry.ranked() if METRICS[name].higher_is_better]
+    measured = [name for name in names if any(name in row.cells for row in rows)]
+    identity = [name for name in measured if METRICS[name].by == "faces"]
+    prompt = [name for name in measured if METRICS[name].by in ("clip", "judge")]
+    return (identity[0], prompt[0]) if identity and prompt else None
+
+
+def _mark_front(rows: Sequence[Row], axes: tuple[str, str]) -> None:
+    """Mark the rows that no other is better than in one and at least as good as in the other."""
+    racing = [row for row in rows if row.competes and all(name in row.cells for name in axes)]
+    if len(racing) < 2:
+        return
+    points = [tuple(row.cells[name].value for name in axes) for row in racing]
+    for row, point in zip(racing, points, strict=True):
+        row.on_front = not any(
+            other != point and all(theirs >= own for theirs, own in zip(other, point, strict=True))
+            for other in points
+        )

@@ -1,0 +1,112 @@
+"""A board as LaTeX tables (booktabs): best in bold, second underlined, intervals in small below the numbers.
+
+What is printed needs `\\usepackage{booktabs}` and compiles under pdflatex whatever the labels hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fdlab import escape
+from fdlab.leaderboard import quoted_tables, words
+from fdlab.leaderboard.board import Board, Row, Table
+from fdlab.leaderboard.published import Quoted
+from fdlab.metrics.registry import METRICS
+
+HEAD = "% In the preamble: \\usepackage{booktabs}\n"
+
+
+def text(board: Board) -> str:
+    """Every table as a `table` environment."""
+    parts = [HEAD]
+    for table in board.tables:
+        parts.append(_table(table))
+        parts += [_quoted(entry) for entry in table.quoted]
+    return "\n".join([*parts, *(_quoted(entry) for entry in board.quoted)])
+
+
+def _table(table: Table) -> str:
+    names = table.short
+    leading = {name: words.best(table, name) for name in names}
+    letters = _letters(table.rows)
+    lines = []
+    for row in table.rows:
+        signs = ",".join(letters[what] for what in _marks(row))
+        label = escape.latex(row.label) + (f"$^{{{signs}}}$" if signs else "")
+        cells = [_emphasised(row, name, *leading[name]) for name in names]
+        lines.append(_line([escape.latex(words.rank(row)), label, *cells]))
+        below = [words.interval(row.cells.get(name), name) for name in names]
+        if any(below):
+            small = [f"{{\\scriptsize {cell}}}" if cell else "" for cell in below]
+            lines.append(_line(["", "", *small]))
+    heads = [f"{escape.latex(METRICS[name].label)} ${_arrow(name)}$" for name in names]
+    said = [f"$^{{{letter}}}$~{escape.latex(what)}." for what, letter in letters.items()]
+    notes = [escape.latex(note) for note in _notes(table)]
+    return _environment(
+        escape.latex(words.heading(table)),
+        "rl" + "r" * len(names),
+        ["", "method", *heads],
+        lines,
+        said + notes,
+    )
+
+
+def _emphasised(row: Row, name: str, leading: set[int], second: set[int]) -> str:
+    number = escape.latex(words.value(row.cells.get(name), name))
+    if id(row) in leading:
+        return f"\\textbf{{{number}}}"
+    return f"\\underline{{{number}}}" if id(row) in second else number
+
+
+def _marks(row: Row) -> list[str]:
+    """What a letter stands for, each once."""
+    said = [f"{mark.word}: {mark.text}" for mark in row.marks]
+    if row.unranked and row.competes:
+        said.append(f"not ranked: {row.unranked}")
+    return list(dict.fromkeys(said))
+
+
+def _letters(rows: Sequence[Row]) -> dict[str, str]:
+    """A letter for each mark of a table (a number behind it after the 26th)."""
+    said = list(dict.fromkeys(what for row in rows for what in _marks(row)))
+    return {what: chr(ord("a") + n % 26) + (str(n // 26) if n >= 26 else "") for n, what in enumerate(said)}
+
+
+def _notes(table: Table) -> list[str]:
+    """The notes that no letter stands for."""
+    carried = ("not ranked (", *(f"{mark.word} (" for row in table.rows for mark in row.marks))
+    return [note for note in words.notes(table) if not note.startswith(carried)]
+
+
+def _quoted(entry: Quoted) -> str:
+    head, rows = quoted_tables.cells(entry)
+    lines = [_line([escape.latex(cell) for cell in row]) for row in rows]
+    notes = [escape.latex(note) for note in entry.notes]
+    title = escape.latex(f"Quoted, not measured here: {entry.title}")
+    columns = "l" + "r" * (len(head) - 2) + "l"
+    return _environment(title, columns, [escape.latex(name) for name in head], lines, notes)
+
+
+def _environment(
+    title: str, columns: str, head: Sequence[str], lines: Sequence[str], notes: Sequence[str]
+) -> str:
+    return "\n".join(
+        [
+            "\\begin{table}\n\\centering\n\\small",
+            f"\\caption{{{title}}}",
+            f"\\begin{{tabular}}{{{columns}}}\n\\toprule",
+            f"{_line(head)}\n\\midrule",
+            *lines,
+            "\\bottomrule\n\\end{tabular}",
+            *(f"\n{{\\footnotesize {note}\\par}}" for note in notes),
+            "\\end{table}\n",
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(f"{{}}{cell}" if cell.startswith("[") else cell for cell in cells) + " \\\\"
+
+
+def _arrow(name: str) -> str:
+    return "\\uparrow" if METRICS[name].higher_is_better else "\\downarrow"

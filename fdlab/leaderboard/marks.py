@@ -1,0 +1,90 @@
+"""What must be said of a record before its numbers are believed: who judged whom, who was seen in training,
+what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fdlab.foreign import is_count
+from fdlab.records import table
+from fdlab.records.record import num_pictures
+
+CEILINGS = ("real", "autoencoder")
+"""Rows of an evaluation that no method can reach: the true pictures, and these through the autoencoder."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing to be said, as a word for a table and in full."""
+
+    word: str
+    text: str
+    unranks: bool = False
+    """Whether a record so marked has no rank."""
+
+
+def of(record: Mapping[str, Any]) -> list[Mark]:
+    """Every mark of a record, the gravest first."""
+    return [*_origin(record), *_missing(record), *_judged(record), *_seen(record), *_departures(record)]
+
+
+def pictures_of(record: Mapping[str, Any]) -> int:
+    """How many pictures stand behind a record: as many as its fullest metric counts."""
+    return max((entry["n"] for entry in record["metrics"].values()), default=0)
+
+
+def _models(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    method = record.get("method", {})
+    yield from (method[kind] for kind in ("tdm", "sdm") if isinstance(method.get(kind), dict))
+
+
+def _origin(record: Mapping[str, Any]) -> Iterator[Mark]:
+    provenance = record["provenance"]
+    if provenance["kind"] == "quoted":
+        yield Mark("quoted", f"quoted from {provenance['source']}, not measured here", unranks=True)
+    if record["method"]["name"] in CEILINGS and record["method"].get("sampler") == {}:
+        yield Mark("ceiling", "no method: the benchmark's true pictures, which none can pass", unranks=True)
+
+
+def _missing(record: Mapping[str, Any]) -> Iterator[Mark]:
+    asked, there = num_pictures(record["benchmark"]), pictures_of(record)
+    if asked is not None and there < asked:
+        text = f"{there:,} of the {asked:,} pictures that the benchmark asks for"
+        yield Mark("incomplete", text, unranks=True)
+
+
+def _judged(record: Mapping[str, Any]) -> Iterator[Mark]:
+    for name in table.teachers(record):
+        yield Mark("taught by its judge", f"trained to please {name}, which measured it here")
+
+
+def _seen(record: Mapping[str, Any]) -> Iterator[Mark]:
+    asked = _spans(record["benchmark"].get("people"))
+    for model in _models(record):
+        people = model.get("people")
+        listed = people if isinstance(people, list) else []
+        shown = [entry.get("rendered") for entry in listed if isinstance(entry, dict)]
+        seen = sum(_shared(span, other) for span in _spans(shown) for other in asked)
+        if seen:
+            yield Mark("saw these people", f"trained on {seen:,} of the benchmark's own people")
+            return
+
+
+def _departures(record: Mapping[str, Any]) -> Iterator[Mark]:
+    for text in record["benchmark"].get("departures", ()):
+        yield Mark("not as published", text)
+
+
+def _spans(value: Any) -> list[list[int]]:
+    """What of a record's entry are spans of numbers: it may hold anything."""
+    return [span for span in value if _is_span(span)] if isinstance(value, list) else []
+
+
+def _is_span(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(is_count(end, 0) for end in value)
+
+
+def _shared(first: list[int], second: list[int]) -> int:
+    return max(0, min(first[1], second[1]) - max(first[0], second[0]) + 1)
