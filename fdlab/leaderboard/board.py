@@ -13,7 +13,7 @@ import numpy as np
 
 from fdlab.leaderboard import labels, marks, pooling
 from fdlab.leaderboard.collect import Entry, Group
-from fdlab.leaderboard.evidence import Evidence, mean_of
+from fdlab.leaderboard.evidence import Evidence, Reader, mean_of
 from fdlab.leaderboard.marks import Mark
 from fdlab.leaderboard.published import Quoted
 from fdlab.leaderboard.ranks import ranked
@@ -118,8 +118,10 @@ class Board:
         return any(row.rank is not None for table in self.tables for row in table.rows)
 
 
-def make(groups: Sequence[Group], quoted: Sequence[Quoted] = (), look: Look = Evidence.read) -> Board:
-    """The board of groups that `collect.group` made. `look` reads a record's single pictures."""
+def make(groups: Sequence[Group], quoted: Sequence[Quoted] = (), look: Look | None = None) -> Board:
+    """The board of groups that `collect.group` made. `look` gives a record's single pictures; None reads
+    them."""
+    look = look or Reader()
     tables = []
     for number, group in enumerate(groups, 1):
         beside = [entry for entry in quoted if entry.follows(group.benchmark)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -55,6 +56,19 @@ class Evidence:
         if name not in self._drawn:
             self._drawn[name] = None if self.scored is None else drawn(self.scored, name)
         return self._drawn[name]
+
+
+class Reader:
+    """Reads the pictures of each record once, when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, Evidence] = {}
+
+    def __call__(self, entry: Entry) -> Evidence:
+        """The evidence of a record."""
+        if entry.path not in self._read:
+            self._read[entry.path] = Evidence.read(entry)
+        return self._read[entry.path]
 
 
 def drawn(scored: ScoredPictures, name: str, seed: int = SEED) -> Drawn | None:

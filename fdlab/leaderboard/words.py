@@ -49,10 +49,11 @@ def marks(row: Row) -> str:
     return ", ".join([*words, *([row.unranked] if row.unranked and row.unranked not in words else [])])
 
 
-def notes(table: Table) -> list[str]:
-    """What a reader has to know of a table's numbers, one text a paragraph."""
+def notes(table: Table, apart: bool = True) -> list[str]:
+    """What a reader has to know of a table's numbers, one text a paragraph; `apart` False leaves out why it
+    is a table of its own."""
     records = [entry.record for row in table.rows for entry in row.entries]
-    found = [f"Apart: {table.apart}."] if table.apart else []
+    found = [f"Apart: {table.apart}."] if table.apart and apart else []
     found.append(records_table.note(records, taught=False))
     if any(row.rank is not None for row in table.rows):
         found.append(ranks.NOTE)

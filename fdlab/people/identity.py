@@ -98,6 +98,9 @@ HAIR_STYLES = {
 BEARDS = ("none", "none", "none", "stubble", "stubble", "full", "goatee", "moustache")
 GLASSES = ("none", "none", "none", "round", "square")
 ADULTS = ("young", "middle-aged", "old")
+SKINS = ("dark", "medium", "light")
+SKIN_TONES = (0.15, 0.25)
+"""Linear luminance between them: a third of the population lies below, between and above."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,18 @@ class Identity:
             "beard": self.beard,
             "glasses": self.glasses,
         }
+
+
+def groups(number: int) -> dict[str, str]:
+    """Which groups of people somebody belongs to, by attribute: for whom a method may be worse."""
+    person = identity(number)
+    luminance = float(np.dot(person.skin, (0.2126, 0.7152, 0.0722)))
+    return {
+        "age": person.age_word,
+        "sex": person.noun,
+        "skin": SKINS[int(luminance > SKIN_TONES[0]) + int(luminance > SKIN_TONES[1])],
+        "glasses": "without" if person.glasses == "none" else "with",
+    }
 
 
 @lru_cache(maxsize=1)

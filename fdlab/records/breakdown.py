@@ -1,7 +1,8 @@
-"""breakdown.json: every score of pictures by category and by subject, with intervals.
+"""breakdown.json: every score of pictures by category, by attribute of the people and by subject, with
+intervals.
 
-A category's interval resamples subjects, as the record's does. A subject is one cluster, so its interval
-resamples prompts: it says how the number may move with other prompts, not with other people.
+A category's or a group's interval resamples subjects, as the record's does. A subject is one cluster, so its
+interval resamples prompts: it says how the number may move with other prompts, not with other people.
 """
 
 from __future__ import annotations
@@ -47,21 +48,50 @@ def by_subject(scored: ScoredPictures, seed: int = 0) -> Table:
     }
 
 
-def content(record: Mapping[str, Any], scored: ScoredPictures, seed: int = 0) -> dict[str, Any]:
-    """What breakdown.json holds."""
+def by_attribute(
+    scored: ScoredPictures, attributes: Mapping[str, Mapping[str, str]], seed: int = 0
+) -> dict[str, Table]:
+    """Attribute -> every score by group of people, as age -> old; a picture of several counts for each
+    group that it shows. `attributes`: subject -> attribute -> group."""
+    made: dict[str, Table] = {}
+    for attribute in dict.fromkeys(key for groups in attributes.values() for key in groups):
+        group_S = np.array([attributes.get(name, {}).get(attribute, "") for name in scored.subjects])
+        shown_NM = group_S[scored.group_NM]
+        made[attribute] = {
+            group: _means(scored, (shown_NM == group).any(axis=1), scored.clusters_NK, seed)
+            for group in sorted({str(name) for name in group_S if name})
+        }
+    return made
+
+
+def content(
+    record: Mapping[str, Any],
+    scored: ScoredPictures,
+    seed: int = 0,
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
+    """What breakdown.json holds; by attribute of the people where `attributes` says which they have."""
+    groups = by_attribute(scored, attributes, seed) if attributes else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "benchmark_sha256": record["benchmark"]["sha256"],
         "method": record["method"]["name"],
-        "resampled": {"by_category": "subjects", "by_subject": "prompts"},
+        "resampled": {"by_category": "subjects", "by_attribute": "subjects", "by_subject": "prompts"},
         "by_category": _as_json(by_category(scored, seed)),
+        "by_attribute": {name: _as_json(table) for name, table in groups.items()},
         "by_subject": _as_json(by_subject(scored, seed)),
     }
 
 
-def write(folder: Path, record: Mapping[str, Any], scored: ScoredPictures, seed: int = 0) -> dict[str, Any]:
+def write(
+    folder: Path,
+    record: Mapping[str, Any],
+    scored: ScoredPictures,
+    seed: int = 0,
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
     """Write breakdown.json beside the record; return what it holds."""
-    made = content(record, scored, seed)
+    made = content(record, scored, seed, attributes)
     write_json(folder / BREAKDOWN, made)
     return made
 

@@ -52,7 +52,7 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Cap
         (["--compare", a], "--compare: expected 2 arguments"),
         (["--compare", a, other], "their benchmarks differ"),
         (["--compare", a, str(tmp_path / "gone")], "no record"),
-        (["--compare", a, a, "--by", "clip_score"], "no DIR, --by or --published"),
+        (["--compare", a, a, "--by", "clip_score"], "no DIR, --by or --published, nor --page"),
         (["--compare", a, a, "--out", "x.md"], "--out needs --format"),
     ):
         assert program.main(["leaderboard", *arguments]) == 2

@@ -29,6 +29,11 @@ def main(argv: list[str]) -> int:
 
         put(registry.listing(), arguments.out)
         return 0
+    if arguments.schema:
+        from fdlab.records import schema
+
+        put(schema.FILE.read_text(encoding="utf-8"), arguments.out)
+        return 0
     if arguments.out and arguments.format == "terminal":
         raise UserError("--out needs --format markdown, json, csv or latex.")
     if arguments.compare:
@@ -42,6 +47,7 @@ def _parser() -> Parser:
         "Every record.json below the folders, checked; one table for each comparable group, best first.\n"
         "With --compare, two records picture by picture.",
         epilog="examples:\n"
+        "  python -m fdlab leaderboard runs --page leaderboard.html\n"
         "  python -m fdlab leaderboard runs --format markdown --out leaderboard.md\n"
         "  python -m fdlab leaderboard --compare runs/sdm/a runs/sdm/b",
     )
@@ -58,6 +64,7 @@ def _parser() -> Parser:
         metavar=("A", "B"),
         help="two runs (or records) of one benchmark: paired differences B - A with 95 %% intervals",
     )
+    add("--page", metavar="FILE", help="also write everything as one HTML page, to sort, search and compare")
     add("--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)")
     add("--format", choices=FORMATS, default="terminal", help="how to print (default: terminal)")
     add("--out", metavar="FILE", help="write there in place of printing; needs a format other than terminal")
@@ -66,19 +73,24 @@ def _parser() -> Parser:
         metavar="FILE",
         help="published numbers (default: experiments/published.yaml of the checkout)",
     )
+    add("--schema", action="store_true", help="print the JSON Schema of record.json")
     add("--metrics", action="store_true", help="list every metric: unit, range, direction, what it needs")
     add("--no-quoted", action="store_true", help="leave published numbers out")
     return made
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from fdlab.leaderboard import board, collect, formats, latex
+    from fdlab.leaderboard import board, collect, formats, latex, page
+    from fdlab.leaderboard.evidence import Reader
 
     folders = [Path(folder) for folder in arguments.folders] or _usual()
     entries, problems = collect.find(folders)
     groups = collect.group(entries, arguments.by)
     quoted = [] if arguments.no_quoted else _quoted(arguments.published)
-    made = board.make(groups, quoted)
+    look = Reader()
+    made = board.make(groups, quoted, look)
+    if arguments.page:
+        page.write(made, Path(arguments.page), look)
     if arguments.format == "terminal":
         if not groups:
             where = ", ".join(str(folder) for folder in folders) or "runs, experiments (neither exists)"
@@ -97,8 +109,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from fdlab.leaderboard import compare, compare_formats
 
-    if arguments.folders or arguments.by or arguments.published:
-        raise UserError("--compare takes two runs or records and no DIR, --by or --published.")
+    if arguments.folders or arguments.by or arguments.published or arguments.page:
+        raise UserError("--compare takes two runs or records and no DIR, --by or --published, nor --page.")
     a, b = (compare.locate(Path(given)) for given in arguments.compare)
     made = compare.compare(a, b)
     if arguments.format == "terminal":

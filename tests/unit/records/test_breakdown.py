@@ -29,12 +29,34 @@ def test_means_by_category_and_subject_are_those_of_the_rows(squares: Path, foun
             entry = held[key][group]["clip_score"]
             assert entry["value"] == pytest.approx(np.mean(values)) and entry["n"] == len(values)
             assert entry["ci_low"] < entry["value"] < entry["ci_high"]
-    assert held["resampled"] == {"by_category": "subjects", "by_subject": "prompts"}
+    assert held["resampled"] == {
+        "by_category": "subjects", "by_attribute": "subjects", "by_subject": "prompts",
+    }  # fmt: skip
+    # Whom squares stand for is not known.
+    assert held["by_attribute"] == {}
     whole = record.read(squares / "evaluation/record.json")
     assert held["benchmark_sha256"] == whole["benchmark"]["sha256"]
     # Categories are of one size here, so their mean is the record's value.
     parts = [entries["identity_similarity"]["value"] for entries in held["by_category"].values()]
     assert np.mean(parts) == pytest.approx(whole["metrics"]["identity_similarity"]["value"], abs=2e-6)
+
+
+def test_a_group_of_people_is_that_of_its_subjects(found: ScoredPictures) -> None:
+    """Someone of whom an attribute is not known is in no group of it."""
+    attributes = {name: {"glasses": "with" if n % 2 else "without"} for n, name in enumerate(found.subjects)}
+    del attributes[found.subjects[0]]["glasses"]
+    table = breakdown.by_attribute(found, attributes)["glasses"]
+    for group, first in (("with", 1), ("without", 2)):
+        rows = [
+            found.values["clip_score"][n]
+            for n, picture in enumerate(found.pictures)
+            if picture["subject"] in found.subjects[first::2]
+        ]
+        entry = table[group]["clip_score"]
+        assert entry.value == pytest.approx(np.mean(rows)) and entry.num == len(rows)
+        # One person alone says nothing of others.
+        assert (entry.low is None) is (len(found.subjects[first::2]) == 1)
+        assert group == "without" or (entry.low is not None and entry.low < entry.value)
 
 
 def test_auc_of_a_category_is_that_of_its_pictures(found: ScoredPictures) -> None:

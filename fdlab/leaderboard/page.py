@@ -1,0 +1,46 @@
+"""The board as one self-contained HTML page: no outside request, readable by phone, by keyboard, in the dark.
+
+Pictures are referred to by relative links and load when they come into view.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+from fdlab.files import write_text
+from fdlab.leaderboard import page_data
+from fdlab.leaderboard.board import Board, Look
+from fdlab.leaderboard.evidence import Reader
+
+FOLDER = Path(__file__).with_name("page")
+TITLE = "Leaderboard"
+
+
+def write(board: Board, path: Path, look: Look | None = None, title: str = TITLE) -> None:
+    """Write the page; its links are relative to the folder that `path` lies in."""
+    write_text(path, text(board, path.parent, look or Reader(), title))
+
+
+def text(board: Board, folder: Path, look: Look, title: str = TITLE) -> str:
+    """The page's text, for a page that lies in `folder`. Data stands in a JSON block whose `<` are escaped,
+    so that no text can end it."""
+    data = json.dumps(page_data.content(board, folder, look), allow_nan=False, separators=(",", ":"))
+    parts = {
+        "TITLE": escape(title),
+        "STYLE": _file("board.css"),
+        "SCRIPT": _file("board.js"),
+        "DATA": data.replace("<", "\\u003c"),
+    }
+    made = _file("board.html")
+    head, *rest = made.split("{{")
+    filled = [head]
+    for part in rest:
+        key, _, after = part.partition("}}")
+        filled += [parts[key], after]
+    return "".join(filled)
+
+
+def _file(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")

@@ -1,0 +1,239 @@
+"""What the page shows, as plain JSON: everything but pictures, which it refers to by relative links.
+
+What all rows of a table share (configuration, order of pictures, who measured) stands there once, so that 500
+rows with 50,000 pictures stay under 5 MB.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from fdlab.config.schema import leaves
+from fdlab.data.captions import unmarked
+from fdlab.leaderboard import pooling, quoted_tables, runs, words
+from fdlab.leaderboard.board import Board, Cell, Look, Row, Table
+from fdlab.metrics import registry
+from fdlab.metrics.registry import METRICS, SCORES
+from fdlab.records import table as records_table
+from fdlab.records.per_sample import ScoredPictures, drawn
+
+PROVENANCE = (
+    "created",
+    "device",
+    "seconds",
+    "seed",
+    "fdlab_version",
+    "git_commit",
+    "git_dirty",
+    "image_format",
+)
+_DIGITS = 5
+"""Significant digits of a number on the page."""
+
+
+def content(board: Board, folder: Path, look: Look) -> dict[str, Any]:
+    """The page's data; links are relative to `folder`, where it will lie."""
+    return {
+        "metrics": {
+            name: {
+                "label": metric.label,
+                "higher": metric.higher_is_better,
+                "decimals": metric.decimals,
+                "unit": metric.unit,
+                "about": metric.about,
+            }
+            for name, metric in SCORES.items()
+        },
+        "tables": [_table(table, folder, look) for table in board.tables],
+        "quoted": [
+            {"title": entry.title, "notes": entry.notes, "head": head, "rows": rows, "beside": number}
+            for number, entry in _quoted(board)
+            for head, rows in [quoted_tables.cells(entry)]
+        ],
+    }
+
+
+def _quoted(board: Board) -> list[tuple[int, Any]]:
+    beside = [(table.number, entry) for table in board.tables for entry in table.quoted]
+    return [*beside, *((0, entry) for entry in board.quoted)]
+
+
+def _table(table: Table, folder: Path, look: Look) -> dict[str, Any]:
+    configs = [_config(row) for row in table.rows]
+    shared = _shared(configs)
+    seen = [look(row.entry).scored for row in table.rows]
+    usual = _usual([scored for scored in seen if scored is not None])
+    scores = _scores([scored for scored in seen if scored is not None])
+    return {
+        "number": table.number,
+        "name": str(table.benchmark["name"]),
+        "title": table.title,
+        "apart": table.apart,
+        "orderedBy": table.ordered_by,
+        "axes": list(table.axes or ()),
+        "columns": table.metrics,
+        "short": table.short,
+        "notes": words.notes(table, apart=False),
+        "measuredBy": _measured_by(table),
+        "config": shared,
+        "scores": scores,
+        **_cells(usual),
+        "rows": [
+            _row(row, folder, config, shared, scored, usual, scores)
+            for row, config, scored in zip(table.rows, configs, seen, strict=True)
+        ],
+    }
+
+
+def _row(
+    row: Row,
+    folder: Path,
+    config: Mapping[str, str],
+    shared: Mapping[str, str],
+    scored: ScoredPictures | None,
+    usual: ScoredPictures | None,
+    scores: Sequence[str],
+) -> dict[str, Any]:
+    provenance = row.record["provenance"]
+    return {
+        "label": row.label,
+        "rank": row.rank,
+        "unranked": row.unranked,
+        "marks": [[mark.word, mark.text] for mark in row.marks],
+        "front": row.on_front,
+        "seeds": row.num_seeds,
+        "steps": records_table.steps(row.record),
+        "cells": {name: _cell(cell) for name, cell in row.cells.items()},
+        "provenance": {key: str(provenance[key]) for key in PROVENANCE if provenance.get(key) is not None},
+        "records": [_link(entry.path, folder) for entry in row.entries],
+        "command": runs.command_of(row.entry),
+        "config": {key: value for key, value in config.items() if shared.get(key) != value},
+        "breakdown": _breakdown(row),
+        **_pictures(row, folder, scored, usual, scores),
+    }
+
+
+def _cell(cell: Cell) -> list[Any]:
+    return [*(_short(x) for x in (cell.value, cell.low, cell.high)), cell.num, _short(cell.spread)]
+
+
+def _config(row: Row) -> dict[str, str]:
+    """The run's configuration, or the record's method where there is none; everything as text."""
+    found = pooling.config_of(row.entry) or {}
+    method = {f"method.{key}": value for key, value in leaves(dict(row.record["method"]))}
+    return {key: _text(value) for key, value in {**method, **found}.items()}
+
+
+def _shared(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Settings that all rows have alike."""
+    if len(configs) < 2:
+        return {}
+    first, *others = configs
+    return {k: v for k, v in first.items() if all(other.get(k) == v for other in others)}
+
+
+def _measured_by(table: Table) -> dict[str, str]:
+    """Metric -> who measured it, in which version: alike for a whole table."""
+    found: dict[str, str] = {}
+    for row in table.rows:
+        for name, entry in row.record["metrics"].items():
+            by = entry["extractor"]
+            digest = f", {by['sha256'][:10]}" if by["sha256"] else ""
+            found.setdefault(name, f"version {entry['version']} by {by['name']}{digest}")
+    return found
+
+
+def _breakdown(row: Row) -> dict[str, dict[str, dict[str, list[Any]]]]:
+    """Attribute -> group -> metric -> value, interval, pictures; of the metrics of the short table."""
+    names = [name for name in registry.short() if name in row.cells]
+    return {
+        attribute: {
+            group: {
+                name: [_short(entries[name].get(key)) for key in ("value", "ci_low", "ci_high", "n")]
+                for name in names
+                if name in entries
+            }
+            for group, entries in groups.items()
+        }
+        for attribute, groups in runs.breakdown_of(row.entry).items()
+    }
+
+
+def _usual(found: Sequence[ScoredPictures]) -> ScoredPictures | None:
+    """The pictures that most rows have, in their order."""
+    if not found:
+        return None
+    counts = Counter(tuple(scored.ids) for scored in found)
+    ids = counts.most_common(1)[0][0]
+    return next(scored for scored in found if tuple(scored.ids) == ids)
+
+
+def _scores(found: Sequence[ScoredPictures]) -> list[str]:
+    """Which scores of single pictures the page shows: the first of identity and of prompt consistency."""
+    wanted = [name for name in registry.ranked() if any(name in scored.values for scored in found)]
+    faces = [name for name in wanted if METRICS[name].by == "faces"]
+    others = [name for name in wanted if METRICS[name].by != "faces"]
+    return [*faces[:1], *others[:1]]
+
+
+def _cells(usual: ScoredPictures | None) -> dict[str, Any]:
+    """Whom and what each picture was asked to show: `pictures` is [id, subjects, prompt] a picture."""
+    if usual is None:
+        return {"prompts": [], "pictures": []}
+    prompts: dict[str, dict[str, str]] = {}
+    for picture in usual.pictures:
+        text, category = unmarked(str(picture.get("text", ""))), str(picture.get("category") or "")
+        prompts.setdefault(picture["prompt"], {"id": picture["prompt"], "text": text, "category": category})
+    place = {name: n for n, name in enumerate(prompts)}
+    pictures = [[p["id"], " + ".join(drawn(p)), place[p["prompt"]]] for p in usual.pictures]
+    return {"prompts": list(prompts.values()), "pictures": pictures}
+
+
+def _pictures(
+    row: Row, folder: Path, scored: ScoredPictures | None, usual: ScoredPictures | None, scores: Sequence[str]
+) -> dict[str, Any]:
+    """Where a row's pictures lie and what they score, in the order of `_cells`; nothing for others."""
+    if scored is None or usual is None or sorted(scored.ids) != sorted(usual.ids):
+        return {}
+    place = {name: n for n, name in enumerate(scored.ids)}
+    order = np.array([place[name] for name in usual.ids])
+    values = {
+        name: [_short(float(x), 4) if np.isfinite(x) else None for x in scored.values[name][order]]
+        for name in scores
+        if name in scored.values
+    }
+    files = [_safe(scored.pictures[n].get("file")) for n in order]
+    plain = all(file == f"images/{name}.png" for file, name in zip(files, usual.ids, strict=True))
+    where = _link(row.entry.path.parent, folder)
+    return {"folder": where, "values": values, **({} if plain else {"files": files})}
+
+
+def _safe(file: Any) -> str:
+    """A picture's file as a link's end; empty for what is no relative path to a picture."""
+    text = str(file or "")
+    path = PurePosixPath(text)
+    known = path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+    ok = known and not path.is_absolute() and ":" not in text and "\\" not in text and text.isprintable()
+    # A second record's pictures lie beside its folder; nothing lies further up.
+    return quote(text) if ok and path.parts.count("..") <= 1 else ""
+
+
+def _link(path: Path, folder: Path) -> str:
+    """A relative link from the page, with a dot before it so that no name is taken for a scheme."""
+    relative = Path(os.path.relpath(path, folder)).as_posix()
+    return quote(relative if relative.startswith(".") else f"./{relative}")
+
+
+def _short(value: Any, digits: int = _DIGITS) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

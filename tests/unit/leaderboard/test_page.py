@@ -1,0 +1,222 @@
+"""The page: what it holds, and what a browser, a keyboard and a phone make of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdlab.leaderboard import board, collect, page
+from fdlab.leaderboard.evidence import Reader
+from fdlab.records import breakdown, per_sample, record
+
+FROZEN = Path(__file__).with_name("frozen")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the page with")
+WITH_PICTURES = ("close", "taught")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The frozen tree with some pictures, commands and breakdowns; its page lies beside it."""
+    root = tmp_path_factory.mktemp("page")
+    shutil.copytree(FROZEN, root / "runs")
+    for run in WITH_PICTURES:
+        folder = root / "runs" / run / "evaluation"
+        rng = np.random.default_rng(len(run))
+        for row in per_sample.read(folder):
+            path = folder / row["file"]
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+        path = folder / "record.json"
+        scored = per_sample.load(path, record.read(path))
+        attributes = {name: {"age": "old" if n % 2 else "young"} for n, name in enumerate(scored.subjects)}
+        breakdown.write(folder, record.read(path), scored, 0, attributes)
+        command = {"command": ["/x/__main__.py", "evaluate", "sampler=average", f"name={run} it"]}
+        (folder.parent / "environment.json").write_text(json.dumps(command))
+    entries, _ = collect.find([root / "runs"])
+    page.write(board.make(collect.group(entries, "identity_similarity")), root / "board.html")
+    return root / "board.html"
+
+
+@pytest.fixture(scope="module")
+def data(written: Path) -> dict[str, Any]:
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', written.read_text(), re.S)
+    assert block
+    return dict(json.loads(block[1]))
+
+
+def test_the_page_holds_the_board_and_refers_to_pictures(written: Path, data: dict[str, Any]) -> None:
+    text = written.read_text()
+    # A label holds </script>; it ends nothing.
+    assert text.count("</script>") == 2 and "<script>alert" not in text
+    assert not re.search(r'(src|href)="https?:', text) and "@import" not in text
+    first = data["tables"][0]
+    rows = {row["label"].partition(" (")[0]: row for row in first["rows"]}
+    assert rows["average"]["rank"] == [2, 3] and rows["<script>alert(1)</script>"]["rank"] == [5, 5]
+    assert rows["average"]["command"] == "python -m fdlab evaluate sampler=average 'name=close it'"
+    assert set(rows["average"]["breakdown"]) == {"category", "age"}
+    assert first["scores"] == ["identity_similarity", "prompt_accuracy"]
+    shown = rows["average"]
+    for place, (name, _, _) in enumerate(first["pictures"]):
+        assert (written.parent / shown["folder"] / f"images/{name}.png").is_file()
+        known = per_sample.read(written.parent / shown["folder"])[place]
+        assert shown["values"]["prompt_accuracy"][place] == known["prompt_accuracy"]
+    assert "folder" not in rows["few"] and "folder" not in rows["no pictures"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["/etc/passwd.png", "../../../x.png", "javascript:alert(1).png", "http://x/y.png", "x.html", "a\\b.png"],
+)
+def test_a_picture_that_is_none_is_not_referred_to(tmp_path: Path, file: str) -> None:
+    shutil.copytree(FROZEN / "close", tmp_path / "close")
+    path = tmp_path / "close/evaluation/per_sample.jsonl"
+    path.write_text(path.read_text().replace('"images/s0-p0-0.png"', json.dumps(file)))
+    made = board.make(collect.group(collect.find([tmp_path])[0]))
+    text = page.text(made, tmp_path, Reader())
+    block = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert block
+    files = json.loads(block[1])["tables"][0]["rows"][0]["files"]
+    assert files[0] == "" and files[1] == "images/s0-p1-0.png"
+
+
+@pytest.fixture(scope="module")
+def opened(written: Path) -> Iterator[Any]:
+    """The page in a browser that keeps what went wrong and what was asked for."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser; not installed")
+    with driver.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        made = browser.new_page(viewport={"width": 1300, "height": 900})
+        wrong: list[str] = []
+        asked: list[str] = []
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("request", lambda request: asked.append(request.url))
+        made.goto(written.as_uri())
+        yield made
+        browser.close()
+    assert not wrong
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def names(opened: Any) -> list[str]:
+    texts = opened.locator("#table-1 tbody .name").all_inner_texts()
+    return [text.partition(" (")[0] for text in texts]
+
+
+@needs_browser
+def test_sorting_filtering_searching_and_columns(opened: Any, data: dict[str, Any]) -> None:
+    rows = data["tables"][0]["rows"]
+    original = [row["label"].partition(" (")[0] for row in rows]
+    assert names(opened) == original
+    header = opened.locator("#table-1 [data-sort=prompt_accuracy]")
+    header.click()
+    values = {row["label"].partition(" (")[0]: row["cells"]["prompt_accuracy"][0] for row in rows}
+    assert [values[name] for name in names(opened)] == sorted(values.values(), reverse=True)
+    assert opened.locator("#table-1 th[aria-sort=descending]").count() == 1
+    header.click()
+    assert [values[name] for name in names(opened)] == sorted(values.values())
+    header.click()
+    assert names(opened) == original
+    opened.select_option("#table-1 .controls select", "ranked")
+    assert names(opened) == [n for n, row in zip(original, rows, strict=True) if row["rank"]]
+    opened.select_option("#table-1 .controls select", "all")
+    opened.fill("#table-1 input[type=search]", "taught judge")
+    assert names(opened) == ["taught"] and opened.inner_text("#table-1 .count").startswith("1 of 10")
+    opened.fill("#table-1 input[type=search]", "")
+    opened.click("#table-1 details.menu summary")
+    opened.uncheck("#table-1 details.menu input >> nth=1")
+    assert opened.locator("#table-1 td[data-metric=prompt_accuracy]").count() == 0
+    opened.check("#table-1 details.menu input >> nth=1")
+    opened.click("#table-1 details.menu summary")
+    assert opened.inner_text("#table-1 tbody tr:nth-child(4) .rank") == "2–3"
+    # A name with a tag in it is text.
+    assert "<script>alert(1)</script> (script)" in opened.locator("#table-1 tbody .name").all_inner_texts()
+    assert "Apart because: not in table 1" in opened.inner_text("#table-2")
+
+
+@needs_browser
+def test_a_row_opens_with_command_settings_pictures_and_worst_cases(opened: Any) -> None:
+    opened.get_by_role("button", name="average (close)").first.click()
+    dialog = opened.locator("#dialog")
+    assert dialog.locator("h2").inner_text() == "average (close)"
+    assert (
+        dialog.locator("#command").inner_text() == "python -m fdlab evaluate sampler=average 'name=close it'"
+    )
+    assert dialog.locator(".panel").count() == 2 and "method.sampler.guider" in dialog.inner_text()
+    worst = dialog.locator(".worst").first.locator("figure")
+    scores = [float(text.split()[1]) for text in worst.locator(".numbers").all_inner_texts()]
+    assert len(scores) == 12 and scores == sorted(scores)
+    picture = dialog.locator("figure img").first
+    picture.scroll_into_view_if_needed()
+    opened.wait_for_function("document.querySelector('#dialog figure img').naturalWidth === 8")
+    before = picture.get_attribute("src")
+    dialog.get_by_label("prompt").select_option("1")
+    assert dialog.locator("figure img").first.get_attribute("src") != before
+    opened.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+@needs_browser
+def test_two_rows_stand_side_by_side(opened: Any, data: dict[str, Any]) -> None:
+    for name in ("average (close)", "taught (taught)"):
+        opened.get_by_label(f"compare {name}").check()
+    opened.click("#compare")
+    dialog = opened.locator("#dialog")
+    assert "A: average (close)" in dialog.inner_text() and "B: taught (taught)" in dialog.inner_text()
+    assert dialog.locator("#pairs figure").count() == 24
+    first, second = dialog.locator("#pairs figure").first.locator("img").all()
+    assert "close/evaluation/images" in first.get_attribute("src")
+    assert "taught/evaluation/images" in second.get_attribute("src")
+    # The greatest gain in identity first.
+    rows = {row["label"].partition(" (")[0]: row for row in data["tables"][0]["rows"]}
+    pairs = zip(*(rows[n]["values"]["identity_similarity"] for n in ("average", "taught")), strict=True)
+    gains = {data["tables"][0]["pictures"][k][0]: b - a for k, (a, b) in enumerate(pairs)}
+    shown = dialog.locator("#pairs figure").evaluate_all("found => found.map(f => f.dataset.id)")
+    assert [gains[i] for i in shown] == sorted(gains.values(), reverse=True)
+    opened.keyboard.press("Escape")
+    opened.get_by_label("clear").click()
+    assert not opened.locator("#tray").is_visible()
+
+
+@needs_browser
+def test_the_keyboard_reaches_everything(opened: Any) -> None:
+    opened.keyboard.press("/")
+    assert opened.evaluate("document.activeElement.type") == "search"
+    opened.locator("#table-1 tbody .name").first.focus()
+    opened.keyboard.press("ArrowDown")
+    assert opened.evaluate("document.activeElement.textContent") == "taught (taught)"
+    opened.keyboard.press("c")
+    assert opened.locator("#tray").is_visible()
+    opened.keyboard.press("c")
+    opened.keyboard.press("Enter")
+    assert opened.inner_text("#dialog h2") == "taught (taught)"
+    opened.keyboard.press("Escape")
+    assert opened.evaluate("document.activeElement.textContent") == "taught (taught)"
+    opened.locator("#table-1 td[data-metric=identity_similarity]").nth(3).hover()
+    tip = opened.inner_text("#tip")
+    assert "95 % interval [" in tip and "mtcnn+faceres" in tip and "24 pictures" in tip
+
+
+@needs_browser
+def test_plots_and_a_phone(opened: Any) -> None:
+    opened.locator("#table-1 .forest").scroll_into_view_if_needed()
+    opened.wait_for_selector("#table-1 .front-plot .point.on")
+    assert opened.locator("#table-1 .forest .name").count() == 10
+    assert opened.locator("#table-1 .front-plot .point.on").count() == 3
+    assert opened.locator("#table-1 .panel").count() == 2
+    opened.set_viewport_size({"width": 390, "height": 844})
+    opened.emulate_media(color_scheme="dark")
+    # The table scrolls within its frame; the page itself does not go sideways.
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
+    opened.locator("#table-1 tbody .name").first.click()
+    assert opened.evaluate("document.getElementById('dialog').scrollWidth") <= 390
+    opened.keyboard.press("Escape")
