@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from fdlab.errors import UserError
+from fdlab.leaderboard import evidence
 from fdlab.leaderboard.collect import Entry, relative
-from fdlab.metrics import identity, paired
+from fdlab.metrics import identity, paired, ranking
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.metrics.registry import METRICS
 from fdlab.records.per_sample import ScoredPictures, load
@@ -33,6 +34,8 @@ class Line:
     superiority: Estimate | None
     """Share of pairs in which B is better, ties half; None where a metric has no value a picture."""
     num_subjects: int
+    chance: float | None = None
+    """p-value of no difference, over subjects; None where there are too few."""
 
     @property
     def better(self) -> str:
@@ -54,6 +57,13 @@ class Comparison:
     lines: list[Line]
     left_out: dict[str, str]
     """Metric that both have -> why it is not compared."""
+
+    @property
+    def corrected(self) -> dict[str, float]:
+        """Metric -> p-value corrected for the number of metrics (Holm)."""
+        known = {line.metric: line.chance for line in self.lines if line.chance is not None}
+        values = ranking.adjusted(np.array(list(known.values())))
+        return dict(zip(known, values.tolist(), strict=True))
 
 
 def locate(given: Path) -> Entry:
@@ -124,7 +134,11 @@ def _line(name: str, a: ScoredPictures, b: ScoredPictures, seed: int) -> Line | 
     both = np.isfinite(first) & np.isfinite(second)
     won = paired.superiority(first, second, a.clusters_NK, METRICS[name].higher_is_better, seed)
     num_subjects = len(np.unique(a.group_NM[both]))
-    return Line(name, float(first[both].mean()), float(second[both].mean()), difference, won, num_subjects)
+    found = evidence.mean(second - first, a.clusters_NK, seed)
+    assert found is not None  # as the difference has pairs
+    chance = ranking.chance(found.value, found.replicates_R, found.num_clusters)
+    means = float(first[both].mean()), float(second[both].mean())
+    return Line(name, *means, difference, won, num_subjects, chance)
 
 
 def _auc(a: ScoredPictures, b: ScoredPictures, seed: int) -> Line | None:
@@ -134,7 +148,11 @@ def _auc(a: ScoredPictures, b: ScoredPictures, seed: int) -> Line | None:
     if difference is None:
         return None
     first, second = (identity.auc(*side.flat()) for side in (a.matches, b.matches))
-    return Line(AUC, first, second, difference, None, len(a.subjects))
+    drawn_a, drawn_b = (evidence.drawn(side, AUC, seed) for side in (a, b))
+    assert drawn_a is not None and drawn_b is not None
+    change_R = drawn_b.replicates_R - drawn_a.replicates_R
+    chance = ranking.chance(second - first, change_R, drawn_a.num_clusters)
+    return Line(AUC, first, second, difference, None, len(a.subjects), chance)
 
 
 def as_dict(made: Comparison) -> dict[str, Any]:
@@ -157,6 +175,8 @@ def as_dict(made: Comparison) -> dict[str, Any]:
                 "num_subjects": line.num_subjects,
                 "higher_is_better": METRICS[line.metric].higher_is_better,
                 "better": line.better or None,
+                "p": line.chance,
+                "p_corrected": made.corrected.get(line.metric),
             }
             for line in made.lines
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fdlab import escape
@@ -13,18 +14,19 @@ from fdlab.metrics.bootstrap import Estimate
 from fdlab.metrics.registry import METRICS
 from fdlab.records import table
 
-HEAD = ("metric", "A", "B", "B - A", "B better in", "pairs", "better")
+HEAD = ("metric", "A", "B", "B - A", "B better in", "pairs", "better", "p, corrected")
 
 COLUMNS = (
     "metric", "a", "b", "difference", "ci_low", "ci_high", "superiority", "superiority_low",
-    "superiority_high", "n", "num_subjects", "higher_is_better", "better",
+    "superiority_high", "n", "num_subjects", "higher_is_better", "better", "p", "p_corrected",
 )  # fmt: skip
 
 NOTE = (
     "A and B over the pairs that have a value in both. Brackets: 95 % intervals of paired differences, "
     "subjects resampled for both at once. "
     "'B better in': share of pairs, a tie counts half. 'better' names a method where the interval leaves out "
-    "0; of 20 metrics without any difference one would be named by chance."
+    "0; of 20 metrics without any difference one would be named by chance. 'p, corrected' takes account of "
+    "their number (Holm): under 0.05 is sure."
 )
 
 
@@ -40,8 +42,11 @@ def markdown(made: Comparison) -> str:
     a, b = (escape.markdown(_named(entry)) for entry in (made.a, made.b))
     lines = [f"## {escape.markdown(title(made))}\n", f"A: {a}  ", f"B: {b}\n"]
     lines += ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
+    corrected = made.corrected
     for line in made.lines:
-        lines.append("| " + " | ".join(" ".join(cell.split("\n")).strip() for cell in _cells(line)) + " |")
+        lines.append(
+            "| " + " | ".join(" ".join(cell.split("\n")).strip() for cell in _cells(line, corrected)) + " |"
+        )
     return "\n".join([*lines, "", NOTE, *_left_out(made)]) + "\n"
 
 
@@ -55,12 +60,14 @@ def as_csv(made: Comparison) -> str:
     out = io.StringIO()
     writer = escape.CsvWriter(out)
     writer.writerow(COLUMNS)
+    corrected = made.corrected
     for line in made.lines:
         gain, won = line.difference, line.superiority
         writer.writerow([
             line.metric, line.a, line.b, gain.value, gain.low, gain.high,
             *((won.value, won.low, won.high) if won else ("", "", "")),
-            gain.num, line.num_subjects, METRICS[line.metric].higher_is_better, line.better,
+            gain.num, line.num_subjects, METRICS[line.metric].higher_is_better, line.better, line.chance,
+            corrected.get(line.metric),
         ])  # fmt: skip
     return out.getvalue()
 
@@ -79,8 +86,9 @@ def terminal(made: Comparison) -> Any:
     )
     for name in HEAD:
         shown.add_column(name, justify="left" if name == "metric" else "right")
+    corrected = made.corrected
     for line in made.lines:
-        shown.add_row(*(escape.terminal(*cell.split("\n")) for cell in _cells(line)))
+        shown.add_row(*(escape.terminal(*cell.split("\n")) for cell in _cells(line, corrected)))
     about = [escape.terminal(f"{side}: {_named(entry)}") for side, entry in (("A", made.a), ("B", made.b))]
     return Group(*about, shown, *(escape.terminal(text) for text in _left_out(made)))
 
@@ -99,7 +107,7 @@ def _named(entry: Entry) -> str:
     return f"{table.label(entry.record)} ({entry.path})"
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: Line, corrected: Mapping[str, float]) -> list[str]:
     decimals = METRICS[line.metric].decimals
     won = line.superiority
     difference = f"{line.difference.value:+.{decimals}f}"
@@ -111,6 +119,7 @@ def _cells(line: Line) -> list[str]:
         f"{won.value:.3f}\n{_interval(won, 2)}".strip() if won else table.ABSENT,
         f"{line.difference.num}",
         line.better or table.ABSENT,
+        f"{corrected[line.metric]:.3f}" if line.metric in corrected else table.ABSENT,
     ]
 
 

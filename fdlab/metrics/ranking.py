@@ -50,6 +50,17 @@ def holm(chance_P: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return fallen_P
 
 
+def adjusted(chance_P: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number by Holm: those at most `LEVEL` are the ones that `holm` lets
+    fall."""
+    chance_P = np.asarray(chance_P, np.float64)
+    order = np.argsort(chance_P, kind="stable")
+    stepped = np.maximum.accumulate(chance_P[order] * (len(chance_P) - np.arange(len(chance_P))))
+    made_P = np.empty(len(chance_P))
+    made_P[order] = np.minimum(stepped, 1.0)
+    return made_P
+
+
 def chance(change: float, drawn_R: np.ndarray, num_clusters: int) -> float | None:
     """The two-sided p-value of one difference by its bootstrap replicates; None under two clusters."""
     if num_clusters < 2:

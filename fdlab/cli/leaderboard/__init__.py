@@ -3,6 +3,7 @@ two records, pair by pair."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -20,8 +21,20 @@ if TYPE_CHECKING:
 FORMATS = ("terminal", "markdown", "json", "csv", "latex")
 
 
+SUBCOMMANDS = {
+    "diff": "what tells two runs apart",
+    "submit": "pack a run for others to check",
+    "verify": "check a packed run claim by claim",
+    "card": "a model card with the numbers",
+}
+"""The first argument may be one of these; `./diff` is a folder of that name."""
+
+
 def main(argv: list[str]) -> int:
     """Run the verb; status 2 if a record breaks the contract (the others are shown all the same)."""
+    if argv and argv[0] in SUBCOMMANDS:
+        module = importlib.import_module(f"fdlab.cli.leaderboard.{argv[0]}")
+        return int(module.main(argv[1:]))
     arguments = _parser().parse_args(argv)
 
     if arguments.metrics:
@@ -45,11 +58,12 @@ def _parser() -> Parser:
     made = parser(
         "leaderboard",
         "Every record.json below the folders, checked; one table for each comparable group, best first.\n"
-        "With --compare, two records picture by picture.",
+        "With --compare, two records picture by picture. Sub-commands, each with --help:\n"
+        + "\n".join(f"  {name:<8}{what}" for name, what in SUBCOMMANDS.items()),
         epilog="examples:\n"
         "  python -m fdlab leaderboard runs --page leaderboard.html\n"
         "  python -m fdlab leaderboard runs --format markdown --out leaderboard.md\n"
-        "  python -m fdlab leaderboard --compare runs/sdm/a runs/sdm/b",
+        "  python -m fdlab leaderboard diff runs/sdm/a runs/sdm/b",
     )
     add = made.add_argument
     add(

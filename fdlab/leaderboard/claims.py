@@ -1,0 +1,164 @@
+"""What a submission claims, checked one by one: it holds, it does not, or it cannot be checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.jobs import jobs
+from fdlab.config import provenance
+from fdlab.errors import UserError
+from fdlab.leaderboard import board, collect, marks, submission
+from fdlab.leaderboard.collect import Entry
+from fdlab.leaderboard.evidence import AUC, drawn
+from fdlab.leaderboard.pooling import CONFIG
+from fdlab.leaderboard.submission import Submission
+from fdlab.metrics import bootstrap
+from fdlab.metrics.registry import METRICS
+from fdlab.records import per_sample, record
+from fdlab.records.per_sample import ScoredPictures
+
+HOLDS, FAILS, OPEN = STATES = ("holds", "does not hold", "cannot be checked")
+_NOISE = 0.2
+"""Share of an interval's width by which its ends may differ: other replicates, which 2,000 are enough for."""
+_ROUNDED = 2e-3
+"""Scores are kept to six decimals; an interval of a few subjects moves more than a mean."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that a submission says."""
+
+    what: str
+    state: str
+    why: str = ""
+
+
+def of_files(found: Submission) -> Iterator[Claim]:
+    """That every file is the one packed, that the record keeps its contract, and that its pictures are all
+    there."""
+    problems = list(submission.damaged(found))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    count = f"{len(found.names)} files"
+    yield Claim("files", FAILS, problems[0] + more) if problems else Claim("files", HOLDS, count)
+
+
+def of_record(found: Submission) -> tuple[dict[str, Any] | None, Claim]:
+    """The record, and whether it keeps its contract."""
+    try:
+        made = record.read(found.record)
+    except UserError as error:
+        return None, Claim("schema", FAILS, _beside(error, found))
+    return made, Claim("schema", HOLDS, f"version {made['schema_version']}")
+
+
+def of_pictures(found: Submission, made: Mapping[str, Any]) -> tuple[ScoredPictures | None, Claim]:
+    """The scores of single pictures, and whether they are as many as the benchmark asks for."""
+    asked = record.num_pictures(made["benchmark"])
+    try:
+        scored = per_sample.arrays(per_sample.read(found.folder), made["metrics"])
+    except UserError as error:
+        return None, Claim("pictures", FAILS, _beside(error, found))
+    there = len(scored.pictures)
+    claimed = marks.pictures_of(made)
+    if there != claimed:
+        return scored, Claim("pictures", FAILS, f"the record counts {claimed}, {there} are listed")
+    if asked is not None and there < asked:
+        return scored, Claim("pictures", FAILS, f"{there} of the {asked} that the benchmark asks for")
+    return scored, Claim("pictures", HOLDS, f"{there} listed")
+
+
+def of_metrics(made: Mapping[str, Any], scored: ScoredPictures) -> Iterator[Claim]:
+    """Every value and interval, computed again from single pictures."""
+    for name, entry in made["metrics"].items():
+        why = scored.left_out.get(name, "")
+        if name == AUC:
+            yield _auc_claim(entry, scored)
+        elif why:
+            yield Claim(name, FAILS if why.startswith("pictures give") else OPEN, why)
+        else:
+            yield Claim(name, HOLDS, f"{entry['value']:.6g} from {entry['n']} pictures")
+        given = drawn(scored, name)
+        if given is None or entry["ci_low"] is None or entry["ci_high"] is None:
+            continue
+        found = bootstrap.percentile_interval(given.replicates_R, given.num_clusters)
+        if found is not None:
+            yield _interval_claim(name, entry, found)
+
+
+def _auc_claim(entry: Mapping[str, Any], scored: ScoredPictures) -> Claim:
+    if scored.matches is not None:
+        return Claim(AUC, HOLDS, f"{entry['value']:.6g} from {entry['n']} pictures")
+    known = any(
+        face.get("similarity_to") for picture in scored.pictures for face in per_sample.faces(picture)
+    )
+    if known:
+        return Claim(AUC, FAILS, f"the similarities of pictures do not give {entry['value']:.6g}")
+    return Claim(AUC, OPEN, "no similarities of single pictures")
+
+
+def _interval_claim(name: str, entry: Mapping[str, Any], found: tuple[float, float]) -> Claim:
+    what, width = f"{name}, interval", found[1] - found[0]
+    off = max(abs(entry["ci_low"] - found[0]), abs(entry["ci_high"] - found[1]))
+    said = f"[{entry['ci_low']:.4g}, {entry['ci_high']:.4g}]"
+    if off <= _NOISE * width + _ROUNDED:
+        return Claim(what, HOLDS, said)
+    return Claim(what, FAILS, f"the record says {said}, pictures give [{found[0]:.4g}, {found[1]:.4g}]")
+
+
+def of_config(found: Submission, made: Mapping[str, Any]) -> Claim:
+    """That the configuration is the one that the record has the digest of."""
+    if CONFIG not in found.names:
+        return Claim("configuration", OPEN, f"no {CONFIG}")
+    from omegaconf import OmegaConf
+
+    try:
+        resolved: Any = OmegaConf.to_container(provenance.load(found.folder / CONFIG), resolve=True)
+    except UserError as error:
+        return Claim("configuration", FAILS, _beside(error, found))
+    if provenance.config_sha256(resolved) == made["provenance"].get("config_sha256"):
+        return Claim("configuration", HOLDS, str(made["provenance"]["config_sha256"])[:10])
+    return Claim("configuration", FAILS, "its digest is not the record's")
+
+
+def of_benchmark(made: Mapping[str, Any], scored: ScoredPictures, known: Benchmark | None) -> Claim:
+    """That it is the benchmark known here, and that pictures are those that it asks for."""
+    what, said = "benchmark", made["benchmark"]
+    if known is None:
+        return Claim(what, OPEN, f"'{said['name']}' is not here; give --benchmark FOLDER")
+    if known.sha256 != said["sha256"]:
+        return Claim(what, FAILS, f"the record's is {said['sha256'][:10]}, that here is {known.sha256[:10]}")
+    todo = {job.id: job for job in jobs(known)}
+    for picture in scored.pictures:
+        job = todo.get(picture["id"])
+        if job is None:
+            return Claim(what, FAILS, f"it asks for no picture {picture['id']}")
+        if "seed" in picture and picture["seed"] != job.seed:
+            return Claim(what, FAILS, f"picture {picture['id']} has another seed than it asks for")
+    return Claim(what, HOLDS, f"{known.name}, {known.sha256[:10]}")
+
+
+def of_rank(found: Submission, made: Mapping[str, Any], folders: Sequence[Path]) -> Claim:
+    """Where it would stand on the board of the records below some folders."""
+    if not folders:
+        return Claim("rank", OPEN, "no board to stand on; give --board DIR")
+    own = Entry(found.record, dict(made))
+    entries, _ = collect.find(folders)
+    others = [entry for entry in entries if entry.record != own.record]
+    tables = board.make(collect.group([*others, own])).tables
+    table = next(t for t in tables if any(own in row.entries for row in t.rows))
+    row = next(row for row in table.rows if own in row.entries)
+    if len(table.rows) == 1:
+        return Claim("rank", OPEN, "no record there may be compared with it")
+    if row.rank is None:
+        return Claim("rank", OPEN, row.unranked)
+    by = METRICS[table.ordered_by].label
+    return Claim("rank", HOLDS, f"{row.rank_text} of {len(table.rows)} by {by}, {table.title}")
+
+
+def _beside(error: UserError, found: Submission) -> str:
+    """A message without the folder that the archive was unpacked to."""
+    return str(error).replace(f"{found.folder}/", "").rstrip(".")

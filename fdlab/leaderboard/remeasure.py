@@ -1,0 +1,184 @@
+"""A submission's pictures measured again, and some of them drawn again, by the evaluation's own code.
+
+N pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdlab.benchmarks import jobs, profiles
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.benchmark import load as load_benchmark
+from fdlab.benchmarks.choice import BenchmarkSettings
+from fdlab.config import provenance
+from fdlab.data.pictures import read_image
+from fdlab.errors import UserError
+from fdlab.evaluation import departures, measuring, scoring
+from fdlab.evaluation.settings import EvaluationSettings
+from fdlab.leaderboard.claims import FAILS, HOLDS, OPEN, Claim
+from fdlab.leaderboard.marks import CEILINGS
+from fdlab.leaderboard.submission import Submission
+from fdlab.measure import choose
+from fdlab.measure.networks import Extractors
+from fdlab.metrics.registry import METRICS
+from fdlab.people import benchmark as rendered
+from fdlab.records import per_sample
+from fdlab.records.per_sample import ScoredPictures
+
+_SAME = 0.01
+"""By how much a score may differ on another device or with other versions of packages."""
+_SAME_PIXELS = 2.0
+"""The same of a redrawn picture's mean absolute difference, in 255ths."""
+
+
+def benchmark_of(made: Mapping[str, Any], folder: Path | None, cache: Path) -> Benchmark | None:
+    """The benchmark that a record names, with the selection that it was drawn with: of a folder that the user
+    names, else of what was rendered here before; None where it is not here. Raises: UserError for a folder
+    that is no benchmark."""
+    said = made["benchmark"]
+    selection = (said["num_subjects"], said["num_prompts"], said["images_per_prompt"])
+    profile = said.get("profile") or profiles.STRICT
+    if folder is not None:
+        return load_benchmark(folder).limited(*selection).scored(profile)
+    if said["name"] not in rendered.EMBEDDED:
+        return None
+    where = cache / "benchmarks" / said["name"]
+    settings = BenchmarkSettings("people", said["name"], where, *selection, profile=profile)
+    found = settings.outline()
+    there = where / f"v{found.version}"
+    # Rendering it would take minutes; who asks for a check did not ask for that.
+    return None if not all((there / name).is_file() for name in found.files()) else settings.open()
+
+
+def extractors_of(
+    found: Submission, made: Mapping[str, Any], known: Benchmark, device: str
+) -> Extractors | str:
+    """The networks that measured a record, by its own configuration; or why they are not here."""
+    try:
+        settings = EvaluationSettings.read(provenance.load(found.folder))
+        profile = profiles.profile_of(known.profile)
+        loaded = choose.load_extractors(settings.extractors, device, profile.min_face)
+        _, loaded = departures.settle(known, loaded, settings.extractors.clip, {})
+    except UserError as error:
+        return str(error)
+    return loaded
+
+
+def measured_again(
+    found: Submission,
+    made: Mapping[str, Any],
+    scored: ScoredPictures,
+    known: Benchmark,
+    extractors: Extractors,
+) -> Iterator[Claim]:
+    """Every value by the pictures themselves, and every picture's scores."""
+    if not found.pictures:
+        yield Claim("scores", OPEN, "no pictures were packed")
+        return
+    todo = [job for job in jobs.jobs(known) if job.id in set(scored.ids)]
+    lacking = [job.file for job in todo if f"images/{job.file}" not in found.names]
+    if lacking:
+        yield Claim("scores", FAILS, f"picture {lacking[0]} is not there ({len(lacking)} in all)")
+        return
+    other = _other_networks(made, extractors)
+    if other:
+        yield Claim("scores", OPEN, other)
+        return
+    profile = profiles.profile_of(known.profile)
+    paths = [found.folder / "images" / job.file for job in todo]
+    try:
+        measuring.check_png(paths)
+        seen = measuring.measure(
+            paths, extractors, known.size, description="measuring again",
+            num_subjects=known.subjects_per_picture, jpeg_quality=profile.jpeg_quality,
+        )  # fmt: skip
+    except UserError as error:
+        yield Claim("scores", FAILS, str(error).replace(f"{found.folder}/", "").rstrip("."))
+        return
+    references = measuring.references(known, extractors)
+    real = made["method"]["name"] in CEILINGS[:1]
+    metrics, pictures = scoring.score(known, todo, seen, references, extractors, compare_with_real=not real)
+    yield from _compared(made, scored, metrics, pictures)
+
+
+def _compared(
+    made: Mapping[str, Any],
+    scored: ScoredPictures,
+    metrics: Mapping[str, Any],
+    pictures: list[dict[str, Any]],
+) -> Iterator[Claim]:
+    again = per_sample.arrays(pictures, metrics)
+    place = {name: n for n, name in enumerate(scored.ids)}
+    order = np.array([place[name] for name in again.ids])
+    for name, entry in made["metrics"].items():
+        what = f"{name}, measured again"
+        if name not in metrics:
+            yield Claim(what, OPEN, "nothing here measures it")
+            continue
+        value = metrics[name]["value"]
+        # Distances have no limits: what counts is how far they are off for their size.
+        allowed = _SAME * max(1.0, abs(value)) if METRICS[name].unit == "distance" else _SAME
+        if name in scored.values and name in again.values:
+            off_N = np.abs(np.nan_to_num(again.values[name]) - np.nan_to_num(scored.values[name][order]))
+            worst = int(off_N.argmax())
+            if off_N[worst] > _SAME:
+                yield Claim(what, FAILS, f"picture {again.ids[worst]} differs by {off_N[worst]:.3f}")
+                continue
+        if abs(value - entry["value"]) > allowed:
+            yield Claim(what, FAILS, f"the record says {entry['value']:.6g}, pictures give {value:.6g}")
+        else:
+            yield Claim(what, HOLDS, f"{value:.6g}")
+
+
+def _other_networks(made: Mapping[str, Any], extractors: Extractors) -> str:
+    """Why networks here are not those that measured a record; empty where they are."""
+    here = extractors.summary()
+    for name, entry in made["metrics"].items():
+        network = here[METRICS[name].by]
+        if network is not None and network["sha256"] != entry["extractor"]["sha256"]:
+            said = entry["extractor"]["name"]
+            return f"{name} was measured by {said}, here is {network['name']} with other weights"
+    return ""
+
+
+def drawn_again(found: Submission, made: Mapping[str, Any], known: Benchmark, num: int, device: str) -> Claim:
+    """A few pictures, spread over the benchmark, drawn again by the weights that the configuration names."""
+    what = "pictures, drawn again"
+    if not found.pictures:
+        return Claim(what, OPEN, "no pictures were packed")
+    from fdlab.evaluation.rows import standard
+    from fdlab.evaluation.settings import MethodSettings
+
+    try:
+        method = MethodSettings.read(provenance.load(found.folder))
+        method = replace(method, baselines=False)
+        rows = {row.name: row for row in standard(method, known, found.folder, device)}
+    except UserError as error:
+        return Claim(what, OPEN, str(error).rstrip("."))
+    row = rows.get(made["method"]["name"])
+    if row is None:
+        return Claim(what, OPEN, f"its configuration draws no '{made['method']['name']}'")
+    for kind in ("tdm", "sdm"):
+        here, said = row.method.get(kind), made["method"].get(kind)
+        if said and (here or {}).get("sha256") != said.get("sha256"):
+            return Claim(what, OPEN, f"the {kind.upper()} here is not the one that drew them")
+    todo = jobs.jobs(known)
+    chosen = [todo[n] for n in np.linspace(0, len(todo) - 1, min(num, len(todo))).astype(int)]
+    images_BHW3 = row.make()(chosen)
+    for job, image_HW3 in zip(chosen, images_BHW3, strict=True):
+        path = found.folder / "images" / job.file
+        if not path.is_file():
+            return Claim(what, FAILS, f"picture {job.file} is not there")
+        packed_HW3 = read_image(path)
+        if packed_HW3.shape != image_HW3.shape:
+            return Claim(what, FAILS, f"picture {job.id} is of another size")
+        off = float(np.abs(packed_HW3.astype(float) - image_HW3.astype(float)).mean())
+        if off > _SAME_PIXELS:
+            return Claim(what, FAILS, f"picture {job.id} differs by {off:.1f} of 255 on average")
+    return Claim(what, HOLDS, f"{len(chosen)} of {len(todo)}")

@@ -1,0 +1,75 @@
+"""Every claim of a submission, from what needs nothing to what needs networks and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.leaderboard import claims
+from fdlab.leaderboard.claims import OPEN, Claim
+from fdlab.leaderboard.submission import Submission
+from fdlab.measure.networks import Extractors
+from fdlab.records.per_sample import ScoredPictures
+
+
+@dataclass(frozen=True)
+class Here:
+    """What there is to check with."""
+
+    cache: Path
+    benchmark: Path | None = None
+    """Folder of the benchmark; None: one that was rendered before."""
+    board: Sequence[Path] = ()
+    """Folders of records to rank it among."""
+    measure: bool = True
+    """Whether pictures are measured again."""
+    redraw: int = 4
+    """How many are drawn again."""
+    device: str = "cpu"
+    extractors: Extractors | None = None
+    """None: those that the submission's configuration names."""
+
+
+def verify(found: Submission, here: Here) -> Iterator[Claim]:
+    """Claim by claim, as they are checked. Raises: UserError for a benchmark folder that is none."""
+    yield from claims.of_files(found)
+    made, claim = claims.of_record(found)
+    yield claim
+    if made is None:
+        return
+    scored, claim = claims.of_pictures(found, made)
+    yield claim
+    yield claims.of_config(found, made)
+    if scored is None:
+        return
+    yield from claims.of_metrics(made, scored)
+    yield claims.of_rank(found, made, here.board)
+    from fdlab.leaderboard import remeasure
+
+    known = remeasure.benchmark_of(made, here.benchmark, here.cache)
+    claim = claims.of_benchmark(made, scored, known)
+    yield claim
+    if known is None or claim.state != claims.HOLDS:
+        yield Claim("scores", OPEN, "without the benchmark nothing can be measured again")
+        return
+    yield from _with_pictures(found, made, scored, known, here)
+
+
+def _with_pictures(
+    found: Submission, made: dict[str, Any], scored: ScoredPictures, known: Benchmark, here: Here
+) -> Iterator[Claim]:
+    from fdlab.leaderboard import remeasure
+
+    if not here.measure or not found.pictures:
+        yield Claim("scores", OPEN, "not asked for" if not here.measure else "no pictures were packed")
+    else:
+        networks = here.extractors or remeasure.extractors_of(found, made, known, here.device)
+        if isinstance(networks, str):
+            yield Claim("scores", OPEN, networks.rstrip("."))
+        else:
+            yield from remeasure.measured_again(found, made, scored, known, networks)
+    if here.redraw:
+        yield remeasure.drawn_again(found, made, known, here.redraw, here.device)

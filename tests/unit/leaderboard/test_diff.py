@@ -1,0 +1,85 @@
+"""What tells two runs apart, and how surely."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdlab.__main__ import main
+from fdlab.leaderboard import compare, diff
+from fdlab.metrics import ranking
+
+FROZEN = Path(__file__).with_name("frozen")
+
+
+def of(a: Path, b: Path) -> diff.Difference:
+    return diff.diff(compare.locate(a), compare.locate(b))
+
+
+def test_settings_and_weights_that_differ(tmp_path: Path) -> None:
+    made = of(FROZEN / "seed1", FROZEN / "seed2")
+    assert [(key, *values) for key, *values in made.settings] == [
+        ("name", "seed1", "seed2"), ("paths.runs", "/x0", "/x1"), ("seed", "1", "2"),
+    ]  # fmt: skip
+    assert [change[0] for change in made.weights] == ["sdm"]
+    assert made.weights[0][1:] == ("bbbbbbbbbbbb (this run)", "cccccccccccc (this run)")
+    # Without a configuration the record's method speaks.
+    made = of(FROZEN / "close", FROZEN / "weak")
+    assert ("method.sampler.guider", "average", "tdm") in made.settings
+    same = of(FROZEN / "close", FROZEN / "close")
+    assert not same.settings and not same.weights and same.comparison and not any(
+        p <= 0.05 for p in same.comparison.corrected.values()
+    )  # fmt: skip
+
+
+def test_significance_is_corrected_over_the_metrics() -> None:
+    made = of(FROZEN / "close", FROZEN / "weak").comparison
+    assert made is not None
+    raw = np.array([line.chance for line in made.lines])
+    assert made.corrected == pytest.approx(
+        dict(zip((line.metric for line in made.lines), ranking.adjusted(raw), strict=True))
+    )
+    assert made.corrected["identity_similarity"] < 0.01 < made.corrected["prompt_accuracy"]
+
+
+def test_adjusted_values_are_holms() -> None:
+    # By hand: 4 x 0.01, 3 x 0.02, 2 x 0.03, and the last may not fall below it.
+    raw = np.array([0.03, 0.01, 0.04, 0.02])
+    assert ranking.adjusted(raw) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        raw = rng.random(6) ** 4
+        assert ((ranking.adjusted(raw) <= ranking.LEVEL) == ranking.holm(raw)).all()
+
+
+def test_what_cannot_be_paired_is_still_told_apart(make: Callable[..., Path]) -> None:
+    made = of(FROZEN / "close", FROZEN / "eyes")
+    assert made.comparison is None and "not measured alike" in made.problem
+    assert ("method.name", "average", "sdm") in made.settings
+    assert "Not paired: " in diff.markdown(made)
+
+
+def test_the_sub_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = str(FROZEN / "seed1"), str(FROZEN / "weak")
+    assert main(["leaderboard", "diff", a, b]) == 0
+    shown = capsys.readouterr().out
+    assert "settings that differ" in shown and "B - A" in shown and "p, corrected" in shown
+    out = tmp_path / "d.json"
+    assert main(["leaderboard", "diff", a, b, "--format", "json", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert (
+        found["settings"]["seed"] == ["1", "-"]
+        and found["scores"]["metrics"]["identity_similarity"]["p"] < 0.05
+    )
+    assert main(["leaderboard", "diff", a, b, "--format", "markdown"]) == 0
+    assert "## Weights that differ" in capsys.readouterr().out
+    assert main(["leaderboard", "diff", a, str(tmp_path / "gone")]) == 2
+    assert main(["leaderboard", "diff", a]) == 2
+    # A folder may still be called so.
+    shutil.copytree(FROZEN / "close", tmp_path / "diff")
+    assert main(["leaderboard", str(tmp_path / "diff"), "--no-quoted"]) == 0

@@ -1,0 +1,304 @@
+"""Submissions: packed alike every time, checked claim by claim, and read as if an enemy had written them."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdlab.__main__ import main
+from fdlab.errors import UserError
+from fdlab.leaderboard import archive, claims, compare, submission, verify
+from fdlab.leaderboard.claims import FAILS, HOLDS, OPEN, Claim
+
+FROZEN = Path(__file__).with_name("frozen")
+
+
+@pytest.fixture
+def packed(squares: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "run.zip"
+    submission.pack(compare.locate(squares), out, pictures=True)
+    return out
+
+
+def change(path: Path, edit: Callable[[dict[str, bytes]], None], sign: bool = True) -> Path:
+    """Another archive with edited files; `sign` writes their digests into the manifest, as a forger would."""
+    with zipfile.ZipFile(path) as source:
+        files = {name: source.read(name) for name in source.namelist()}
+    edit(files)
+    if sign:
+        import hashlib
+
+        manifest = json.loads(files["manifest.json"])
+        listed = {name: data for name, data in files.items() if name != "manifest.json"}
+        manifest["files"] = {n: {"sha256": hashlib.sha256(d).hexdigest()} for n, d in listed.items()}
+        files["manifest.json"] = json.dumps(manifest).encode()
+    out = path.with_name("changed.zip")
+    archive.write(out, files)
+    return out
+
+
+def check(path: Path, squares: Path, world: ModuleType, **more: Any) -> dict[str, Claim]:
+    here = verify.Here(
+        cache=path.parent, benchmark=squares.parent / "bench", extractors=world.extractors(), redraw=0, **more
+    )
+    with submission.opened(path) as found:
+        return {claim.what: claim for claim in verify.verify(found, here)}
+
+
+def failed(found: dict[str, Claim]) -> list[str]:
+    return [what for what, claim in found.items() if claim.state == FAILS]
+
+
+def test_an_honest_run_holds_in_all_that_can_be_checked(
+    packed: Path, squares: Path, world: ModuleType
+) -> None:
+    found = check(packed, squares, world)
+    assert not failed(found)
+    holding = {what for what, claim in found.items() if claim.state == HOLDS}
+    assert {"files", "schema", "pictures", "benchmark", "identity_similarity", "identity_auc"} <= holding
+    assert {"clip_score, interval", "identity_auc, interval", "clip_score, measured again"} <= holding
+    # A distance is no mean over pictures; measured again it is one number.
+    assert (
+        found["frechet_distance"].state == OPEN and found["frechet_distance, measured again"].state == HOLDS
+    )
+    assert found["configuration"].state == found["rank"].state == OPEN
+
+
+def test_the_same_run_is_the_same_archive(packed: Path, squares: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.zip"
+    submission.pack(compare.locate(squares), again, pictures=True)
+    assert again.read_bytes() == packed.read_bytes()
+    with zipfile.ZipFile(again) as source:
+        assert source.namelist() == sorted(source.namelist())
+        assert {info.date_time for info in source.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def edited(name: str, edit: Callable[[Any], Any]) -> Callable[[dict[str, bytes]], None]:
+    """Edit a JSON file, or the first line of one that has a JSON a line."""
+
+    def apply(files: dict[str, bytes]) -> None:
+        head, newline, tail = files[name].decode().partition("\n") if name.endswith("l") else (
+            files[name].decode(), "", ""
+        )  # fmt: skip
+        value = json.loads(head)
+        edit(value)
+        files[name] = (json.dumps(value) + newline + tail).encode()
+
+    return apply
+
+
+def lower_score(row: dict[str, Any]) -> None:
+    row["clip_score"] = round(row["clip_score"] - 0.3, 6)
+
+
+def raise_value(made: dict[str, Any]) -> None:
+    entry = made["metrics"]["clip_score"]
+    entry |= {"value": entry["value"] + 0.05, "ci_high": entry["ci_high"] + 0.05}
+
+
+def narrow(made: dict[str, Any]) -> None:
+    entry = made["metrics"]["identity_similarity"]
+    entry["ci_low"] = entry["value"] - (entry["value"] - entry["ci_low"]) / 4
+
+
+def other_benchmark(made: dict[str, Any]) -> None:
+    made["benchmark"]["sha256"] = "f" * 64
+
+
+def raise_auc(made: dict[str, Any]) -> None:
+    made["metrics"]["identity_auc"] |= {"value": 0.999, "ci_high": 1.0}
+
+
+def other_seed(row: dict[str, Any]) -> None:
+    row["seed"] += 1
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "fails"),
+    [
+        ("per_sample.jsonl", lower_score, "clip_score"),
+        ("record.json", raise_value, "clip_score"),
+        ("record.json", narrow, "identity_similarity, interval"),
+        ("record.json", other_benchmark, "benchmark"),
+        ("record.json", raise_auc, "identity_auc"),
+        ("per_sample.jsonl", other_seed, "benchmark"),
+    ],
+)
+def test_tampering_is_caught_even_with_new_digests(
+    packed: Path, squares: Path, world: ModuleType, name: str, edit: Callable[[Any], None], fails: str
+) -> None:
+    assert failed(check(change(packed, edited(name, edit), sign=False), squares, world))[0] == "files"
+    found = check(change(packed, edited(name, edit)), squares, world)
+    assert found["files"].state == HOLDS and found[fails].state == FAILS
+
+
+def test_a_score_and_its_mean_edited_together_are_caught_by_the_pictures(
+    packed: Path, squares: Path, world: ModuleType
+) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        lines = [json.loads(line) for line in files["per_sample.jsonl"].decode().splitlines()]
+        lower_score(lines[0])
+        files["per_sample.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        made = json.loads(files["record.json"])
+        made["metrics"]["clip_score"]["value"] -= 0.3 / len(lines)
+        files["record.json"] = json.dumps(made).encode()
+
+    found = check(change(packed, edit), squares, world)
+    assert found["clip_score"].state == HOLDS
+    assert found["clip_score, measured again"].state == FAILS
+    assert "s00-p00-0 differs by 0.300" in found["clip_score, measured again"].why
+
+
+def test_an_exchanged_picture_is_caught(packed: Path, squares: Path, world: ModuleType) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        shade = np.full((64, 64, 3), 200, np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(shade).save(out, format="PNG")
+        files["images/s01-p02-1.png"] = out.getvalue()
+
+    assert failed(check(change(packed, edit, sign=False), squares, world))[0] == "files"
+    found = check(change(packed, edit), squares, world)
+    assert any("s01-p02-1" in claim.why for claim in found.values() if claim.state == FAILS)
+
+
+def test_a_missing_or_broken_picture_is_caught(packed: Path, squares: Path, world: ModuleType) -> None:
+    gone = check(change(packed, lambda files: files.pop("images/s00-p00-0.png")), squares, world)
+    assert gone["scores"].state == FAILS
+    broken = check(change(packed, lambda f: f.update({"images/s00-p00-0.png": b"GIF89a"})), squares, world)
+    assert broken["scores"].state == FAILS
+
+
+def test_missing_pictures_and_no_benchmark(packed: Path, squares: Path, world: ModuleType) -> None:
+    def fewer(files: dict[str, bytes]) -> None:
+        lines = files["per_sample.jsonl"].decode().splitlines(keepends=True)
+        files["per_sample.jsonl"] = "".join(lines[:-2]).encode()
+
+    assert check(change(packed, fewer), squares, world)["pictures"].state == FAILS
+    here = verify.Here(cache=packed.parent)
+    with submission.opened(packed) as found:
+        made = {claim.what: claim for claim in verify.verify(found, here)}
+    assert made["benchmark"].state == made["scores"].state == OPEN and not failed(made)
+
+
+def test_the_rank_on_a_board(tmp_path: Path) -> None:
+    out = tmp_path / "close.zip"
+    submission.pack(compare.locate(FROZEN / "close"), out)
+    with submission.opened(out) as found:
+        made, _ = claims.of_record(found)
+        assert made is not None
+        claim = claims.of_rank(found, made, [FROZEN])
+        alone = claims.of_rank(found, made, [FROZEN / "else"])
+    assert claim.state == HOLDS and claim.why.startswith("2-3 of 10 by identity") and alone.state == OPEN
+
+
+# ---- archives of an enemy
+
+
+def build(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], deflate: bool = True) -> Path:
+    kind = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", kind) as out:
+        for name, data in members:
+            out.writestr(name, data)
+    return path
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, 0o120777 << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../record.json", "/etc/passwd", "images/../../x.png", "images/a/b.png", "C:\\x.png", "images\\a.png",
+        "images/", "images/.x.png", "images/x.html", "x.py", "images/a\nb.png", "model/unet.safetensors",
+        "./record.json", "images//a.png", "Record.json",
+    ],
+)  # fmt: skip
+def test_no_path_leads_anywhere_else(tmp_path: Path, name: str) -> None:
+    path = build(tmp_path / "x.zip", ("manifest.json", b"{}"), (name, b"x"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"is no file of a submission|is a link or a folder"):
+        archive.unpack(path, tmp_path / "out", submission.KNOWN)
+    assert not list((tmp_path / "out").iterdir()) and not (tmp_path / "record.json").exists()
+
+
+def test_links_doubles_and_secrets_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+
+    def refused(path: Path, said: str) -> None:
+        with pytest.raises(UserError, match=said):
+            archive.unpack(path, tmp_path / "out", submission.KNOWN)
+        assert not list((tmp_path / "out").iterdir())
+
+    refused(build(tmp_path / "l.zip", (link("record.json"), b"/etc/passwd")), "a link or a folder")
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        double = build(tmp_path / "d.zip", ("record.json", b"a"), ("record.json", b"b"))
+    refused(double, "stands there twice")
+    secret = build(tmp_path / "e.zip", ("record.json", b"abc"))
+    data = bytearray(secret.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    secret.write_bytes(bytes(data))
+    refused(secret, "is encrypted")
+    (tmp_path / "n.zip").write_bytes(b"PK\x03\x04 not a zip")
+    refused(tmp_path / "n.zip", "no zip file")
+
+
+def test_bombs_do_not_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+
+    def refused(path: Path, said: str) -> None:
+        with pytest.raises(UserError, match=said):
+            archive.unpack(path, tmp_path / "out", submission.KNOWN)
+        assert sum(p.stat().st_size for p in tmp_path.rglob("*") if p.parent.name == "out") < 1 << 21
+
+    refused(build(tmp_path / "b.zip", ("record.json", bytes(8 << 20))), "more than 200 times its size")
+    # One that lies about its size: what comes out is counted.
+    liar = build(tmp_path / "l.zip", ("record.json", bytes(1 << 20)))
+    data = bytearray(liar.read_bytes())
+    for mark, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        place = data.index(mark) + offset
+        data[place : place + 4] = struct.pack("<I", 100)
+    liar.write_bytes(bytes(data))
+    refused(liar, "larger or smaller than it says|no zip file")
+    for path in (tmp_path / "out").iterdir():
+        path.unlink()
+    monkeypatch.setattr(archive, "MOST_FILES", 5)
+    many = build(tmp_path / "m.zip", *((f"images/{n}.png", b"x") for n in range(6)))
+    refused(many, "holds 6 files; allowed: 5")
+    monkeypatch.setattr(archive, "MOST_PICTURE", 10)
+    refused(build(tmp_path / "p.zip", ("images/a.png", b"x" * 11)), "has 11 bytes; allowed: 10")
+
+
+def test_the_sub_commands(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FROZEN / "close", tmp_path / "close")
+    assert main(["leaderboard", "submit", "close"]) == 0
+    assert "close.zip: 3 files" in capsys.readouterr().out
+    assert main(["leaderboard", "verify", "close.zip", "--board", str(FROZEN)]) == 0
+    shown = capsys.readouterr().out
+    assert "holds              identity_similarity" in shown and "0 does not hold" in shown
+    change(
+        tmp_path / "close.zip",
+        edited("record.json", lambda made: made["metrics"]["prompt_accuracy"].update(value=0.5)),
+    )
+    assert main(["leaderboard", "verify", "changed.zip"]) == 1
+    assert "does not hold      prompt_accuracy" in capsys.readouterr().out
+    (tmp_path / "x.zip").write_bytes(b"x")
+    assert main(["leaderboard", "verify", "x.zip"]) == 2
+    assert main(["leaderboard", "submit", "close", "--pictures"]) == 2
+    assert "no picture" in capsys.readouterr().err
