@@ -1,0 +1,39 @@
+"""Model cards, as huggingface_hub itself reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from fdlab.__main__ import main
+from fdlab.leaderboard import card, compare
+from fdlab.records import record
+
+FROZEN = Path(__file__).with_name("frozen")
+
+
+def test_the_hubs_own_reader_finds_every_number(tmp_path: Path) -> None:
+    out = tmp_path / "README.md"
+    assert main(["leaderboard", "card", str(FROZEN / "taught"), "--out", str(out)]) == 0
+    read = ModelCard.load(out)
+    made = record.read(FROZEN / "taught/evaluation/record.json")
+    found = {result.metric_type: result for result in read.data.eval_results}
+    assert set(found) == set(made["metrics"])
+    for name, result in found.items():
+        assert result.metric_value == pytest.approx(made["metrics"][name]["value"])
+        assert result.dataset_revision == made["benchmark"]["sha256"] and result.dataset_type == "board"
+        assert result.metric_args["extractor"] == made["metrics"][name]["extractor"]["name"]
+        assert result.task_type == "text-to-image"
+    name, results = model_index_to_eval_results(card.metadata(made)["model-index"])
+    assert name == "taught" and len(results) == 2
+    assert read.data.pipeline_tag == "text-to-image"
+    assert "taught by its judge: trained to please faceres" in read.text
+    assert read.text.count("0.808") == 1
+
+
+def test_a_name_that_is_markup_is_text() -> None:
+    text = card.text(compare.locate(FROZEN / "script"))
+    assert "# \\<script\\>" in text and ModelCard(text).data.eval_results is not None
