@@ -74,7 +74,7 @@ def evaluate(
     figures = done.write(f"{settings.experiment} / {run_dir.name}", settings.config)
     if "logger" in cfg:
         made = make_loggers(LoggerSettings.read(cfg), run_dir / "wandb", {})
-        wandb_table.log(made, records, figures)
+        wandb_table.log(made, records, figures, run_dir)
     num = len(drawing.todo)
     table.show(
         records, f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {num} pictures a method"

@@ -20,10 +20,18 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[
     return ["method", "training steps", *names], lines
 
 
+FILES = ("evaluation/record.json", "evaluation/per_sample.jsonl", "evaluation/breakdown.json")
+"""What of a run directory is kept whole, so that `leaderboard --from-wandb` finds it."""
+
+
 def log(
-    loggers: Sequence[Any], records: Sequence[Mapping[str, Any]], figures: Sequence[tuple[str, Path]]
+    loggers: Sequence[Any],
+    records: Sequence[Mapping[str, Any]],
+    figures: Sequence[tuple[str, Path]],
+    run_dir: Path,
 ) -> None:
-    """Log the table, the main method's metrics and the figures to the run that training logged to."""
+    """Log the table, the main method's metrics, the figures and the main record's files to the run that
+    training logged to."""
     for logger in loggers:
         import wandb
 
@@ -33,4 +41,7 @@ def log(
             f"evaluation/{path.stem}": wandb.Image(str(path), caption=caption) for caption, path in figures
         }
         logger.experiment.log({"evaluation/table": wandb.Table(header, lines), **main, **images})
+        for name in FILES:
+            if (run_dir / name).is_file():
+                logger.experiment.save(str(run_dir / name), base_path=str(run_dir), policy="now")
         logger.experiment.finish()

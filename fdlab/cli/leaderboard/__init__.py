@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdlab.cli.leaderboard.output import put
+from fdlab.cli.leaderboard.output import cache, put
 from fdlab.cli.options import Parser, parser
 from fdlab.errors import UserError, unknown
 
@@ -79,6 +79,8 @@ def _parser() -> Parser:
         help="two runs (or records) of one benchmark: paired differences B - A with 95 %% intervals",
     )
     add("--page", metavar="FILE", help="also write everything as one HTML page, to sort, search and compare")
+    add("--from-wandb", metavar="ENTITY/PROJECT", help="also the records of a project's runs")
+    add("--to-wandb", metavar="[ENTITY/]PROJECT", help="log the tables and some pictures there")
     add("--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)")
     add("--format", choices=FORMATS, default="terminal", help="how to print (default: terminal)")
     add("--out", metavar="FILE", help="write there in place of printing; needs a format other than terminal")
@@ -97,7 +99,9 @@ def _list(arguments: argparse.Namespace) -> int:
     from fdlab.leaderboard import board, collect, formats, latex, page
     from fdlab.leaderboard.evidence import Reader
 
-    folders = [Path(folder) for folder in arguments.folders] or _usual()
+    folders = [Path(folder) for folder in arguments.folders] or ([] if arguments.from_wandb else _usual())
+    if arguments.from_wandb:
+        folders += _fetched(arguments.from_wandb)
     entries, problems = collect.find(folders)
     groups = collect.group(entries, arguments.by)
     quoted = [] if arguments.no_quoted else _quoted(arguments.published)
@@ -105,6 +109,11 @@ def _list(arguments: argparse.Namespace) -> int:
     made = board.make(groups, quoted, look)
     if arguments.page:
         page.write(made, Path(arguments.page), look)
+    if arguments.to_wandb:
+        from fdlab.leaderboard import wandb_runs
+
+        entity, _, project = arguments.to_wandb.rpartition("/")
+        print(f"logged to {wandb_runs.log(made, project, look, entity or None)}", file=sys.stderr)
     if arguments.format == "terminal":
         if not groups:
             where = ", ".join(str(folder) for folder in folders) or "runs, experiments (neither exists)"
@@ -139,6 +148,16 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise unknown("--format of a comparison", arguments.format, ("terminal", *write))
     put(write[arguments.format](made), arguments.out)
     return 0
+
+
+def _fetched(project: str) -> list[Path]:
+    """Fetch a project's records below the cache; a line on stderr for each run without one."""
+    from fdlab.leaderboard import wandb_runs
+
+    where, without = wandb_runs.fetch(project, cache() / "wandb")
+    for line in without:
+        print(f"note: {line}", file=sys.stderr)
+    return [where] if where.is_dir() else []
 
 
 def _usual() -> list[Path]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from fdlab.cli.leaderboard.output import cache
 from fdlab.cli.options import Parser, parser
 
 
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     from fdlab.leaderboard import claims, submission, verify
 
     here = verify.Here(
-        cache=Path(os.environ.get("FDLAB_CACHE", "~/.cache/fdlab")).expanduser(),
+        cache=cache(),
         benchmark=Path(arguments.benchmark) if arguments.benchmark else None,
         board=[Path(folder) for folder in arguments.board],
         measure=not arguments.no_measuring,
