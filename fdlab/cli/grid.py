@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,16 +36,22 @@ def main(overrides: Sequence[str], verb: Verb, only_show: bool) -> int:
 
 
 def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    """Print a table to the terminal, or unwrapped to a pipe."""
+    """Print a table: to the terminal, folded to its width; or plain, which a thousand lines bear."""
+    from fdlab import escape
+
+    if not sys.stdout.isatty():
+        rows = [[escape.visible(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        print(title)
+        for row in (header, *rows):
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
     from rich.console import Console
     from rich.table import Table
-
-    from fdlab import escape
 
     shown: Any = Table(title=title)
     for name in header:
         shown.add_column(name, overflow="fold")
     for row in rows:
         shown.add_row(*(escape.terminal(cell) for cell in row))
-    # A pipe has no width: what a program reads must not be wrapped.
-    Console(width=None if Console().is_terminal else 1000).print(shown)
+    Console().print(shown)

@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
 
     words, jobs = grid.split_jobs(words)
     words, launcher = launchers.split(words)
-    cfg, study = read(words)
+    # A search that has begun was checked then.
+    cfg, study = read(words, check=action == "search")
     if arguments.cfg:
         print_config(cfg)
         return 0
@@ -88,7 +89,7 @@ def _show(study: Study) -> None:
     show_table(f"search {study.folder.name}", *results.table(study))
     for line in results.summary(study):
         print(line)
-    print(f"{'page':<12}{page.write(study)}")
+    print(f"{'page':<12}{page.current(study)}")
 
 
 def _write_best(study: Study) -> None:

@@ -28,12 +28,14 @@ SWEEPS = "sweeps"
 """Folder below paths.runs with a folder a search."""
 
 
-def read(words: Sequence[str]) -> tuple[DictConfig, Study]:
-    """The configuration of a search, and its study, neither made nor opened. Raises: UserError."""
+def read(words: Sequence[str], check: bool = True) -> tuple[DictConfig, Study]:
+    """The configuration of a search, and its study, neither made nor opened; `check` its space unless it was.
+
+    Raises: UserError."""
     verb: Verb = "train" if any(line.key == "exp" for line in read_lines(words)) else "evaluate"
     own = [word for word in words if _is_own(word)]
     rest = [word for word in words if not _is_own(word)]
-    space = read_space(rest, verb)
+    space = read_space(rest, verb, check)
     cfg = compose([*_groups(space), *space.fixed, *own], config_name=f"sweep_{verb}")
     settings = SearchSettings.read(cfg.sweep)
     suited(space, settings)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fdlab import escape as shown
 from fdlab.metrics.registry import METRICS
 from fdlab.records.figures import OTHERS, OWN, save
-from fdlab.sweeps.dimensions import Choice
+from fdlab.sweeps.dimensions import Choice, Dimension
 from fdlab.sweeps.parallel import draw_parallel, label
 from fdlab.sweeps.study import INTERVALS, Study
 
@@ -88,15 +89,14 @@ def _history(study: Study, done: Sequence[Any], place: int, path: Path) -> None:
     name, upwards = study.settings.objective[place], study.settings.directions[place] == "maximize"
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axis = figure.subplots()
-    best: list[float] = []
-    for trial in done:
-        value = trial.values[place]
-        low, high = trial.user_attrs.get(INTERVALS, {}).get(name, (None, None))
-        if low is not None and high is not None:
-            axis.plot([trial.number] * 2, [low, high], color=OTHERS, linewidth=1)
-        axis.plot([trial.number], [value], "o", color=OTHERS, markersize=4)
-        best.append(value if not best else (max if upwards else min)(best[-1], value))
-    axis.step([trial.number for trial in done], best, where="post", color=OWN, linewidth=1.6)
+    numbers, values = [trial.number for trial in done], np.array([trial.values[place] for trial in done])
+    ends = [trial.user_attrs.get(INTERVALS, {}).get(name, (None, None)) for trial in done]
+    known = [(number, *pair) for number, pair in zip(numbers, ends, strict=True) if None not in pair]
+    if known:
+        axis.vlines(*zip(*known, strict=True), color=OTHERS, linewidth=1)
+    axis.plot(numbers, values, "o", color=OTHERS, markersize=4)
+    best = (np.maximum if upwards else np.minimum).accumulate(values)
+    axis.step(numbers, best, where="post", color=OWN, linewidth=1.6)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("trial", fontsize=8)
     axis.set_ylabel(METRICS[name].label, fontsize=8)
@@ -112,13 +112,11 @@ def _slices(study: Study, done: Sequence[Any], place: int, leading: set[int], pa
     axes = figure.subplots(num_rows, columns, squeeze=False).flat
     for axis, key in zip(axes, keys, strict=False):
         dimension = study.space.dimensions[key]
-        for trial in done:
-            if (where := trial.params.get(key)) is None:
-                continue
-            if isinstance(dimension, Choice):
-                where = dimension.values.index(where)
-            colour = OWN if trial.number in leading else OTHERS
-            axis.plot([where], [trial.values[place]], "o", color=colour, markersize=5)
+        having = [trial for trial in done if key in trial.params]
+        for own, colour in ((False, OTHERS), (True, OWN)):
+            shown_here = [trial for trial in having if (trial.number in leading) == own]
+            places = [_place(dimension, trial.params[key]) for trial in shown_here]
+            axis.plot(places, [t.values[place] for t in shown_here], "o", color=colour, markersize=5)
         if isinstance(dimension, Choice):
             axis.set_xticks(range(len(dimension.values)), [shown.figure(v[:18]) for v in dimension.values])
         elif dimension.log:
@@ -128,6 +126,10 @@ def _slices(study: Study, done: Sequence[Any], place: int, leading: set[int], pa
     for axis in figure.axes[len(keys) :]:
         axis.set_visible(False)
     save(figure, path)
+
+
+def _place(dimension: Dimension, value: Any) -> Any:
+    return dimension.values.index(value) if isinstance(dimension, Choice) else value
 
 
 def _front(study: Study, done: Sequence[Any], leading: set[int], path: Path) -> None:

@@ -9,16 +9,28 @@ from pathlib import Path
 
 from fdlab import escape as shown
 from fdlab.files import write_text
-from fdlab.records.report import STYLE, inline
-from fdlab.sweeps import figures, results
+from fdlab.sweeps import results
 from fdlab.sweeps.space import IF
 from fdlab.sweeps.study import Study
 
 PAGE = "search.html"
 
 
+def current(study: Study) -> Path:
+    """The page's path; it is written anew where a trial began or ended since."""
+    path = study.folder / PAGE
+    moments = [when for t in study.trials() for when in (t.datetime_start, t.datetime_complete) if when]
+    if path.is_file() and moments and path.stat().st_mtime > max(moments).timestamp():
+        return path
+    return write(study)
+
+
 def write(study: Study) -> Path:
     """Write the page and its figures into the search's folder; returns the page's path."""
+    # Only here: whoever looks at a search need not wait for matplotlib.
+    from fdlab.records.report import STYLE, inline
+    from fdlab.sweeps import figures
+
     trials = study.trials()
     done = [trial for trial in trials if trial.values]
     header, rows = results.table(study)

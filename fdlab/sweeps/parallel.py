@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from fdlab import escape as shown
@@ -29,12 +31,15 @@ def draw_parallel(study: Study, done: Sequence[Any], place: int, leading: set[in
     axis = figure.subplots()
     upwards = study.settings.directions[place] == "maximize"
     heights = np.array(columns).T
-    for trial, line in sorted(zip(done, heights, strict=True), key=lambda pair: pair[0].number in leading):
-        own = trial.number in leading
-        share = line[-1] if upwards else 1 - line[-1]
-        axis.plot(
-            line, color=OWN if own else "black", alpha=1.0 if own else 0.08 + 0.5 * share, linewidth=1.2
-        )
+    # The leading ones last, above the others.
+    order = sorted(range(len(done)), key=lambda k: done[k].number in leading)
+    lines, colours = [], []
+    for k in order:
+        own, share = done[k].number in leading, heights[k, -1] if upwards else 1 - heights[k, -1]
+        lines.append(list(enumerate(heights[k])))
+        colours.append(to_rgba(OWN) if own else to_rgba("black", 0.08 + 0.5 * share))
+    axis.add_collection(LineCollection(lines, colors=colours, linewidths=1.2))
+    axis.set_xlim(-0.15, len(columns) - 0.85)
     ends = [_ends(study, key, done) for key in keys]
     ends.append((f"{min(t.values[place] for t in done):.3g}", f"{max(t.values[place] for t in done):.3g}"))
     for column, (low, high) in enumerate(ends):

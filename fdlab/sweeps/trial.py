@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fdlab import lock
-from fdlab.benchmarks.choice import NONE
 from fdlab.config.compose import compose
 from fdlab.config.naming import run_dir
 from fdlab.config.overrides import quoted
@@ -39,6 +38,9 @@ class Trial:
     ) -> Trial:
         """Compose what a trial is asked for; `group` is how those that belong together are called in Weights
         & Biases. Raises: UserError."""
+        # Only here: what renders people takes a while to import.
+        from fdlab.benchmarks.choice import NONE
+
         cfg = compose(overrides, config_name=CONFIGS[verb])
         measured = verb == "evaluate" or (cfg.evaluate and cfg.benchmark.kind != NONE)
         if group and cfg.logger.wandb and cfg.logger.group is None:
