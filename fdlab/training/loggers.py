@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fdlab.config.directory import is_main_process
 from fdlab.errors import UserError
 
 WITHOUT = "run `wandb login`, set WANDB_API_KEY, or give logger.mode=offline (`wandb sync` sends it later)."
@@ -81,7 +82,8 @@ def make_loggers(settings: LoggerSettings, folder: Path, values: dict[str, Any])
         resume="allow",
         settings=wandb.Settings(mode=settings.mode),
     )
-    if settings.mode != "disabled":
+    # In other processes Lightning's logger stands for none, and has no configuration either.
+    if settings.mode != "disabled" and is_main_process():
         try:
             logger.experiment.config.update(values, allow_val_change=True)
         except wandb.errors.Error as error:

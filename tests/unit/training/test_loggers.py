@@ -88,3 +88,16 @@ def test_trials_of_a_search_are_one_group(tmp_path: Path, capsys: pytest.Capture
     study = read([*words, f"paths.runs={tmp_path}", *OFFLINE])[1]
     work(study, lambda trial: seen.append(trial) or planted(trial))
     assert len(seen) == 4 and {group_of(trial) for trial in seen} == {study.folder.name} == {"both"}
+
+
+def test_the_other_processes_of_a_training_log_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    settings = LoggerSettings.read(compose(["+exp=sdm", *OFFLINE]))
+    (logger,) = make_loggers(settings, tmp_path, {"seed": 1})
+    logger.log_metrics({"loss": 1.0}, step=1)
+    assert not list(tmp_path.rglob("*.wandb"))
