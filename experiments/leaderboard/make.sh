@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The embedded world's own board: every preset on both benchmarks, with the weights that ship, as tables and a page.
+#
+#   bash experiments/leaderboard/make.sh [KEY=VALUE ...]     # keys go to every evaluation, such as benchmark.max_subjects=4
+#
+# Pictures and whole records go to $BOARD_RUNS (default: runs/leaderboard); what is there already is not done again, so the same
+# command goes on after an interruption. The page, the tables and the records without their pictures go to $BOARD (default: here).
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+cd "$here/../.."
+runs="${BOARD_RUNS:-runs/leaderboard}" board="${BOARD:-experiments/leaderboard}" python="${PYTHON:-python}"
+
+presets=()
+for file in conf/sampler/[!_]*.yaml; do presets+=("$(basename "$file" .yaml)"); done
+
+for benchmark in people_single people_multi; do
+    baselines=true # the ceilings and the base stand in one evaluation of each benchmark
+    for preset in "${presets[@]}"; do
+        name="$benchmark-$preset"
+        if [ -f "$runs/evaluate/$name/evaluation/breakdown.json" ]; then
+            echo "== $name is there"
+        else
+            echo "== $name"
+            "$python" -m fdlab evaluate benchmark="$benchmark" sampler="$preset" name="$name" paths.runs="$runs" \
+                benchmark.baselines="$baselines" "$@"
+        fi
+        baselines=false
+    done
+done
+
+mkdir -p "$board"
+"$python" -m fdlab leaderboard "$runs" --no-quoted --page "$board/index.html" --format markdown --out "$board/board.md"
+"$python" -m fdlab leaderboard "$runs" --no-quoted --format csv --out "$board/board.csv"
+
+# The records alone: what a newcomer's own stand beside. Scores of single pictures are many megabytes.
+rm -rf "$board/records"
+find "$runs" -name record.json | sort | while read -r record; do
+    folder="$(dirname "$record")"
+    target="$board/records/${folder#"$runs"/evaluate/}"
+    mkdir -p "$target"
+    cp "$record" "$target/"
+    [ ! -f "$folder/breakdown.json" ] || cp "$folder/breakdown.json" "$target/"
+done
+echo "the page: $board/index.html"
