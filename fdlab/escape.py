@@ -23,6 +23,8 @@ def visible(text: str) -> str:
 
     Those that turn the direction of writing, or break a line, are among them.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -209,20 +210,20 @@ def _pictures(
         for name in scores
         if name in scored.values
     }
-    files = [_safe(scored.pictures[n].get("file")) for n in order]
+    files = [_safe(str(scored.pictures[n].get("file") or "")) for n in order]
     plain = all(file == f"images/{name}.png" for file, name in zip(files, usual.ids, strict=True))
     where = _link(row.entry.path.parent, folder)
     return {"folder": where, "values": values, **({} if plain else {"files": files})}
 
 
-def _safe(file: Any) -> str:
+@lru_cache(maxsize=1 << 16)
+def _safe(file: str) -> str:
     """A picture's file as a link's end; empty for what is no relative path to a picture."""
-    text = str(file or "")
-    path = PurePosixPath(text)
+    path = PurePosixPath(file)
     known = path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
-    ok = known and not path.is_absolute() and ":" not in text and "\\" not in text and text.isprintable()
+    ok = known and not path.is_absolute() and ":" not in file and "\\" not in file and file.isprintable()
     # A second record's pictures lie beside its folder; nothing lies further up.
-    return quote(text) if ok and path.parts.count("..") <= 1 else ""
+    return quote(file) if ok and path.parts.count("..") <= 1 else ""
 
 
 def _link(path: Path, folder: Path) -> str:

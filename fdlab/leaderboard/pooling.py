@@ -43,6 +43,8 @@ def pooled(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def seeds_of(group: Sequence[Entry]) -> list[list[Entry]]:
     """A group's repeats together: a list for every different training."""
+    if len(group) == 1:
+        return [list(group)]
     return _by(group, lambda entry: _text([entry.record["method"], entry.record["metrics"]]))
 
 

@@ -60,6 +60,20 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Cap
         assert error.startswith("error: ") and error.count("\n") == 1 and said in error
 
 
+def test_the_page_and_the_schema_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path / "runs/a", 0.0)
+    page, schema = tmp_path / "out/board.html", tmp_path / "schema.json"
+    line = ["leaderboard", str(tmp_path / "runs"), "--no-quoted"]
+    assert program.main([*line, "--page", str(page), "--format", "latex"]) == 0
+    assert "\\toprule" in capsys.readouterr().out
+    # Links lead from where the page lies.
+    assert '"records":["../runs/a/evaluation/record.json"]' in page.read_text()
+    assert program.main(["leaderboard", "--schema", "--out", str(schema)]) == 0
+    assert json.loads(schema.read_text())["$id"] == "urn:fdlab:record:1"
+    assert program.main([*line, "--from-wandb", "x"]) == 2
+    assert "allowed is ENTITY/PROJECT" in capsys.readouterr().err
+
+
 def test_an_invalid_record_is_named_and_hides_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

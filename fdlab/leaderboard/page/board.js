@@ -4,6 +4,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const dialog = document.getElementById("dialog");
 const ROWS = 60, PICTURES = 36, PLOTTED = 40, WORST = 12;
+// Pictures of a group below which nothing is said of it.
+const FEWEST = 20;
 const VALUE = 0, LOW = 1, HIGH = 2, NUM = 3, SPREAD = 4;
 
 // ---- making elements
@@ -356,7 +358,7 @@ function tags(row) {
   for (const [word, text] of row.marks) made.push(hover(el("span", { class: "tag warn" }, word), () => [word, text]));
   for (const [attribute, group] of worse(row)) {
     made.push(hover(el("span", { class: "tag warn" }, "worse: " + attribute + " " + group),
-      () => ["worse for " + attribute + ": " + group, "its interval there leaves out the method's value over all pictures"]));
+      () => ["worse for " + attribute + ": " + group, "its interval there lies on the worse side of the method's value over all pictures (not corrected for the number of groups)"]));
   }
   return made.length ? el("div", { class: "tags" }, made) : null;
 }
@@ -374,7 +376,7 @@ function worse(row) {
 }
 
 function isWorse(name, entry, whole) {
-  if (!entry || !whole || entry[LOW] === null) return false;
+  if (!entry || !whole || entry[LOW] === null || entry[NUM] < FEWEST) return false;
   return metric(name).higher ? entry[HIGH] < whole[VALUE] : entry[LOW] > whole[VALUE];
 }
 

@@ -212,6 +212,15 @@ def test_plots_and_a_phone(opened: Any) -> None:
     assert opened.locator("#table-1 .forest .name").count() == 10
     assert opened.locator("#table-1 .front-plot .point.on").count() == 3
     assert opened.locator("#table-1 .panel").count() == 2
+    # Worse for some: where the interval leaves out the whole on the worse side, and enough pictures say so.
+    whole = "[0.5, 0.4, 0.6, 60, null]"
+    for entry, marked in (
+        ("[0.3, 0.2, 0.4, 30]", True),
+        ("[0.3, 0.2, 0.4, 9]", False),
+        ("[0.4, 0.3, 0.55, 30]", False),
+    ):
+        assert opened.evaluate(f"isWorse('identity_similarity', {entry}, {whole})") is marked
+    assert opened.evaluate(f"isWorse('copy_paste', [0.7, 0.6, 0.8, 30], {whole})") is True
     opened.set_viewport_size({"width": 390, "height": 844})
     opened.emulate_media(color_scheme="dark")
     # The table scrolls within its frame; the page itself does not go sideways.
