@@ -26,6 +26,7 @@ ORDER = (
     "records",
     "evaluation",
     "leaderboard",
+    "submissions",
     "sampling",
     "demo",
     "sweeps",

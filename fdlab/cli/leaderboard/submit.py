@@ -22,11 +22,12 @@ def main(argv: list[str]) -> int:
     )
     arguments = made.parse_args(argv)
 
-    from fdlab.leaderboard import compare, submission
+    from fdlab.leaderboard import compare
+    from fdlab.submissions import packing
 
     entry = compare.locate(Path(arguments.run))
     out = Path(arguments.out or f"{entry.run}.zip")
-    names = submission.pack(entry, out, arguments.pictures)
+    names = packing.pack(entry, out, arguments.pictures)
     print(f"{out}: {len(names)} files, {out.stat().st_size:,} bytes")
     print(f"check it: python -m fdlab leaderboard verify {out}")
     return 0

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
 
     from fdlab import escape
     from fdlab.evaluation.requirements import device_of
-    from fdlab.leaderboard import claims, submission, verify
+    from fdlab.submissions import claims, packing, verify
 
     here = verify.Here(
         cache=cache(),
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         device=device_of(arguments.accelerator),
     )
     counts = dict.fromkeys(claims.STATES, 0)
-    with submission.opened(Path(arguments.file)) as found:
+    with packing.opened(Path(arguments.file)) as found:
         for claim in verify.verify(found, here):
             counts[claim.state] += 1
             print(escape.visible(f"{claim.state:<18} {claim.what:<36} {claim.why}").rstrip())

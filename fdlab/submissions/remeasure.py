@@ -21,15 +21,15 @@ from fdlab.data.pictures import read_image
 from fdlab.errors import UserError
 from fdlab.evaluation import departures, measuring, scoring
 from fdlab.evaluation.settings import EvaluationSettings
-from fdlab.leaderboard.claims import FAILS, HOLDS, OPEN, Claim
 from fdlab.leaderboard.marks import CEILINGS
-from fdlab.leaderboard.submission import Submission
 from fdlab.measure import choose
 from fdlab.measure.networks import Extractors
 from fdlab.metrics.registry import METRICS
 from fdlab.people import benchmark as rendered
 from fdlab.records import per_sample
 from fdlab.records.per_sample import ScoredPictures
+from fdlab.submissions.claims import FAILS, HOLDS, OPEN, Claim
+from fdlab.submissions.packing import Submission
 
 _SAME = 0.01
 """By how much a score may differ on another device or with other versions of packages."""

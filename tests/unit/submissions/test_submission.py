@@ -18,16 +18,17 @@ from PIL import Image
 
 from fdlab.__main__ import main
 from fdlab.errors import UserError
-from fdlab.leaderboard import archive, claims, compare, submission, verify
-from fdlab.leaderboard.claims import FAILS, HOLDS, OPEN, Claim
+from fdlab.leaderboard import compare
+from fdlab.submissions import archive, claims, packing, verify
+from fdlab.submissions.claims import FAILS, HOLDS, OPEN, Claim
 
-FROZEN = Path(__file__).with_name("frozen")
+FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
 
 
 @pytest.fixture
 def packed(squares: Path, tmp_path: Path) -> Path:
     out = tmp_path / "run.zip"
-    submission.pack(compare.locate(squares), out, pictures=True)
+    packing.pack(compare.locate(squares), out, pictures=True)
     return out
 
 
@@ -52,7 +53,7 @@ def check(path: Path, squares: Path, world: ModuleType, **more: Any) -> dict[str
     here = verify.Here(
         cache=path.parent, benchmark=squares.parent / "bench", extractors=world.extractors(), redraw=0, **more
     )
-    with submission.opened(path) as found:
+    with packing.opened(path) as found:
         return {claim.what: claim for claim in verify.verify(found, here)}
 
 
@@ -77,7 +78,7 @@ def test_an_honest_run_holds_in_all_that_can_be_checked(
 
 def test_the_same_run_is_the_same_archive(packed: Path, squares: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.zip"
-    submission.pack(compare.locate(squares), again, pictures=True)
+    packing.pack(compare.locate(squares), again, pictures=True)
     assert again.read_bytes() == packed.read_bytes()
     with zipfile.ZipFile(again) as source:
         assert source.namelist() == sorted(source.namelist())
@@ -186,15 +187,15 @@ def test_missing_pictures_and_no_benchmark(packed: Path, squares: Path, world: M
 
     assert check(change(packed, fewer), squares, world)["pictures"].state == FAILS
     here = verify.Here(cache=packed.parent)
-    with submission.opened(packed) as found:
+    with packing.opened(packed) as found:
         made = {claim.what: claim for claim in verify.verify(found, here)}
     assert made["benchmark"].state == made["scores"].state == OPEN and not failed(made)
 
 
 def test_the_rank_on_a_board(tmp_path: Path) -> None:
     out = tmp_path / "close.zip"
-    submission.pack(compare.locate(FROZEN / "close"), out)
-    with submission.opened(out) as found:
+    packing.pack(compare.locate(FROZEN / "close"), out)
+    with packing.opened(out) as found:
         made, _ = claims.of_record(found)
         assert made is not None
         claim = claims.of_rank(found, made, [FROZEN])
@@ -231,7 +232,7 @@ def test_no_path_leads_anywhere_else(tmp_path: Path, name: str) -> None:
     path = build(tmp_path / "x.zip", ("manifest.json", b"{}"), (name, b"x"))
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"is no file of a submission|is a link or a folder"):
-        archive.unpack(path, tmp_path / "out", submission.KNOWN)
+        archive.unpack(path, tmp_path / "out", packing.KNOWN)
     assert not list((tmp_path / "out").iterdir()) and not (tmp_path / "record.json").exists()
 
 
@@ -240,7 +241,7 @@ def test_links_doubles_and_secrets_are_refused(tmp_path: Path) -> None:
 
     def refused(path: Path, said: str) -> None:
         with pytest.raises(UserError, match=said):
-            archive.unpack(path, tmp_path / "out", submission.KNOWN)
+            archive.unpack(path, tmp_path / "out", packing.KNOWN)
         assert not list((tmp_path / "out").iterdir())
 
     refused(build(tmp_path / "l.zip", (link("record.json"), b"/etc/passwd")), "a link or a folder")
@@ -261,7 +262,7 @@ def test_bombs_do_not_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def refused(path: Path, said: str) -> None:
         with pytest.raises(UserError, match=said):
-            archive.unpack(path, tmp_path / "out", submission.KNOWN)
+            archive.unpack(path, tmp_path / "out", packing.KNOWN)
         assert sum(p.stat().st_size for p in tmp_path.rglob("*") if p.parent.name == "out") < 1 << 21
 
     refused(build(tmp_path / "b.zip", ("record.json", bytes(8 << 20))), "more than 200 times its size")

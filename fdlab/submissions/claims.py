@@ -11,15 +11,16 @@ from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import jobs
 from fdlab.config import provenance
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, marks, submission
+from fdlab.leaderboard import board, collect, marks
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.evidence import AUC, drawn
 from fdlab.leaderboard.pooling import CONFIG
-from fdlab.leaderboard.submission import Submission
 from fdlab.metrics import bootstrap
 from fdlab.metrics.registry import METRICS
 from fdlab.records import per_sample, record
 from fdlab.records.per_sample import ScoredPictures
+from fdlab.submissions import packing
+from fdlab.submissions.packing import Submission
 
 HOLDS, FAILS, OPEN = STATES = ("holds", "does not hold", "cannot be checked")
 _NOISE = 0.2
@@ -40,7 +41,7 @@ class Claim:
 def of_files(found: Submission) -> Iterator[Claim]:
     """That every file is the one packed, that the record keeps its contract, and that its pictures are all
     there."""
-    problems = list(submission.damaged(found))
+    problems = list(packing.damaged(found))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     count = f"{len(found.names)} files"
     yield Claim("files", FAILS, problems[0] + more) if problems else Claim("files", HOLDS, count)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.benchmarks.benchmark import Benchmark
-from fdlab.leaderboard import claims
-from fdlab.leaderboard.claims import OPEN, Claim
-from fdlab.leaderboard.submission import Submission
 from fdlab.measure.networks import Extractors
 from fdlab.records.per_sample import ScoredPictures
+from fdlab.submissions import claims
+from fdlab.submissions.claims import OPEN, Claim
+from fdlab.submissions.packing import Submission
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def verify(found: Submission, here: Here) -> Iterator[Claim]:
         return
     yield from claims.of_metrics(made, scored)
     yield claims.of_rank(found, made, here.board)
-    from fdlab.leaderboard import remeasure
+    from fdlab.submissions import remeasure
 
     known = remeasure.benchmark_of(made, here.benchmark, here.cache)
     claim = claims.of_benchmark(made, scored, known)
@@ -61,7 +61,7 @@ def verify(found: Submission, here: Here) -> Iterator[Claim]:
 def _with_pictures(
     found: Submission, made: dict[str, Any], scored: ScoredPictures, known: Benchmark, here: Here
 ) -> Iterator[Claim]:
-    from fdlab.leaderboard import remeasure
+    from fdlab.submissions import remeasure
 
     if not here.measure or not found.pictures:
         yield Claim("scores", OPEN, "not asked for" if not here.measure else "no pictures were packed")

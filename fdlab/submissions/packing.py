@@ -15,13 +15,13 @@ from typing import Any
 from fdlab import foreign
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.leaderboard import archive
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.pooling import CONFIG, run_folder
 from fdlab.leaderboard.runs import ENVIRONMENT
 from fdlab.records import per_sample
 from fdlab.records.breakdown import BREAKDOWN
 from fdlab.records.record import PER_SAMPLE, RECORD
+from fdlab.submissions import archive
 
 MANIFEST, OVERRIDES = "manifest.json", "overrides.yaml"
 KIND, VERSION = "fdlab submission", 1
