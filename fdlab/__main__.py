@@ -27,7 +27,7 @@ VERBS = {
     "demo": "a page to play with the method, in the browser",
     "evaluate": "score models on a benchmark; -m for a grid",
     "sweep": "search settings by what their runs' records say; status, best, stop",
-    "leaderboard": "every record below the folders, as a table",
+    "leaderboard": "records as ranked tables and a page; diff, submit, verify, card",
     "data": "render people, check or count pictures, make a benchmark of photos",
     "checkpoint": "import, export or look at weights",
     "doctor": "versions, devices, weights found, what is missing and how to get it",

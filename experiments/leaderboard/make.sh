@@ -10,6 +10,10 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$here/../.."
 runs="${BOARD_RUNS:-runs/leaderboard}" board="${BOARD:-experiments/leaderboard}" python="${PYTHON:-python}"
 
+# As many steps as the main job draws with, unless another number is asked for.
+steps="sampler.num_steps=12"
+[[ " $* " != *" sampler.num_steps="* ]] || steps=""
+
 presets=()
 for file in conf/sampler/[!_]*.yaml; do presets+=("$(basename "$file" .yaml)"); done
 
@@ -22,7 +26,7 @@ for benchmark in people_single people_multi; do
         else
             echo "== $name"
             "$python" -m fdlab evaluate benchmark="$benchmark" sampler="$preset" name="$name" paths.runs="$runs" \
-                benchmark.baselines="$baselines" "$@"
+                benchmark.baselines="$baselines" ${steps:+"$steps"} "$@"
         fi
         baselines=false
     done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ def fetch(project: str, folder: Path, api: Any = None) -> tuple[Path, list[str]]
         raise UserError(f"--from-wandb {project}: allowed is ENTITY/PROJECT, such as me/fdlab.")
     where = folder / project.replace("/", "-")
     without = []
+    # What an earlier call fetched may be gone there.
+    shutil.rmtree(where, ignore_errors=True)
     with _refused(f"--from-wandb {project}"):
         api = api or _api()
         for run in api.runs(project):

@@ -22,7 +22,7 @@ PICTURES = "images/"
 MOST_FILES = 200_000
 MOST_BYTES = 8 << 30
 """Of the archive, and of all that it holds."""
-MOST_TEXT, MOST_PICTURE = 2 << 30, 64 << 20
+MOST_TEXT, MOST_PICTURE = 1 << 29, 64 << 20
 """Of one file that is no picture, and of one that is."""
 MOST_TIMES = 200
 """A file may be so many times as large as it is packed; text of records is about ten times."""

@@ -117,7 +117,7 @@ def of_config(found: Submission, made: Mapping[str, Any]) -> Claim:
     from omegaconf import OmegaConf
 
     try:
-        resolved: Any = OmegaConf.to_container(provenance.load(found.folder / CONFIG), resolve=True)
+        resolved: Any = OmegaConf.to_container(found.config(), resolve=True)
     except UserError as error:
         return Claim("configuration", FAILS, _beside(error, found))
     if provenance.config_sha256(resolved) == made["provenance"].get("config_sha256"):

@@ -3,7 +3,6 @@ digests; the pictures where wanted."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fdlab import foreign
+from fdlab.config import provenance
 from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.leaderboard.collect import Entry
@@ -41,6 +41,14 @@ class Submission:
     @property
     def record(self) -> Path:
         return self.folder / RECORD
+
+    def config(self) -> Any:
+        """The configuration. Raises: UserError where there is none, or it is damaged, or asks for values of
+        the machine that reads it: a run's own are resolved, and an environment variable may be a secret."""
+        path = self.folder / CONFIG
+        if path.is_file() and "${" in foreign.text(path, "configuration"):
+            raise UserError(f"{CONFIG} asks for values of the machine that reads it (${{...}}).")
+        return provenance.load(path)
 
     @property
     def pictures(self) -> list[str]:
@@ -117,5 +125,5 @@ def damaged(found: Submission) -> Iterator[str]:
         entry = listed.get(name)
         if not isinstance(entry, dict):
             yield f"{name} is not listed"
-        elif hashlib.sha256((found.folder / name).read_bytes()).hexdigest() != entry.get("sha256"):
+        elif sha256(found.folder / name) != entry.get("sha256"):
             yield f"{name} is not the file that was packed"

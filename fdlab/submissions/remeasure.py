@@ -16,7 +16,6 @@ from fdlab.benchmarks import jobs, profiles
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.benchmark import load as load_benchmark
 from fdlab.benchmarks.choice import BenchmarkSettings
-from fdlab.config import provenance
 from fdlab.data.pictures import read_image
 from fdlab.errors import UserError
 from fdlab.evaluation import departures, measuring, scoring
@@ -61,7 +60,7 @@ def extractors_of(
 ) -> Extractors | str:
     """The networks that measured a record, by its own configuration; or why they are not here."""
     try:
-        settings = EvaluationSettings.read(provenance.load(found.folder))
+        settings = EvaluationSettings.read(found.config())
         profile = profiles.profile_of(known.profile)
         loaded = choose.load_extractors(settings.extractors, device, profile.min_face)
         _, loaded = departures.settle(known, loaded, settings.extractors.clip, {})
@@ -156,7 +155,7 @@ def drawn_again(found: Submission, made: Mapping[str, Any], known: Benchmark, nu
     from fdlab.evaluation.settings import MethodSettings
 
     try:
-        method = MethodSettings.read(provenance.load(found.folder))
+        method = MethodSettings.read(found.config())
         method = replace(method, baselines=False)
         rows = {row.name: row for row in standard(method, known, found.folder, device)}
     except UserError as error:

@@ -152,11 +152,12 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _fetched(project: str) -> list[Path]:
     """Fetch a project's records below the cache; a line on stderr for each run without one."""
+    from fdlab import escape
     from fdlab.leaderboard import wandb_runs
 
     where, without = wandb_runs.fetch(project, cache() / "wandb")
     for line in without:
-        print(f"note: {line}", file=sys.stderr)
+        print(escape.visible(f"note: {line}"), file=sys.stderr)
     return [where] if where.is_dir() else []
 
 

@@ -192,6 +192,17 @@ def test_missing_pictures_and_no_benchmark(packed: Path, squares: Path, world: M
     assert made["benchmark"].state == made["scores"].state == OPEN and not failed(made)
 
 
+def test_a_configuration_that_asks_for_secrets_is_not_read(
+    packed: Path, squares: Path, world: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its values may come back in messages, which a public log shows."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    spy = b"evaluation:\n  clip: ${oc.env:SECRET}\n"
+    found = check(change(packed, lambda files: files.update({"config.yaml": spy})), squares, world)
+    assert found["configuration"].state == FAILS and "asks for values" in found["configuration"].why
+    assert not any("hunter2" in claim.why for claim in found.values())
+
+
 def test_the_rank_on_a_board(tmp_path: Path) -> None:
     out = tmp_path / "close.zip"
     packing.pack(compare.locate(FROZEN / "close"), out)
