@@ -65,7 +65,7 @@ def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any
 
 def _optimizer_states(module: Training, optimizer: Any) -> dict[str, dict[str, Tensor]]:
     trained = module.trainable_parameters()
-    if isinstance(module.trainer.strategy, zero.ZeRO):
+    if module.zero is not None:
         return zero.states(optimizer, trained)
     return {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state}
 
@@ -218,7 +218,7 @@ def restore_weights(state: dict[str, Any], module: Training) -> None:
 def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.optim.Optimizer) -> None:
     """Take the optimiser's state out of `state`; tensors go where their parameter is, counters where the
     optimiser keeps them."""
-    if isinstance(module.trainer.strategy, zero.ZeRO):
+    if module.zero is not None:
         zero.restore(optimizer, module.trainable_parameters(), state["optimizer"])
         return
     fused = bool(optimizer.defaults.get("fused"))

@@ -134,6 +134,12 @@ class Training(lightning.LightningModule):
         with self.averaging.swapped_in(), self.shards.whole() if self.shards else nullcontext():
             yield
 
+    @property
+    def zero(self) -> ZeRO | None:
+        """DeepSpeed's strategy, where it trains this."""
+        strategy = None if self._trainer is None else self._trainer.strategy
+        return strategy if isinstance(strategy, ZeRO) else None
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Lightning's hook: one forward pass."""
         # The 0 stood for the first process, when each had a stream of its own: seeds mean what they meant.
@@ -169,7 +175,7 @@ class Training(lightning.LightningModule):
 
         Lightning's own refuses fused optimisers under autocast. Raises: Diverged.
         """
-        if isinstance(self.trainer.strategy, ZeRO):
+        if self.zero is not None:
             # It clips, and refuses a gradient that is not finite, in its step.
             return
         norm = nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip or math.inf)
@@ -194,13 +200,12 @@ class Training(lightning.LightningModule):
             group["lr"] = self.learning_rate * (
                 group.get("peak_lr", self.optimization.lr) / self.optimization.lr
             )
-        zero = self.trainer.strategy if isinstance(self.trainer.strategy, ZeRO) else None
-        is_whole = zero is None or zero.completes_a_step()
+        is_whole = self.zero is None or self.zero.completes_a_step()
         optimizer.step(closure=optimizer_closure)
         if not is_whole:
             return
-        if zero is not None:
-            self._check(torch.tensor(zero.grad_norm()))
+        if self.zero is not None:
+            self._check(torch.tensor(self.zero.grad_norm()))
         self.averaging.update(self.step)
         self.step += 1
         self._passes = []

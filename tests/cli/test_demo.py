@@ -14,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
+@contextmanager
+def opened_page(browser: Any, address: str) -> Iterator[Any]:
     """The page, opened; whatever it asks for, it asks of this machine."""
     opened = browser.new_page()
     asked: list[str] = []
@@ -111,9 +112,7 @@ def draw(page: Any, said: str) -> str:
     return str(page.locator("#status", has_text=said).inner_text())
 
 
-@needs_gradio
-@needs_browser
-def test_a_photo_and_a_prompt_become_the_pipelines_picture(page: Any, tmp_path: Path) -> None:
+def a_photo_and_a_prompt_become_the_pipelines_picture(page: Any, tmp_path: Path) -> None:
     photo = render_examples(tmp_path)[1].photos[0].rename(tmp_path / "ada.png")
     prompt = "a man <|image|> in a forest"
     upload(page, photo)
@@ -138,9 +137,7 @@ def test_a_photo_and_a_prompt_become_the_pipelines_picture(page: Any, tmp_path: 
     assert page.locator("#command .cm-content").inner_text().strip() == asked.command
 
 
-@needs_gradio
-@needs_browser
-def test_what_does_not_fit_is_said_on_the_page(page: Any, tmp_path: Path) -> None:
+def what_does_not_fit_is_said_on_the_page(page: Any, tmp_path: Path) -> None:
     fill(page, "alpha", 0.9)
     assert "alpha is 0.9 and beta 0.6; allowed: 0 <= alpha < beta <= 1." in draw(page, "alpha")
     fill(page, "alpha", 0.3)
@@ -153,9 +150,7 @@ def test_what_does_not_fit_is_said_on_the_page(page: Any, tmp_path: Path) -> Non
     assert line.strip() == "no face found in photo 'wall.png'; give one in which a face can be seen well."
 
 
-@needs_gradio
-@needs_browser
-def test_stop_stops_and_draw_draws_again(page: Any) -> None:
+def stop_stops_and_draw_draws_again(page: Any, tmp_path: Path) -> None:
     fill(page, "steps", 100)
     page.click("#go")
     page.click("#halt")
@@ -167,7 +162,20 @@ def test_stop_stops_and_draw_draws_again(page: Any) -> None:
 
 
 @needs_gradio
-def test_other_sites_are_refused(address: str) -> None:
+@needs_browser
+def test_the_page(browser: Any, address: str, tmp_path: Path) -> None:
+    """All of it in one: the verb takes longer to start than each of these."""
+    for check in (
+        a_photo_and_a_prompt_become_the_pipelines_picture,
+        what_does_not_fit_is_said_on_the_page,
+        stop_stops_and_draw_draws_again,
+    ):
+        with opened_page(browser, address) as page:
+            check(page, tmp_path)
+    other_sites_are_refused(address)
+
+
+def other_sites_are_refused(address: str) -> None:
     def status(**headers: str) -> int:
         """Of what a page asks first, as another site would ask it through a name of its own."""
         request = urllib.request.Request(f"{address}config", headers=headers)

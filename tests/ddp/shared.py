@@ -25,7 +25,7 @@ from tests.worlds.line import Line, train
 
 STEPS, PICTURES = 4, 8
 KINDS = {
-    "adamw": ["trainer.accumulate=2", "trainer.num_workers=1"],
+    "adamw": ["trainer.accumulate=2"],
     "muon": ["model.optimizer=muon", "model.lr=0.01", "model.localization_weight=0", "data.background=grey"],
 }
 """By name: what is trained."""

@@ -118,6 +118,7 @@ def test_the_batch_file_asks_for_what_was_said(tmp_path: Path, monkeypatch: pyte
     assert inside.parameters["array_parallelism"] == 3
 
 
+@pytest.mark.services
 def test_a_grid_runs_as_an_array_and_every_end_is_one_line(tmp_path: Path, stands_in: None) -> None:
     pytest.importorskip("submitit")
     runs = launchers.make(settings("launcher=slurm", "launcher.cluster=local"), 4, tmp_path / "jobs")
@@ -146,6 +147,7 @@ def _interrupts(begun: Path, runs: launchers.Launcher, which: Trial) -> None:
     runs.stop(which)
 
 
+@pytest.mark.services
 def test_a_job_whose_time_is_over_saves_and_is_put_back(tmp_path: Path, stands_in: None) -> None:
     pytest.importorskip("submitit")
     waits = trial(tmp_path, "waits")
@@ -162,6 +164,7 @@ def test_a_job_whose_time_is_over_saves_and_is_put_back(tmp_path: Path, stands_i
     assert back.function() == "" and waits.finished
 
 
+@pytest.mark.services
 def test_ray_trials_outlive_a_node(tmp_path: Path, stands_in: None) -> None:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
@@ -189,6 +192,7 @@ def test_ray_trials_outlive_a_node(tmp_path: Path, stands_in: None) -> None:
         cluster.shutdown()
 
 
+@pytest.mark.services
 def test_shards_on_ray_outlive_a_node_and_join_to_the_same_evaluation(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster

@@ -58,10 +58,12 @@ def test_workers_on_a_journal_lose_no_trial_and_run_none_twice(tmp_path: Path) -
     run_workers(tmp_path, 2, 8)
 
 
+@pytest.mark.services
 def test_workers_on_a_database_lose_no_trial_and_run_none_twice(tmp_path: Path, database: str) -> None:
     run_workers(tmp_path, 4, TRIALS, f"sweep.storage={database}")
 
 
+@pytest.mark.services
 def test_a_database_holds_several_searches(tmp_path: Path, database: str) -> None:
     for name, alpha in (("one", "0.1,0.2"), ("two", "0.3,0.4")):
         words = [f"sampler.alpha={alpha}", GUIDANCE, f"sweep.name={name}", f"sweep.storage={database}"]
