@@ -3,12 +3,16 @@
 # goes on.
 #
 #     bash experiments/nano/make.sh OUT
-#     DEVICE=cuda JOBS=16 BATCH=256 bash experiments/nano/make.sh OUT
+#     LANES=2 JUDGE=no bash experiments/nano/make.sh OUT        # two processes at a time; the judge stays as it is
+#     LIMIT=540 DEVICE=cuda JOBS=16 BATCH=256 LANES=2 SECONDS_A_PART=50 SHIP=no bash experiments/nano/make.sh OUT
 #     SECONDS_SDM=60 PORTRAITS=40 SHIP=no bash experiments/nano/make.sh OUT
 #
 # Autoencoder, text encoder, the judge's CLIP and `early`, from which the SDM goes on, stay as they are; SHARED=yes
 # makes the first two anew (on the CPU).
 # SECONDS_A_PART=600 sets all parts' lengths at once. Seconds are one core's on a CPU, the clock's on a GPU.
+# LANES=2 trains encoder and SDM beside base, TDM and judge: neither needs what the other makes.
+# LIMIT=540 ends the run before so many seconds by the clock have passed: GRACE (20) seconds earlier all that works is told
+# to save and stop. The status is 75 then, and the same command goes on, with another LIMIT or none.
 set -euo pipefail
 
 out=$(realpath -m "${1:?usage: bash experiments/nano/make.sh OUT}")
@@ -18,7 +22,10 @@ export PYTHONPATH=. OMP_NUM_THREADS="${THREADS:-1}" FDLAB_CACHE="$out/cache"
 python=${PYTHON:-python}
 device=${DEVICE:-cpu}
 jobs=${JOBS:-1}          # processes that render
+lanes=${LANES:-1}        # trainings beside each other: 1 or 2
+limit=${LIMIT:-0} grace=${GRACE:-20}
 batch=${BATCH:-32}       # pictures a step of the denoisers; the judge takes twice as many, the encoder people
+judge=${JUDGE:-yes} ship=${SHIP:-yes}
 portraits=${PORTRAITS:-5500} scenes=${SCENES:-3200} pairs=${PAIRS:-2400} judged=${JUDGED:-4700} all=${ALL:-12000}
 
 # Lengths: what the weights that ship took.
@@ -36,12 +43,69 @@ judge_s=${SECONDS_JUDGE:-${each:-980}}
 minutes() { awk -v s="$1" 'BEGIN { printf "%.4f", s / 60 }'; }
 
 part() { # NAME COMMAND...: run it unless it is finished
-    local name=$1
+    local name=$1 status=0
     shift
     if [ -e "$out/$name.done" ]; then return; fi
+    if [ "$told" = yes ]; then exit "$unfinished"; fi
     echo "== $name"
-    "$@"
-    touch "$out/$name.done"
+    "$@" || status=$?
+    if [ "$status" = 0 ]; then
+        touch "$out/$name.done"
+    elif [ "$told" = yes ]; then
+        exit "$unfinished"
+    else
+        echo "part '$name' failed with status $status; the same command goes on from there" >&2
+        exit 1
+    fi
+}
+
+stop_all() { # SIGNAL
+    local pid
+    # A job is a process group of its own: renderers and trainings hear it as well.
+    for pid in "${running[@]}"; do kill -"$1" -- -"$pid" 2>/dev/null || true; done
+}
+
+together() { # LANE...: beside each other; when one fails, or the time is up, all are told to save and stop
+    local lane pid left status worst=0 stopped=no
+    running=()
+    set -m # a lane is a process group
+    for lane; do
+        (set +m && trap 'told=yes' TERM && "$lane") &
+        running+=($!)
+    done
+    set +m
+    while [ ${#running[@]} -gt 0 ]; do
+        left=()
+        for pid in "${running[@]}"; do
+            if kill -0 "$pid" 2>/dev/null; then
+                left+=("$pid")
+                continue
+            fi
+            status=0
+            wait "$pid" || status=$?
+            # A failure says more than what was stopped for it.
+            if [ "$worst" = 0 ] || [ "$worst" = "$unfinished" ]; then worst=$((status ? status : worst)); fi
+        done
+        running=("${left[@]}")
+        if [ $stopped = no ] && { [ "$worst" != 0 ] || [ "$told" = yes ] || time_is_up "$grace"; }; then
+            stopped=$SECONDS
+            stop_all TERM
+        elif [ $stopped != no ] && { time_is_up 0 || [ $((SECONDS - stopped)) -gt 120 ]; }; then
+            stop_all KILL
+        fi
+        sleep 0.2 || true # Ctrl-C ends it too
+    done
+    if [ "$worst" = 0 ]; then return; fi
+    # Killed while it saved, as one of a part told to stop.
+    if [ "$worst" -gt 128 ] && [ $stopped != no ]; then worst=$unfinished; fi
+    if [ "$worst" = "$unfinished" ]; then
+        echo "stopped after $SECONDS s, unfinished: the same command goes on, with another LIMIT or none" >&2
+    fi
+    exit "$worst"
+}
+
+time_is_up() { # SECONDS BEFORE
+    [ "$limit" != 0 ] && [ $((SECONDS + $1)) -ge "$limit" ]
 }
 
 shards() { # MIX NUM SEED FOLDER LAST SIZE [--pairs]
@@ -69,51 +133,81 @@ denoiser() { # KIND NAME SECONDS ARGUMENT...
         --batch-size "$batch" --device "$device" --threads "$OMP_NUM_THREADS"
 }
 
-mkdir -p "$out"
-if [ "${SHARED:-no}" = yes ]; then
+shared() {
     part all "$python" -m fdlab data render "$out/all" --mix all --num "$all" --seed 1
     part packed "$python" experiments/nano/pack.py "$out/all" "$out/packed"
     part autoencoder "$python" experiments/nano/train_autoencoder.py "$out/packed" "$out/autoencoder" \
         --minutes "$(minutes "$autoencoder_s")"
     part clip "$python" experiments/nano/train_clip.py "$out/packed" fdlab/assets/nano/tokenizer "$out/clip" \
         --minutes "$(minutes "$clip_s")"
-    # Latents and captions below are these networks'.
-    # What follows is encoded by what ships, so these have to ship first.
-    if [ "${SHIP:-yes}" != yes ]; then
-        echo "SHARED=yes needs SHIP=yes: all that follows reads these networks from fdlab/assets/nano" >&2
-        exit 2
-    fi
+    # Latents and captions below are these networks': what follows is encoded by what ships.
     part shared "$python" experiments/nano/ship.py vae="$out/autoencoder/vae" \
         text_encoder="$out/clip/text_encoder" image_encoder="$out/clip/image_encoder"
+}
+
+pictures() {
+    part portraits shards aligned-portraits 16000 5 "$out/portraits" "$portraits" 500
+    part scenes shards aligned-scenes 8000 6 "$out/scenes" "$scenes" 200
+    part pairs shards scenes 8000 6 "$out/pairs" "$pairs" 800 --pairs
+    if [ "$judge" = yes ]; then part judged judged_pictures; fi
+}
+
+gather() { # what was rendered
+    portrait_shards=("$out"/portraits/*.npz) scene_shards=("$out"/scenes/*.npz) pair_shards=("$out"/pairs/*.npz)
+}
+
+encoder_and_sdm() {
+    gather
+    local sees=(--encoder "$out/encoder/image_encoder" --start asset:nano/early)
+    local plain=(--identity-weight 0 --decay 0.01)
+    part encoder "$python" experiments/nano/train_reference_encoder.py "$out/encoder" "${portrait_shards[@]}" \
+        --minutes "$(minutes "$encoder_s")" --people $((2 * batch)) --device "$device" --threads "$OMP_NUM_THREADS"
+    part sdm_first denoiser sdm sdm "$first_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" "${plain[@]}"
+    part sdm denoiser sdm sdm $((first_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
+    # Of the pairs alone it learns that a drawing shows two people: the first 1,000 scenes.
+    part sdm_drawings denoiser sdm sdm2 "$drawings_s" "${portrait_shards[@]}" "${scene_shards[@]:0:5}" \
+        "${pair_shards[@]}" "${sees[@]}" --start "$out/sdm/model" --lr 0.007 --decay 0.6 --average 0.98
+}
+
+base_tdm_and_judge() {
+    gather
+    # The first 1,500 portraits.
+    part base denoiser tdm base "$base_s" "${scene_shards[@]}" "${pair_shards[@]}" "${portrait_shards[@]:0:3}" \
+        --start asset:nano/base --average 0.99
+    part tdm denoiser tdm tdm "$tdm_s" "${scene_shards[@]}" "${pair_shards[@]}" --start "$out/base/model"
+    if [ "$judge" = no ]; then return; fi
+    part judge "$python" experiments/nano/train_judge.py "$out/judged" fdlab/assets/nano/tokenizer "$out/judge" \
+        --minutes "$(minutes "$judge_s")" --batch-size $((2 * batch)) --lr 0.02 --clip fdlab/assets/nano/judge \
+        --device "$device" --threads "$OMP_NUM_THREADS"
+}
+
+ships() {
+    local made=(scheduler="$out/sdm2/model/scheduler" base="$out/base/model" tdm="$out/tdm/model" sdm="$out/sdm2/model")
+    if [ "$judge" = yes ]; then made+=(judge="$out/judge/judge"); fi
+    part ship "$python" experiments/nano/ship.py "${made[@]}"
+}
+
+unfinished=75 told=no running=()
+if [ "${SHARED:-no}" = yes ] && [ "$ship" = no ]; then
+    echo "SHARED=yes needs SHIP=yes: all that follows reads these networks from fdlab/assets/nano" >&2
+    exit 2
 fi
-
-part portraits shards aligned-portraits 16000 5 "$out/portraits" "$portraits" 500
-part scenes shards aligned-scenes 8000 6 "$out/scenes" "$scenes" 200
-part pairs shards scenes 8000 6 "$out/pairs" "$pairs" 800 --pairs
-portrait_shards=("$out"/portraits/*.npz) scene_shards=("$out"/scenes/*.npz) pair_shards=("$out"/pairs/*.npz)
-
-part encoder "$python" experiments/nano/train_reference_encoder.py "$out/encoder" "${portrait_shards[@]}" \
-    --minutes "$(minutes "$encoder_s")" --people $((2 * batch)) --device "$device"
-sees=(--encoder "$out/encoder/image_encoder")
-sees+=(--start asset:nano/early)
-plain=(--identity-weight 0 --decay 0.01)
-part sdm_first denoiser sdm sdm "$first_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" "${plain[@]}"
-part sdm denoiser sdm sdm $((first_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
-# Of the pairs alone it learns that a drawing shows two people.
-part sdm_drawings denoiser sdm sdm2 "$drawings_s" "${portrait_shards[@]}" "$out"/scenes/*-000[0-8]00-*.npz \
-    "${pair_shards[@]}" "${sees[@]}" --start "$out/sdm/model" --lr 0.007 --decay 0.6 --average 0.98
-
-part base denoiser tdm base "$base_s" "${scene_shards[@]}" "${pair_shards[@]}" \
-    "$out"/portraits/*-00[01][05]00-*.npz --start asset:nano/base --average 0.99
-part tdm denoiser tdm tdm "$tdm_s" "${scene_shards[@]}" "${pair_shards[@]}" --start "$out/base/model"
-
-part judged judged_pictures
-part judge "$python" experiments/nano/train_judge.py "$out/judged" fdlab/assets/nano/tokenizer "$out/judge" \
-    --minutes "$(minutes "$judge_s")" --batch-size $((2 * batch)) --lr 0.02 --clip fdlab/assets/nano/judge \
-    --device "$device" --threads "$OMP_NUM_THREADS"
-
-if [ "${SHIP:-yes}" = yes ]; then
-    part ship "$python" experiments/nano/ship.py scheduler="$out/sdm2/model/scheduler" base="$out/base/model" \
-        tdm="$out/tdm/model" sdm="$out/sdm2/model" judge="$out/judge/judge"
+mkdir -p "$out"
+# Whatever this run started holds the lock, also when the run itself was killed.
+exec 9>"$out/lock"
+if ! flock -n 9; then
+    echo "another run works in $out" >&2
+    exit 2
 fi
+trap 'told=yes' INT TERM
+trap 'stop_all TERM' EXIT
+if [ "${SHARED:-no}" = yes ]; then together shared; fi
+together pictures
+if [ "$lanes" = 1 ]; then
+    together encoder_and_sdm
+    together base_tdm_and_judge
+else
+    together encoder_and_sdm base_tdm_and_judge
+fi
+if [ "$ship" = yes ]; then together ships; fi
 echo "all of it is in $out"

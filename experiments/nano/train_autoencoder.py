@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from stopping import leave
 
 from fdlab.pretraining.autoencoder import pretrain
 
@@ -32,7 +33,7 @@ def main() -> None:
     finished = pretrain(
         given.data, given.out, given.minutes, given.batch_size, given.lr, given.kl_weight, given.seed
     )
-    print("finished" if finished else "stopped; run the same command to go on")
+    leave(finished)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from stopping import leave
 
 from fdlab.pretraining.clip import pretrain
 
@@ -40,7 +41,7 @@ def main() -> None:
         given.lr,
         given.seed,
     )
-    print("finished" if finished else "stopped; run the same command to go on")
+    leave(finished)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,12 @@ import numpy as np
 import shards
 import torch
 from diffusers.models.attention_processor import AttnProcessor
+from stopping import WhenAsked, leave
 from torch import Tensor
 
 from fdlab import files
 from fdlab.assets import resolve
+from fdlab.config import provenance
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models import finetuned
@@ -89,7 +91,8 @@ class Pictures:
 
     def batch(self, num: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """`without`: rows drawn without the subject; every tenth row has no caption either."""
-        rows = rng.choice(self.rows, num, replace=False)
+        rows = rng.choice(self.rows, min(num, len(self.rows)), replace=False)
+        num = len(rows)
         mirrored = (rng.random(num) < 0.5) & (self.shard.second_N[rows] < 0)
         at, flip = torch.from_numpy(rows), torch.from_numpy(mirrored)
         latents = torch.where(
@@ -180,8 +183,8 @@ def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Pat
     net.load_state_dict(raw)
 
 
-def facts(given: argparse.Namespace, step: int, spent: float) -> dict[str, Any]:
-    """training.json: the steps behind the weights, those before this run included."""
+def facts(given: argparse.Namespace, step: int, spent: float, num: int) -> dict[str, Any]:
+    """training.json: the steps behind the weights, those before this run included, on `num` pictures."""
     before = finetuned.facts(resolve(given.start)).get("steps", 0)
     # An SDM's encoder is distilled from faceres, whether or not faceres looks at what it draws.
     taught = {"taught_by": ["faceres"]} if given.kind == "sdm" else {}
@@ -191,7 +194,10 @@ def facts(given: argparse.Namespace, step: int, spent: float) -> dict[str, Any]:
         "steps_of_this_run": step,
         "kind": given.kind,
         "init": given.start,
+        **provenance.git(),
+        "pictures": num,
         "pictures_a_step": given.batch_size,
+        "lr": given.lr,
         "seconds_of_this_run": round(spent),
         "identity_weight": given.identity_weight if given.kind == "sdm" else 0.0,
         "seed": given.seed,
@@ -199,8 +205,8 @@ def facts(given: argparse.Namespace, step: int, spent: float) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Train for a time, by CPU or wall clock; keep a state every few minutes."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -229,9 +235,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    clock = time.process_time if given.device == "cpu" else time.monotonic
+    return parser.parse_args()
+
+
+def teaching(given: argparse.Namespace) -> tuple[Pictures, identity_loss.IdentityLoss | None]:
+    """What the denoiser learns from; of an SDM with its references' embeddings and what recognises."""
     shard = shards.load(given.shards)
     embedding = None
     if given.kind == "sdm":
@@ -244,6 +252,15 @@ def main() -> None:
     if given.kind == "sdm" and given.identity_weight:
         vae = load_part("vae", resolve("asset:nano") / "vae")
         recognised = identity_loss.IdentityLoss(vae, given.device)
+    return pictures, recognised
+
+
+def main() -> None:
+    """Train for a time, by CPU or wall clock; keep a state every few minutes."""
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    clock = time.process_time if given.device == "cpu" else time.monotonic
+    pictures, recognised = teaching(given)
     torch.manual_seed(given.seed)
     net = load(given)
     named = list(net.named_parameters())
@@ -264,12 +281,15 @@ def main() -> None:
         state = {"net": net.state_dict(), "average": average, "step": step, "spent": spent}
         with files.whole(path) as temporary:
             torch.save({**state, "optimizer": optimizer.state_dict()}, temporary)
-        export(given.out / "model", net, average, given.encoder, facts(given, step, spent))
+        export(
+            given.out / "model", net, average, given.encoder, facts(given, step, spent, len(pictures.rows))
+        )
 
     curve = given.out / "curve.csv"
     if not curve.exists():
         curve.write_text("step,seconds,error,identity\n")
-    while (done := spent / (60 * given.minutes)) < 1:
+    stop = WhenAsked()
+    while (done := spent / (60 * given.minutes)) < 1 and not stop.asked:
         batch = {k: v.to(given.device) for k, v in pictures.batch(given.batch_size, rng).items()}
         losses = step_loss(net, batch, given, generator, recognised)
         losses["loss"].backward()
@@ -294,6 +314,7 @@ def main() -> None:
             keep()
             kept = time.monotonic()
     keep()
+    leave(done >= 1)
 
 
 if __name__ == "__main__":

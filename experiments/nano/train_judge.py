@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from stopping import leave
 
 from fdlab.pretraining.judge import pretrain
 
@@ -43,7 +44,7 @@ def main() -> None:
         clip_folder=given.clip,
         device=given.device,
     )
-    print("finished" if finished else "stopped; run the same command to go on")
+    leave(finished)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import shards
 import torch
 import torch.nn.functional as F
 from identity_targets import vector
+from stopping import WhenAsked, leave
 from torch import Tensor, nn
 
 from fdlab import files
@@ -106,8 +107,8 @@ def check(encoder: Any, heads: Heads, shard: shards.Shard, teacher: Teacher) -> 
     return {"cosine": float(own), "auc": auc(q @ q.T, person[:, None] == person[None])}
 
 
-def main() -> None:
-    """Train for a time, by CPU or wall clock; keep a state every two minutes."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -120,7 +121,12 @@ def main() -> None:
     parser.add_argument("--jitter", type=float, default=0.06)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train for a time, by CPU or wall clock; keep a state every two minutes."""
+    given = arguments()
     torch.set_num_threads(given.threads)
     clock = time.process_time if given.device == "cpu" else time.monotonic
     shard = shards.load(given.shards)
@@ -134,7 +140,7 @@ def main() -> None:
     optimizer = Muon(named, lr=given.lr, adam_lr=0.07 * given.lr, weight_decay=0.02)
     step, before, path = 0, 0.0, given.out / "state.pt"
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=given.device)
         encoder.load_state_dict(state["encoder"])
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
@@ -147,7 +153,8 @@ def main() -> None:
         with files.whole(path) as temporary:
             torch.save({**state, "optimizer": optimizer.state_dict()}, temporary)
 
-    while (done := spent / (60 * given.minutes)) < 1:
+    stop = WhenAsked()
+    while (done := spent / (60 * given.minutes)) < 1 and not stop.asked:
         people = rng.choice(teacher.train, min(given.people, len(teacher.train)), replace=False)
         rows = np.array([rng.choice(teacher.rows_of[k], 2, replace=False) for k in people]).T.reshape(-1)
         x = head_crops.crops(
@@ -179,6 +186,8 @@ def main() -> None:
             keep()
             kept = time.monotonic()
     keep()
+    if done < 1:
+        leave(False)
     scores = check(encoder, heads, shard, teacher)
     encoder.eval().cpu().save_pretrained(given.out / "image_encoder")
     files.write_json(given.out / "image_encoder/training.json", {"taught_by": ["faceres"]})

@@ -117,7 +117,7 @@ class JudgedPictures:
 @torch.no_grad()
 def score(judge: Judge, data: JudgedPictures) -> dict[str, float]:
     """Held-out accuracy of each head where the truth is known, and retrieval of captions."""
-    shown = slice(data.num_training, len(data.images_NHW3))
+    shown, device = slice(data.num_training, len(data.images_NHW3)), next(judge.parameters()).device
     found, target_BA = judge.judge(data.images_NHW3[shown]), data.target_NA[shown]
     scores = {}
     for a, (name, words) in enumerate(data.vocabularies.items()):
@@ -126,9 +126,9 @@ def score(judge: Judge, data: JudgedPictures) -> dict[str, float]:
         scores[name] = float(right[known].mean()) if known.any() else 0.0
     ids = data.ids_NL[shown][:400]
     parts = [part for part in np.array_split(data.images_NHW3[shown][:400], 8) if len(part)]
-    images = torch.cat([judge.embed_images(judge.pixels(part)) for part in parts])
-    id_parts = [torch.from_numpy(part) for part in np.array_split(ids, 8) if len(part)]
-    texts, labels = torch.cat([judge.embed_texts(part) for part in id_parts]), text_labels(ids)
+    images = torch.cat([judge.embed_images(judge.pixels(part).to(device)).cpu() for part in parts])
+    id_parts = [torch.from_numpy(part).to(device) for part in np.array_split(ids, 8) if len(part)]
+    texts, labels = torch.cat([judge.embed_texts(part).cpu() for part in id_parts]), text_labels(ids)
     scores["caption_at_1"] = retrieval_at_one(images, texts, labels, labels)
     return {**scores, "pictures": float(len(data.images_NHW3) - data.num_training)}
 
