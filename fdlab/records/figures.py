@@ -18,6 +18,8 @@ from fdlab.files import whole
 OWN, OTHERS, BESIDE = "#2563eb", "#9ca3af", "#d97706"
 MAX_LABEL = 44
 """Characters of a method's name in a figure."""
+PANELS_A_ROW = 4
+"""Of intervals: more would be shrunk beyond reading in a report."""
 SKIPPED = ("epoch", "step", "seconds")
 """Columns of metrics.csv that are no curve."""
 
@@ -61,7 +63,7 @@ def similarity_histogram(
         for subject, similarities in matched(picture):
             for name, value in zip(subjects, similarities, strict=True):
                 (own if name == subject else beside if name in shown else others).append(value)
-    figure = Figure(figsize=(4.6, 2.8), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axis = figure.subplots()
     if own:
         low, high = min(own + beside + others), max(own + beside + others)
@@ -82,7 +84,8 @@ def similarity_histogram(
                     color=colour,
                     label=f"{name} (n={len(values)})",
                 )
-        axis.legend(fontsize=8, frameon=False)
+        # Below the axes: wherever it lay inside, some values' bars would stand behind it.
+        figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=2)
     else:
         axis.text(0.5, 0.5, "no face found", ha="center", va="center", transform=axis.transAxes)
     axis.set_xlabel("cosine with the reference")
@@ -106,12 +109,18 @@ def matched(picture: Mapping[str, Any]) -> list[tuple[str, Sequence[float]]]:
 def intervals(
     records: Sequence[Mapping[str, Any]], names: Sequence[str], labels: Sequence[str], path: Path
 ) -> None:
-    """Every method's value and 95 % interval, one panel a metric."""
+    """Every method's value and 95 % interval, one panel a metric, rows of at most `PANELS_A_ROW`."""
     from fdlab.records.table import heading
 
-    figure = Figure(figsize=(2.4 * len(names) + 1.2, 0.34 * len(records) + 1.0), layout="constrained")
-    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
-    for axis, name in zip(panels, names, strict=True):
+    lines = -(-len(names) // PANELS_A_ROW)
+    # As even as they come: five panels are three and two, not four and one.
+    columns = -(-len(names) // lines)
+    size = (2.0 * columns + 2.0, (0.3 * len(records) + 0.8) * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
+    for axis in panels[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(panels, names, strict=False):
         for position, record in enumerate(records):
             entry = record["metrics"].get(name)
             if entry is None:
@@ -124,6 +133,7 @@ def intervals(
         axis.set_title(heading(name), fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
+        axis.locator_params(axis="x", nbins=4)
         axis.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(records)), [escape.figure(_short(label)) for label in labels])
     panels[0].invert_yaxis()
