@@ -1,0 +1,67 @@
+"""experiments/nano/make.sh, with a stand-in for Python that trains nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+STAND_IN = """#!/bin/bash
+echo "$*" >> "$LOG"
+case "$*" in
+*make_shards.py*) mkdir -p "$5" && touch "$5/$2-$7.npz" ;;
+*${FAIL:-nothing}*) exit 1 ;;
+*${HANG:-nothing}*) trap 'echo saved >> "$LOG"; exit 75' TERM; for i in $(seq 200); do sleep 0.1; done ;;
+esac
+"""
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Run the script; (status, what it printed, the stand-in's calls)."""
+    python, log = tmp_path / "python", tmp_path / "calls"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+
+    def run(**settings: str) -> tuple[int, str, str]:
+        log.write_text("")
+        given = {"PYTHON": str(python), "LOG": str(log), "SHIP": "no", "PORTRAITS": "600", "LANES": "2"}
+        command = ["bash", str(ROOT / "experiments/nano/make.sh"), str(tmp_path / "out")]
+        done = subprocess.run(
+            command, env={**os.environ, **given, **settings}, capture_output=True, text=True, timeout=60
+        )
+        return done.returncode, done.stdout + done.stderr, log.read_text()
+
+    return run
+
+
+def test_makes_every_part_once(make):
+    status, said, calls = make(JUDGE="no")
+    assert status == 0, said
+    assert [calls.count(name) for name in ("reference_encoder.py", "denoiser.py sdm", "denoiser.py tdm")] == [
+        1,
+        3,
+        2,
+    ]
+    assert "judge" not in calls
+    status, said, calls = make(JUDGE="no")
+    assert (status, calls) == (0, "")
+
+
+def test_a_part_that_fails_stops_the_other_lane_which_saves(make):
+    status, said, calls = make(FAIL="train_denoiser.py tdm", HANG="reference_encoder")
+    assert status == 1
+    assert "part 'base' failed with status 1" in said and "saved" in calls
+    status, said, calls = make()
+    assert status == 0 and "make_shards" not in calls
+
+
+def test_the_limit_stops_what_works_and_the_same_command_goes_on(make):
+    status, said, calls = make(HANG="denoiser.py sdm", LIMIT="34", GRACE="30")
+    assert status == 75, said
+    assert "unfinished" in said and "saved" in calls
+    status, said, calls = make()
+    assert status == 0 and "denoiser.py sdm" in calls and "reference_encoder" not in calls
