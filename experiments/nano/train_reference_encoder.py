@@ -30,7 +30,7 @@ from fdlab.models.parts import load_part
 from fdlab.muon import Muon
 
 COMPONENTS = 192
-"""Of faceres' embeddings, by principal component."""
+"""Of faceres' embeddings, by principal component; fewer where there are fewer people."""
 
 
 class Teacher:
@@ -59,9 +59,9 @@ class Teacher:
 class Heads(nn.Module):
     """Linear maps from the normalised embedding to the three targets; thrown away after the training."""
 
-    def __init__(self, width: int, num: int) -> None:
+    def __init__(self, width: int, num: int, components: int) -> None:
         super().__init__()
-        self.vector, self.faceres = nn.Linear(width, num), nn.Linear(width, COMPONENTS)
+        self.vector, self.faceres = nn.Linear(width, num), nn.Linear(width, components)
         self.person = nn.Linear(width, 96, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(2.5))
 
@@ -135,7 +135,8 @@ def main() -> None:
     encoder.set_attn_implementation("eager" if given.device == "cpu" else "sdpa")
     encoder.to(given.device).requires_grad_(True).train()
     torch.manual_seed(0)
-    heads = Heads(encoder.config.projection_dim, teacher.vector.shape[1]).to(given.device)
+    sizes = teacher.vector.shape[1], teacher.faceres.shape[1]
+    heads = Heads(encoder.config.projection_dim, *sizes).to(given.device)
     named = [*encoder.named_parameters(prefix="encoder"), *heads.named_parameters(prefix="heads")]
     optimizer = Muon(named, lr=given.lr, adam_lr=0.07 * given.lr, weight_decay=0.02)
     step, before, path = 0, 0.0, given.out / "state.pt"
