@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # What comes while the interpreter ends has nothing left to save.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-        why, again = f" ({interrupt})" if str(interrupt) else "", "python -m fdlab " + shlex.join(arguments)
+        why, again = f" ({interrupt})" if str(interrupt) else "", "python -m fdlab " + _told(arguments)
         print(
             f"\ninterrupted{why}; the same command goes on where this one stopped: {again}", file=sys.stderr
         )
@@ -86,6 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         _leave(f"{type(error).__name__}: {error}")
         raise
+
+
+def _told(arguments: list[str]) -> str:
+    """A command as it may be shown: without the password in a database's address."""
+    return re.sub(r"(://[^:@/ ]*:)[^@ ]*@", r"\1***@", shlex.join(arguments))
 
 
 @contextmanager

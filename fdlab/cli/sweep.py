@@ -46,12 +46,12 @@ def main(argv: list[str]) -> int:
         _launcher(study, jobs, launcher)
         return 0
     if action == "stop":
-        study.open().stop()
-        print("no further trial is begun; the same command without stop goes on")
+        study.find().stop()
+        print(f"{study.folder.name}: no further trial is begun; the same command without stop goes on")
         return 0
     if action == "search":
         _search(study, jobs, launcher)
-    _show(study.open())
+    _show(study.find())
     if action == "best":
         _write_best(study)
     return 0

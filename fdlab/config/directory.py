@@ -16,8 +16,12 @@ from fdlab.config.schema import leaves as schema_leaves
 from fdlab.errors import UserError
 
 _NAME_OF_PARENT = "FDLAB_RUN_NAME"
-_MAY_DIFFER = ("resume", "paths.", "logger.", "trainer.devices", "trainer.accelerator", "trainer.num_workers")
-"""Leaves that a resumed run may change: they do not change what it computes. More steps are welcome, too."""
+_MAY_DIFFER = (
+    "resume", "paths.", "logger.", "trainer.devices", "trainer.nodes", "trainer.strategy",
+    "trainer.accelerator", "trainer.num_workers",
+)  # fmt: skip
+"""Leaves that a resumed run may change: they do not change what it computes, but for the pictures of a step,
+which grow with devices. More steps are welcome, too."""
 _AFTERWARDS = (
     "evaluate", "evaluation.", "benchmark.", "sampler.", "tdm", "sdm", "trainer.benchmark_",
     "trainer.sampler_steps",

@@ -4,6 +4,7 @@ interruption."""
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,9 @@ from fdlab.engine.module import Training
 from fdlab.engine.precision import choose_device, lightning_precision
 from fdlab.engine.sharding import FSDP, FullySharded
 from fdlab.errors import UserError, unknown
+
+STARTED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK", "GROUP_RANK", "RANK")
+"""Environment variables, of which torchrun, SLURM or a person starting several nodes sets one."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,11 @@ def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
         raise unknown("trainer.strategy", settings.strategy, allowed)
     if settings.strategy in zero.STAGES:
         zero.check()
+    if settings.nodes > 1 and not any(name in os.environ for name in STARTED):
+        raise UserError(
+            f"trainer.nodes={settings.nodes}: machines that train together are started by torchrun or "
+            "srun, a command on each; see conf/README.md."
+        )
     devices = settings.devices
     if devices == "auto":
         return device

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdlab.benchmarks.choice import NONE
 from fdlab.config import naming
 from fdlab.config.compose import compose
 from fdlab.config.compose import read as read_lines
@@ -48,6 +49,8 @@ def read(words: Sequence[str], check: bool = True) -> tuple[DictConfig, Study]:
         raise UserError("shard=: a search goes by records, and a share has none; leave it out.")
     if verb == "train" and not cfg.evaluate:
         raise UserError("evaluate=false: a search goes by the records of its trials; leave it true.")
+    if cfg.benchmark.kind == NONE:
+        raise UserError("benchmark=none: a search goes by the records of its trials; give a benchmark.")
     name = str(cfg.sweep.name)
     if name == "auto":
         asked = [space.described(), space.kept(), settings.objective, settings.sampler, settings.seed]

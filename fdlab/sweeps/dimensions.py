@@ -25,6 +25,10 @@ class Interval:
         """Its ends, as overrides write them."""
         return [written(self.low), written(self.high)]
 
+    def between(self) -> list[str]:
+        """A number that is no whole one, where such are drawn."""
+        return [] if self.whole else [written(self.low + 0.381966 * (self.high - self.low))]
+
     @property
     def words(self) -> str:
         kinds = f"{'whole ' if self.whole else ''}numbers{', by their logarithm' if self.log else ''}"

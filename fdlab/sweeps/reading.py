@@ -14,6 +14,8 @@ from fdlab.sweeps.dimensions import Dimension, read_dimension
 from fdlab.sweeps.space import Space, words
 from fdlab.sweeps.trial import CONFIGS, Verb
 
+SAME_FOR_ALL = ("benchmark", "evaluation", "images", "label", "logger", "name", "paths", "shard")
+"""What trials cannot be compared in, or is not measured: these keys, and those below."""
 UNUSED_BY_EVALUATION = ("model.", "data.", "init", "resume", "validation.", "trainer.")
 
 
@@ -87,6 +89,9 @@ def _add(found: _Found, given: str, name: str, dimension: Dimension, conditions:
         raise UserError(f"'{given}': {key} is varied twice{' in some trials' if conditions else ''}.")
     if found.verb == "evaluate" and key.startswith(UNUSED_BY_EVALUATION):
         raise UserError(f"{key}: an evaluation does not use it; to search it, train: add +exp=NAME.")
+    # Where nothing is trained, a search over seeds finds the luckiest noise.
+    if key.split(".")[0] in SAME_FOR_ALL or (key == "seed" and found.verb == "evaluate"):
+        raise UserError(f"{key}: trials that differ in it cannot be compared; give it one value.")
     found.varied.append((key, wanted))
     found.dimensions[name] = dimension
     if conditions:

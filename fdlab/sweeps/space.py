@@ -16,7 +16,7 @@ from fdlab.config.compose import compose
 from fdlab.config.overrides import Line
 from fdlab.errors import UserError, unknown
 from fdlab.sweeps.conditions import Conditions, wants
-from fdlab.sweeps.dimensions import Choice, Dimension, value_of, written
+from fdlab.sweeps.dimensions import Choice, Dimension, Interval, value_of, written
 from fdlab.sweeps.trial import CONFIGS, Verb
 
 IF = " if "
@@ -105,14 +105,28 @@ class Space:
         return words(self.conditions.get(name, ()))
 
     def check(self) -> None:
-        """Compose each end of each dimension, wherever it exists. Raises: UserError."""
+        """Compose each end of each dimension, wherever it exists, and a number between. Raises: UserError."""
         for name, dimension in self.dimensions.items():
+            self._check_between(name, dimension)
             for place, way in enumerate(self.ways(self.conditions.get(name, ()))):
                 for value in dimension.ends()[: None if not place else 1]:
                     self._try({**way, name: value})
         for _, given in self.attached:
             for way in self.ways(given):
                 self._try(way)
+
+    def _check_between(self, name: str, dimension: Dimension) -> None:
+        if not isinstance(dimension, Interval):
+            return
+        way = next(self.ways(self.conditions.get(name, ())))
+        for value in dimension.between():
+            self._try({**way, name: dimension.ends()[0]})
+            try:
+                self._try({**way, name: value})
+            except UserError as error:
+                key, ends = key_of(name), ",".join(dimension.ends())
+                hint = f"for whole numbers write {key}=int(interval({ends}))."
+                raise UserError(f"{str(error).rstrip('.')}; {hint}") from None
 
     def ways(self, conditions: Conditions) -> Iterator[dict[str, str]]:
         """The first values that make conditions hold, then each other value once."""

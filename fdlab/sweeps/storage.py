@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import time
 import warnings
 from pathlib import Path
@@ -45,7 +46,7 @@ def check(where: str) -> None:
     if kind == GRPC:
         host, _, port = rest.rpartition(":")
         if not host or not port.isdecimal():
-            raise UserError(f"sweep.storage={where}: give host and port, as in grpc://node0:13000.")
+            raise UserError(f"sweep.storage={public(where)}: give host and port, as in grpc://node0:13000.")
         package = "grpc"
     else:
         package = DRIVERS[kind][1]
@@ -122,4 +123,5 @@ def public(where: str) -> str:
     kind, separator, rest = where.partition("://")
     user, at, host = rest.rpartition("@")
     name, colon, _ = user.partition(":")
+    host = re.sub(r"(?i)(passw[^=&]*=)[^&]*", r"\1***", host)
     return f"{kind}{separator}{name}{colon and ':***'}{at}{host}"

@@ -18,10 +18,10 @@ from typing import Any
 from fdlab.errors import UserError
 from fdlab.randomness import derive
 from fdlab.sweeps import samplers
-from fdlab.sweeps.claims import Claims, Heartbeats, Locks
+from fdlab.sweeps.claims import BEAT, Claims, Heartbeats, Locks
 from fdlab.sweeps.settings import SearchSettings
 from fdlab.sweeps.space import Space, whatever_the_place
-from fdlab.sweeps.storage import JOURNAL, load_optuna, open_storage
+from fdlab.sweeps.storage import JOURNAL, JOURNAL_FILE, load_optuna, open_storage
 
 ASKED = "asked"
 """The study's attribute that says what was searched, and for what."""
@@ -89,6 +89,20 @@ class Study:
         """Make or find the study now. Raises: UserError."""
         assert self._study
         return self
+
+    def find(self) -> Study:
+        """The study, which has begun. Raises: UserError where none of this name has; nothing is made."""
+        if self.settings.storage == JOURNAL:
+            others = [file.parent.name for file in sorted(self.folder.parent.glob(f"*/{JOURNAL_FILE}"))]
+        else:
+            storage = open_storage(self.settings.storage, self.folder)
+            others = [str(name) for name in load_optuna().study.get_all_study_names(storage)]
+        if self.folder.name not in others:
+            raise UserError(
+                f"no search '{self.folder.name}' has begun; give the words that began it, or sweep.name=. "
+                f"Begun: {', '.join(others) or 'none'}."
+            )
+        return self.open()
 
     @property
     def optuna(self) -> Any:
@@ -159,6 +173,8 @@ class Study:
         """Let go of a trial that is not over: whoever comes next takes it up."""
         with self._claims.alone():
             claim.held.close()
+            # Whoever comes next need not wait to see that nobody works on it.
+            claim.trial.set_user_attr(BEAT, None)
             claim.trial.set_user_attr(BEGUN, claim.trial.user_attrs.get(BEGUN, 1) - 1)
             self._mine.discard(claim.trial.number)
 

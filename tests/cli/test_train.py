@@ -95,6 +95,7 @@ def test_a_training_that_diverges_fails_and_leaves_no_model(
         ("trainer.accelerator=gpuu", "gpuu"),
         ("trainer.strategy=ddpp", "Did you mean 'ddp'"),
         ("trainer.strategy=zero2", "knows no matrices"),
+        ("trainer.nodes=2", "started by torchrun or srun"),
         ("trainer.devices=none", "trainer.devices=none"),
         ("trainer.precision=16", "16"),
         ("data.kind=webdataset", "webdataset"),

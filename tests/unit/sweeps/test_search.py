@@ -213,16 +213,30 @@ def test_where_files_go_makes_no_other_search(tmp_path: Path) -> None:
     assert len(moved.trials()) == 2 and work(moved) == 0
 
 
+def test_what_never_began_is_neither_found_nor_made(tmp_path: Path) -> None:
+    work(study_of(tmp_path, ALPHA, GUIDANCE, "sweep.trials=1", "sweep.name=begun"))
+    never = study_of(tmp_path, ALPHA, "sweep.name=never")
+    with pytest.raises(UserError, match=r"no search .never. has begun; .* Begun: begun\."):
+        never.find()
+    assert not never.folder.exists()
+    found = study_of(tmp_path, ALPHA, GUIDANCE, "sweep.trials=1", "sweep.name=begun").find()
+    assert len(found.trials()) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["sampler.alfa=interval(0,1)"], "Did you mean 'sampler.alpha'"),
         (["sampler.alpha=interval(0.4,0.1)"], "the interval is empty"),
+        (["sampler.num_steps=interval(4,8)"], r"write sampler.num_steps=int\(interval\(4,8\)\)"),
         (["sampler.alpha=tag(log,interval(0,1))"], "the logarithm of 0 is not a number"),
         (["sampler.alpha=tag(lin,interval(0,1))"], "allowed: log"),
         (["sampler.alpha=interval(0,7)"], "alpha"),
         (["model.lr=interval(0.1,0.2)"], "an evaluation does not use it"),
         (["seed=1"], "nothing is searched"),
+        (["seed=1,2"], "cannot be compared"),
+        ([ALPHA, "benchmark.max_subjects=2,4"], "cannot be compared"),
+        (["+exp=sdm", "model.lr=interval(1e-4,1e-3)", "benchmark=none"], "give a benchmark"),
         ([ALPHA, "sweep.objective=[identity_auk]"], "Did you mean 'identity_auc'"),
         ([ALPHA, "sweep.objective=[]"], "name one metric or more"),
         ([ALPHA, "sweep.objective=[identity_auc,clip_score]", "sweep=cmaes"], "follows one objective"),
