@@ -36,17 +36,25 @@ def without_folders(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved configuration in which values below a folder of `paths` begin with that folder's key: where
     a machine keeps its files changes no result."""
     paths = resolved.get("paths") or {}
-    folders = sorted(((str(path), key) for key, path in paths.items() if path), reverse=True)
+    folders = sorted(((_in_full(str(path)), key) for key, path in paths.items() if path), reverse=True)
 
     def said(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {key: said(inner) for key, inner in value.items()}
+        if not isinstance(value, str):
+            return value
+        # One may be written with ~, and another, taken from it, be in full.
+        full = _in_full(value)
         for path, key in folders:
-            if isinstance(value, str) and value.startswith(path.rstrip("/") + "/"):
-                return f"<{key}>{value[len(path.rstrip('/')) :]}"
+            if full.startswith(path.rstrip("/") + "/"):
+                return f"<{key}>{full[len(path.rstrip('/')) :]}"
         return value
 
     return {key: inner if key == "paths" else said(inner) for key, inner in resolved.items()}
+
+
+def _in_full(path: str) -> str:
+    return f"{Path.home()}{path[1:]}" if path.startswith("~/") else path
 
 
 def check(name: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fdlab.benchmarks import jobs
 from fdlab.config.compose import variants
 from fdlab.config.overrides import Line
 from fdlab.errors import UserError
@@ -67,6 +68,7 @@ def plan(overrides: Sequence[str], verb: Verb = "train") -> list[Trial]:
     points = _points(overrides, verb)
     group = name_of(points)
     trials = [Trial.make(lines, varied, verb, group) for lines, varied in points]
+    _check_shares([trial.shard for trial in trials if trial.shard])
     folders: dict[Path, Trial] = {}
     for trial in trials:
         other = folders.setdefault(trial.own, trial)
@@ -99,6 +101,15 @@ def name_of(points: Sequence[tuple[list[str], dict[str, str]]]) -> str:
 def _check_size(num: int) -> None:
     if num > MAX_TRIALS:
         raise UserError(f"this grid has more than {MAX_TRIALS} combinations.")
+
+
+def _check_shares(shards: Sequence[str]) -> None:
+    """That shares exist, and are of one number. Raises: UserError."""
+    for shard in shards:
+        jobs.share((), shard)
+    counts = sorted({shard.partition("/")[2] for shard in shards})
+    if len(counts) > 1:
+        raise UserError(f"shard={','.join(shards)}: shares of {' and of '.join(counts)} make no whole.")
 
 
 def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:

@@ -217,6 +217,14 @@ def test_shards_are_trials_of_one_folder(tmp_path: Path, capsys: pytest.CaptureF
         grid.plan(["shard=0/3", "seed=1,2", "name=same"], "evaluate")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"), [("4/4,1/4", "0/N to"), ("0/2,1/3", "of 2 and of 3 make no whole")]
+)
+def test_shares_that_make_no_whole_are_refused(words: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        grid.plan([f"shard={words}"], "evaluate")
+
+
 def test_a_search_has_no_shards() -> None:
     pytest.importorskip("optuna")
     from fdlab.sweeps.asked import read

@@ -21,6 +21,12 @@ def test_a_name_says_what_was_changed() -> None:
     assert compose(["trainer=smoke"]).name == "seed0_trainer-smoke"
 
 
+def test_a_home_written_short_is_the_same_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FDLAB_CACHE")
+    assert compose(["+exp=sdm"]).name == "seed0"
+    assert compose(["paths.cache=~/elsewhere"], config_name="evaluate").name == "seed0"
+
+
 def test_a_name_does_not_depend_on_spelling_order_or_where_things_go() -> None:
     same = [
         ["model.lr=1e-3", "trainer=smoke", "seed=1"],
