@@ -18,6 +18,8 @@ MOST_BYTES = 1 << 28
 """The largest file that is read whole, unless a format says otherwise."""
 DEEPEST = 40
 """Lists and objects within each other."""
+MOST_NODES, MOST_CONFIG = 100_000, 1 << 20
+"""Values, and bytes, of a configuration."""
 LARGEST = 1 << 64
 """The largest whole number: seeds and counts have at most 63 bits."""
 
@@ -84,6 +86,32 @@ def read_yaml(path: Path, kind: str) -> Any:
     if found:
         raise UserError(f"{name} {found}.")
     return value
+
+
+def check_config(path: Path, kind: str) -> list[str]:
+    """Every scalar of a YAML file as a reader gets it, escapes undone, before anything is made of it.
+
+    UserError for what is no YAML, too large or too deep, and for anchors and aliases, which let a small file
+    grow without end.
+    """
+    import yaml
+
+    name, depth = f"{kind} '{path}'", 0
+    scalars: list[str] = []
+    try:
+        for number, event in enumerate(yaml.parse(text(path, kind, MOST_CONFIG), Loader=yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+                raise UserError(f"{name} holds an anchor or an alias, which no run writes.")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UserError(f"{name} is nested more than {DEEPEST} deep.")
+            if number > MOST_NODES:
+                raise UserError(f"{name} holds more than {MOST_NODES:,} values.")
+            if isinstance(event, yaml.ScalarEvent):
+                scalars.append(event.value)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}.") from error
+    return scalars
 
 
 def parse_json(source: str, where: str) -> Any:

@@ -54,6 +54,7 @@ def config_of(entry: Entry) -> dict[str, Any] | None:
     if folder is None or not (folder / CONFIG).is_file():
         return None
     try:
+        foreign.check_config(folder / CONFIG, "configuration")
         found = foreign.read_yaml(folder / CONFIG, "configuration")
     except UserError:
         return None

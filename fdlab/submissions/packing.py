@@ -46,8 +46,11 @@ class Submission:
         """The configuration. Raises: UserError where there is none, or it is damaged, or asks for values of
         the machine that reads it: a run's own are resolved, and an environment variable may be a secret."""
         path = self.folder / CONFIG
-        if path.is_file() and "${" in foreign.text(path, "configuration"):
-            raise UserError(f"{CONFIG} asks for values of the machine that reads it (${{...}}).")
+        # YAML may write it with escapes, so what counts is what a reader gets.
+        if path.is_file():
+            if any("${" in scalar for scalar in foreign.check_config(path, "configuration")):
+                raise UserError(f"{CONFIG} asks for values of the machine that reads it (${{...}}).")
+            foreign.read_yaml(path, "configuration")
         return provenance.load(path)
 
     @property

@@ -203,6 +203,35 @@ def test_a_configuration_that_asks_for_secrets_is_not_read(
     assert not any("hunter2" in claim.why for claim in found.values())
 
 
+BOMB = b"a0: &a0 [x, x]\n" + b"".join(
+    b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 60)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'clip: "\\x24{oc.env:SECRET}"\n', "asks for values"),
+        (b'clip: "\\u0024\\\n  {oc.env:SECRET}"\n', "asks for values"),
+        (b'"\\x24{oc.env:SECRET}": 1\n', "asks for values"),
+        (b'clip: &a !!str "$\\x7Boc.env:SECRET}"\n', "an anchor or an alias"),
+        (b"[" * 5000, "nested more than"),
+        (b"a: " + b"{a: " * 500 + b"1" + b"}" * 500, "nested more than"),
+        (BOMB, "an anchor or an alias"),
+        (b"a: [" + b"1," * 200_000 + b"1]", "more than 100,000 values"),
+        (b"a: !!int x", "does not fit its tag"),
+    ],
+)
+def test_a_configuration_is_read_as_if_an_enemy_had_written_it(
+    packed: Path, squares: Path, world: ModuleType, monkeypatch: pytest.MonkeyPatch, text: bytes, said: str
+) -> None:
+    """What YAML spells otherwise is asked for all the same, and what is deep or grows costs one line."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    found = check(change(packed, lambda files: files.update({"config.yaml": text})), squares, world)
+    assert found["configuration"].state == FAILS and said in found["configuration"].why
+    assert not any("hunter2" in claim.why for claim in found.values())
+
+
 def test_the_rank_on_a_board(tmp_path: Path) -> None:
     out = tmp_path / "close.zip"
     packing.pack(compare.locate(FROZEN / "close"), out)
