@@ -170,8 +170,11 @@ def arrays(pictures: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[
     values, left_out = {}, {}
     for name, entry in metrics.items():
         values_N = _values(pictures, name, entry["n"])
+        counted = 0 if values_N is None else int(np.isfinite(values_N).sum())
         if values_N is None:
             left_out[name] = "not a score of single pictures"
+        elif counted != entry["n"]:
+            left_out[name] = f"pictures give {counted} values, the record counts {entry['n']}"
         elif not abs(np.nanmean(values_N) - entry["value"]) <= _ROUNDED:
             left_out[name] = f"pictures give {np.nanmean(values_N):.6f}, the record {entry['value']:.6f}"
         else:
@@ -211,7 +214,8 @@ def _groups(pictures: Sequence[Mapping[str, Any]], subjects: Sequence[str]) -> n
 
 
 def _values(pictures: Sequence[Mapping[str, Any]], name: str, num: int) -> np.ndarray | None:
-    """A metric's value for each picture, None where they do not hold it. `num` is the record's count."""
+    """A metric's value for each picture, None where none holds it. `num` is the record's count, which
+    they need not reach."""
     from_picture = SCORES[name].from_picture
     values = (
         np.array([from_picture(picture) for picture in pictures]) if from_picture else _column(pictures, name)
@@ -231,8 +235,7 @@ def _values(pictures: Sequence[Mapping[str, Any]], name: str, num: int) -> np.nd
             for subject in drawn(picture)
         }
         missed &= np.array([not known.isdisjoint(drawn(picture)) for picture in pictures])
-    values = np.where(missed, 0.0, values)
-    return values if np.isfinite(values).sum() == num else None
+    return np.where(missed, 0.0, values)
 
 
 def _column(pictures: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:

@@ -113,6 +113,11 @@ def narrow(made: dict[str, Any]) -> None:
     entry["ci_low"] = entry["value"] - (entry["value"] - entry["ci_low"]) / 4
 
 
+def raise_value_and_count(made: dict[str, Any]) -> None:
+    made["metrics"]["clip_score"] |= {"value": 0.99, "ci_low": 0.98, "ci_high": 1.0}
+    made["metrics"]["clip_score"]["n"] -= 1
+
+
 def other_benchmark(made: dict[str, Any]) -> None:
     made["benchmark"]["sha256"] = "f" * 64
 
@@ -130,6 +135,7 @@ def other_seed(row: dict[str, Any]) -> None:
     [
         ("per_sample.jsonl", lower_score, "clip_score"),
         ("record.json", raise_value, "clip_score"),
+        ("record.json", raise_value_and_count, "clip_score"),
         ("record.json", narrow, "identity_similarity, interval"),
         ("record.json", other_benchmark, "benchmark"),
         ("record.json", raise_auc, "identity_auc"),
