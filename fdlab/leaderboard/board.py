@@ -16,7 +16,7 @@ from fdlab.leaderboard.collect import Entry, Group
 from fdlab.leaderboard.evidence import Evidence, Reader, mean_of
 from fdlab.leaderboard.marks import Mark
 from fdlab.leaderboard.published import Quoted
-from fdlab.leaderboard.ranks import ranked
+from fdlab.leaderboard.ranks import ranked, refute
 from fdlab.metrics import bootstrap, registry
 from fdlab.metrics.registry import METRICS
 from fdlab.records.comparability import described
@@ -135,9 +135,13 @@ def _table(number: int, group: Group, apart: str, quoted: list[Quoted], look: Lo
     found = [_row(pool, label, look) for pool, label in zip(pools, labels.labels(pools), strict=True)]
     rows = _ordered(found, group.ordered_by)
     ranked(rows, group.ordered_by, look)
+    _refute_leaders(rows, look)
     axes = _axes(rows)
-    if axes is not None:
+    while axes is not None:
         _mark_front(rows, axes)
+        # Who is struck off made room for others.
+        if not any(refute(row, look) for row in rows if row.on_front):
+            break
     return Table(number, group.benchmark, group.ordered_by, rows, apart, axes, quoted)
 
 
@@ -195,6 +199,26 @@ def _apart(group: Group, earlier: Sequence[Group]) -> str:
     return f"not in table {number}: {nearest.basis.differing(group.basis)}"
 
 
+def leading(rows: Sequence[Row], name: str) -> tuple[set[int], set[int]]:
+    """The rows (by id) that lead a column, and those that come second, among those that compete."""
+    cells = [(row.cells[name].value, id(row)) for row in rows if row.competes and name in row.cells]
+    shown = {key: round(number, METRICS[name].decimals) for number, key in cells}
+    order = sorted(set(shown.values()), reverse=METRICS[name].higher_is_better)
+    first, second = (
+        {key for key, number in shown.items() if number == place} for place in (*order, None, None)[:2]
+    )
+    return first, second
+
+
+def _refute_leaders(rows: Sequence[Row], look: Look) -> None:
+    """Look at the pictures of rows that lead in anything: ranks asked only for those of the best rows."""
+    for name in METRICS:
+        while True:
+            first, second = leading(rows, name)
+            if not any(refute(row, look) for row in rows if id(row) in first | second):
+                break
+
+
 def _axes(rows: Sequence[Row]) -> tuple[str, str] | None:
     """Identity and prompt consistency: of what tables are ordered by, the first that faces and the first that
     pictures' contents are judged by."""
@@ -207,6 +231,8 @@ def _axes(rows: Sequence[Row]) -> tuple[str, str] | None:
 
 def _mark_front(rows: Sequence[Row], axes: tuple[str, str]) -> None:
     """Mark the rows that no other is better than in one and at least as good as in the other."""
+    for row in rows:
+        row.on_front = False
     racing = [row for row in rows if row.competes and all(name in row.cells for name in axes)]
     if len(racing) < 2:
         return

@@ -15,7 +15,8 @@ import numpy as np
 from fdlab.errors import UserError
 from fdlab.leaderboard.collect import Entry
 from fdlab.metrics import bootstrap, clusters, identity
-from fdlab.records.per_sample import ScoredPictures, load
+from fdlab.metrics.registry import METRICS
+from fdlab.records.per_sample import Refuted, ScoredPictures, load
 
 AUC = "identity_auc"
 SEED = 0
@@ -39,6 +40,8 @@ class Evidence:
     entry: Entry
     scored: ScoredPictures | None = None
     problem: str = ""
+    refuted: str = ""
+    """How its own pictures contradict it; empty where they do not."""
     _drawn: dict[str, Drawn | None] = field(default_factory=dict)
 
     @classmethod
@@ -47,9 +50,13 @@ class Evidence:
         if entry.record["provenance"]["kind"] != "measured":
             return cls(entry, problem="quoted")
         try:
-            return cls(entry, load(entry.path, entry.record))
+            scored = load(entry.path, entry.record)
+        except Refuted as error:
+            return cls(entry, problem=str(error), refuted="as many pictures or the same values are not there")
         except UserError as error:
             return cls(entry, problem=str(error))
+        against = [f"{METRICS[name].label}: {why}" for name, why in scored.contradictions.items()]
+        return cls(entry, scored, refuted="; ".join(against))
 
     def of(self, name: str) -> Drawn | None:
         """A metric's value and replicates; None where single pictures do not give the record's."""

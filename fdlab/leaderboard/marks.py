@@ -25,6 +25,14 @@ class Mark:
     """Whether a record so marked has no rank."""
 
 
+REFUTED = "its pictures do not give its numbers"
+
+
+def refuted(why: str) -> Mark:
+    """The mark of a record that its own pictures contradict."""
+    return Mark(REFUTED, why, unranks=True)
+
+
 def of(record: Mapping[str, Any]) -> list[Mark]:
     """Every mark of a record, the gravest first."""
     return [*_origin(record), *_missing(record), *_judged(record), *_seen(record), *_departures(record)]

@@ -108,6 +108,7 @@ def _row(
         "rank": row.rank,
         "unranked": row.unranked,
         "marks": [[mark.word, mark.text] for mark in row.marks],
+        "competes": row.competes,
         "front": row.on_front,
         "seeds": row.num_seeds,
         "steps": records_table.steps(row.record),

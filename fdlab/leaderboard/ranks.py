@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fdlab.leaderboard import marks
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.evidence import Drawn, Evidence, mean_of
 from fdlab.leaderboard.pooling import seeds_of
@@ -30,6 +31,8 @@ def ranked(rows: Sequence[Row], by: str, look: Callable[[Entry], Evidence]) -> N
     """Give ranks to the rows (best first) that may have one, and say of the others why they have none."""
     racing: list[tuple[Row, Drawn, tuple[str, ...]]] = []
     for row in rows:
+        if len(racing) < MOST:
+            refute(row, look)
         row.unranked = next((mark.word for mark in row.marks if mark.unranks), "")
         if row.unranked:
             continue
@@ -44,6 +47,19 @@ def ranked(rows: Sequence[Row], by: str, look: Callable[[Entry], Evidence]) -> N
             else:
                 racing.append((row, *found))
     _rank(racing, METRICS[by].higher_is_better if by else True)
+
+
+def refute(row: Row, look: Callable[[Entry], Evidence]) -> bool:
+    """Mark a row one of whose records is contradicted by its own pictures; returns whether it is one."""
+    if any(mark.word == marks.REFUTED for mark in row.marks):
+        return True
+    seen = [look(repeats[0]) for repeats in seeds_of(row.entries)]
+    found = [each for each in seen if each.refuted]
+    if found:
+        which = f"{found[0].entry.run}, one of {len(seen)} seeds: " if len(seen) > 1 else ""
+        row.marks.append(marks.refuted(f"{which}{found[0].refuted}"))
+        row.rank, row.unranked = None, marks.REFUTED
+    return bool(found)
 
 
 def _drawn(row: Row, by: str, look: Callable[[Entry], Evidence]) -> tuple[Drawn, tuple[str, ...]] | str:

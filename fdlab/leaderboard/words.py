@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fdlab.leaderboard import ranks
+from fdlab.leaderboard import board, ranks
 from fdlab.leaderboard.board import Cell, Row, Table
 from fdlab.metrics.registry import METRICS
 from fdlab.records import table as records_table
@@ -66,13 +66,7 @@ def notes(table: Table, apart: bool = True) -> list[str]:
 
 def best(table: Table, name: str) -> tuple[set[int], set[int]]:
     """The rows (by id) that lead a column, and those that come second, among those that compete."""
-    cells = [(row.cells[name].value, id(row)) for row in table.rows if row.competes and name in row.cells]
-    shown = {key: round(number, METRICS[name].decimals) for number, key in cells}
-    order = sorted(set(shown.values()), reverse=METRICS[name].higher_is_better)
-    leading, second = (
-        {key for key, number in shown.items() if number == place} for place in (*order, None, None)[:2]
-    )
-    return leading, second
+    return board.leading(table.rows, name)
 
 
 def _marked(rows: Sequence[Row]) -> list[str]:

@@ -24,8 +24,14 @@ NEEDED = ("id", "prompt", "index")
 MOST_BYTES = 1 << 34
 """A million pictures of a thousand subjects have as many."""
 _COSINE, _PIXELS = (-1.000001, 1.000001), (-1e6, 1e6)
+CONTRADICT = "pictures give "
+"""How a reason begins that speaks against a record: others say only that pictures do not hold a metric."""
 _ROUNDED, _ROUNDED_AUC = 2e-6, 1e-3
 """Six decimals are kept, so a mean over them is as near to the record's value; ties may move an AUC more."""
+
+
+class Refuted(UserError):
+    """A record's pictures contradict it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,17 @@ class ScoredPictures:
     def ids(self) -> list[str]:
         """Subjects, prompt and index of every picture in one word."""
         return [picture["id"] for picture in self.pictures]
+
+    @property
+    def contradictions(self) -> dict[str, str]:
+        """Metric name -> how pictures contradict the record's value, of those that do."""
+        found = {name: why for name, why in self.left_out.items() if why.startswith(CONTRADICT)}
+        if self.matches is None and "identity_auc" in self.left_out and self._has_similarities():
+            found["identity_auc"] = "the similarities of pictures do not give it"
+        return found
+
+    def _has_similarities(self) -> bool:
+        return any(face.get("similarity_to") for picture in self.pictures for face in faces(picture))
 
     @property
     def looked(self) -> bool:
@@ -174,9 +191,9 @@ def arrays(pictures: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[
         if values_N is None:
             left_out[name] = "not a score of single pictures"
         elif counted != entry["n"]:
-            left_out[name] = f"pictures give {counted} values, the record counts {entry['n']}"
+            left_out[name] = f"{CONTRADICT}{counted} values, the record counts {entry['n']}"
         elif not abs(np.nanmean(values_N) - entry["value"]) <= _ROUNDED:
-            left_out[name] = f"pictures give {np.nanmean(values_N):.6f}, the record {entry['value']:.6f}"
+            left_out[name] = f"{CONTRADICT}{np.nanmean(values_N):.6f}, the record {entry['value']:.6f}"
         else:
             values[name] = values_N
     # What is no metric of the record's, such as diversity, counts as it stands.
@@ -202,9 +219,11 @@ def load(path: Path, record: Mapping[str, Any]) -> ScoredPictures:
     made = arrays(read(path.parent), record["metrics"])
     most = max((entry["n"] for entry in record["metrics"].values()), default=len(made.pictures))
     if most != len(made.pictures):
-        raise UserError(f"record '{path}' counts {most} pictures, its {PER_SAMPLE} {len(made.pictures)}.")
+        raise Refuted(f"record '{path}' counts {most} pictures, its {PER_SAMPLE} {len(made.pictures)}.")
     if not made.values:
-        raise UserError(f"record '{path}' and its {PER_SAMPLE} have no number in common.")
+        raise (Refuted if made.contradictions else UserError)(
+            f"record '{path}' and its {PER_SAMPLE} have no number in common."
+        )
     return made
 
 

@@ -79,7 +79,7 @@ def of_metrics(made: Mapping[str, Any], scored: ScoredPictures) -> Iterator[Clai
         if name == AUC:
             yield _auc_claim(entry, scored)
         elif why:
-            yield Claim(name, FAILS if why.startswith("pictures give") else OPEN, why)
+            yield Claim(name, FAILS if why.startswith(per_sample.CONTRADICT) else OPEN, why)
         else:
             yield Claim(name, HOLDS, f"{entry['value']:.6g} from {entry['n']} pictures")
         given = drawn(scored, name)
@@ -93,10 +93,7 @@ def of_metrics(made: Mapping[str, Any], scored: ScoredPictures) -> Iterator[Clai
 def _auc_claim(entry: Mapping[str, Any], scored: ScoredPictures) -> Claim:
     if scored.matches is not None:
         return Claim(AUC, HOLDS, f"{entry['value']:.6g} from {entry['n']} pictures")
-    known = any(
-        face.get("similarity_to") for picture in scored.pictures for face in per_sample.faces(picture)
-    )
-    if known:
+    if AUC in scored.contradictions:
         return Claim(AUC, FAILS, f"the similarities of pictures do not give {entry['value']:.6g}")
     return Claim(AUC, OPEN, "no similarities of single pictures")
 

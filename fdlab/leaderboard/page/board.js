@@ -39,7 +39,7 @@ const heading = (name) => metric(name).label + (metric(name).higher ? " ↑" : "
 const interval = (name, cell) => cell && cell[LOW] !== null && cell[HIGH] !== null
   ? "[" + number(name, cell[LOW]) + ", " + number(name, cell[HIGH]) + "]" : "";
 const spread = (name, cell) => cell && cell[SPREAD] !== null ? " ± " + number(name, cell[SPREAD]) : "";
-const competes = (row) => !["quoted", "ceiling", "incomplete"].some((word) => row.marks.some((mark) => mark[0] === word));
+const competes = (row) => row.competes;
 
 function rankText(row) {
   if (!row.rank) return "–";

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, formats, latex
+from fdlab.leaderboard import board, collect, formats, latex, page_data
 from fdlab.leaderboard.board import Board, Row
+from fdlab.leaderboard.evidence import Reader
 
 FROZEN = Path(__file__).with_name("frozen")
 EXPECTED = Path(__file__).with_name("expected")
@@ -150,6 +151,42 @@ def test_a_value_that_its_pictures_do_not_give_has_no_rank(tmp_path: Path) -> No
     path.write_text(json.dumps(made))
     found = rows(board.make(collect.group(collect.find([tmp_path])[0], "identity_similarity")))
     assert found["close"].rank is None and "do not give" in found["close"].unranked
+
+
+def forged(path: Path, name: str, **values: Any) -> None:
+    made: dict[str, Any] = json.loads(path.read_text())
+    made["metrics"][name] |= {"ci_low": None, "ci_high": None, **values}
+    path.write_text(json.dumps(made))
+
+
+@pytest.mark.parametrize("count", [24, 23])
+def test_who_is_refuted_by_its_pictures_leads_nowhere_in_any_output(tmp_path: Path, count: int) -> None:
+    """Not by the metric that orders either: a record with one forged number is not to be believed."""
+    for run in ("close", "taught", "weak"):
+        shutil.copytree(FROZEN / run, tmp_path / run)
+    forged(tmp_path / "weak/evaluation/record.json", "prompt_accuracy", value=0.99, n=count)
+    look = Reader()
+    made = board.make(collect.group(collect.find([tmp_path])[0], "identity_similarity"), (), look)
+    row = rows(made)["weak"]
+    assert row.rank is None and not row.competes and not row.on_front
+    assert row.unranked == "its pictures do not give its numbers"
+    assert "pictures give" in row.marks[-1].text
+    assert "textbf{0.99" not in latex.text(made) and "its pictures do not" in latex.text(made)
+    assert "its pictures do not give its numbers" in formats.markdown(made)
+    shown = page_data.content(made, tmp_path, look)["tables"][0]["rows"]
+    (on_page,) = (each for each in shown if each["label"] == row.label)
+    assert not on_page["competes"] and not on_page["front"] and "do not give" in on_page["marks"][-1][0]
+    assert rows(made)["taught"].on_front and rows(made)["taught"].rank == (1, 1)
+
+
+def test_a_pool_with_a_refuted_seed_is_refuted(tmp_path: Path) -> None:
+    for run in ("seed1", "seed2", "seed3", "weak", "close"):
+        shutil.copytree(FROZEN / run, tmp_path / run)
+    forged(tmp_path / "seed2/evaluation/record.json", "identity_similarity", value=0.99)
+    (table,) = board.make(collect.group(collect.find([tmp_path])[0], "identity_similarity")).tables
+    row = next(row for row in table.rows if row.num_seeds == 3)
+    assert row.rank is None and not row.competes and not row.on_front
+    assert row.marks[-1].text.startswith("seed2, one of 3 seeds: ")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
