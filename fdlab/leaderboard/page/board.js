@@ -524,7 +524,7 @@ function openPair(view, a, b) {
   });
   const keys = [...new Set([...Object.keys(a.config), ...Object.keys(b.config)])].filter((key) => a.config[key] !== b.config[key]);
   const inside = [
-    el("div", { class: "scroll" }, el("table", { class: "plain" }, el("thead", {}, el("tr", {}, el("th", {}, ""), ["A", "B", "B − A"].map((text) => el("th", { class: "num" }, text)))), el("tbody", {}, metrics))),
+    el("div", { class: "scroll" }, el("table", { class: "plain sides" }, el("thead", {}, el("tr", {}, el("th", {}, ""), ["A", "B", "B − A"].map((text) => el("th", { class: "num" }, text)))), el("tbody", {}, metrics))),
     el("p", { class: "dim" }, "Intervals are each method's own; `leaderboard diff A B` gives those of the paired differences."),
     el("h3", {}, "Settings that differ"),
     keys.length ? keyTable(keys.map((key) => [key, a.config[key] ?? "–", b.config[key] ?? "–"]), ["setting", "A", "B"]) : el("p", { class: "dim" }, "None."),

@@ -181,6 +181,15 @@ def test_two_rows_stand_side_by_side(opened: Any, data: dict[str, Any]) -> None:
     gains = {data["tables"][0]["pictures"][k][0]: b - a for k, (a, b) in enumerate(pairs)}
     shown = dialog.locator("#pairs figure").evaluate_all("found => found.map(f => f.dataset.id)")
     assert [gains[i] for i in shown] == sorted(gains.values(), reverse=True)
+    # On a phone no name is broken into letters, and the difference is in sight.
+    opened.set_viewport_size({"width": 390, "height": 844})
+    heights = opened.evaluate(
+        "[...document.querySelectorAll('#dialog table.plain')[0].rows].map((r) => r.clientHeight)"
+    )
+    assert max(heights) < 80
+    edge = opened.locator("#dialog table.plain").first.locator("th").last.bounding_box()
+    assert edge["x"] + edge["width"] <= 390
+    opened.set_viewport_size({"width": 1300, "height": 900})
     opened.keyboard.press("Escape")
     opened.get_by_label("clear").click()
     assert not opened.locator("#tray").is_visible()
