@@ -7,41 +7,57 @@ from typing import Any
 
 from fdlab.config.schema import leaves
 from fdlab.leaderboard.collect import Entry
-from fdlab.leaderboard.pooling import seeds_of
+from fdlab.leaderboard.pooling import config_of, method_of, seeds_of
 from fdlab.records import table
 
 _NAMES = ("name", "label")
 _LONGEST = 12
-"""Characters of a setting that a label shows."""
+_LONGEST_RUN = 32
+"""Characters of a setting, and of a run's name, that a label shows."""
 
 
 def labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     """A label for each group of pooled records: what it is, its run or how many seeds, and the settings in
-    which it differs from others that would be called the same."""
+    which it differs from others that would be called the same. Long names of runs, as those of a grid, are
+    cut in the middle and count as the same."""
     made = [_with_run(group) for group in groups]
-    alike: dict[str, list[dict[str, Any]]] = {}
-    for group, label in zip(groups, made, strict=True):
-        alike.setdefault(label, []).append(dict(leaves(group[0].record["method"])))
+    alike: dict[str, list[Sequence[Entry]]] = {}
+    for group, (_, key) in zip(groups, made, strict=True):
+        alike.setdefault(key, []).append(group)
+    settings = {key: _settings(found) for key, found in alike.items() if len(found) > 1}
     return [
-        _with_settings(group[0].record["method"], label, alike[label])
-        for group, label in zip(groups, made, strict=True)
+        _with_settings(settings[key][id(group)], label, list(settings[key].values()))
+        if key in settings
+        else label
+        for group, (label, key) in zip(groups, made, strict=True)
     ]
 
 
-def _with_run(group: Sequence[Entry]) -> str:
+def _with_run(group: Sequence[Entry]) -> tuple[str, str]:
+    """A label, and what it must differ in from others' to tell it apart."""
     first = group[0]
-    kind = first.record["provenance"]["kind"]
+    name, kind = table.label(first.record), first.record["provenance"]["kind"]
     num = len(seeds_of(group))
     run = f"{num} seeds" if num > 1 else first.run
-    return f"{table.label(first.record)} ({run if kind == 'measured' else f'{run}, {kind}'})"
+    cut = len(run) > _LONGEST_RUN
+    if cut:
+        run = f"{run[: _LONGEST_RUN // 2 - 1]}…{run[-_LONGEST_RUN // 2 :]}"
+    label = f"{name} ({run if kind == 'measured' else f'{run}, {kind}'})"
+    return label, f"{name} (…)" if cut else label
 
 
-def _with_settings(method: Mapping[str, Any], label: str, alike: Sequence[Mapping[str, Any]]) -> str:
-    if len(alike) < 2:
-        return label
-    own = dict(leaves(dict(method)))
-    differing = [
-        key for key in own if key not in _NAMES and any(other.get(key) != own[key] for other in alike)
-    ]
-    said = ", ".join(f"{key.rpartition('.')[2]}={str(own[key])[:_LONGEST]}" for key in differing)
+def _settings(groups: Sequence[Sequence[Entry]]) -> dict[int, dict[str, Any]]:
+    """The settings of each group (by id): of its method; where these are all alike, of its configuration."""
+    methods = {id(group): dict(leaves(dict(group[0].record["method"]))) for group in groups}
+    if any(_differing(own, list(methods.values())) for own in methods.values()):
+        return methods
+    return {id(group): method_of(config_of(group[0]) or {}) for group in groups}
+
+
+def _differing(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [key for key in own if key not in _NAMES and any(other.get(key) != own[key] for other in alike)]
+
+
+def _with_settings(own: Mapping[str, Any], label: str, alike: Sequence[Mapping[str, Any]]) -> str:
+    said = ", ".join(f"{key.rpartition('.')[2]}={str(own[key])[:_LONGEST]}" for key in _differing(own, alike))
     return f"{label}: {said}" if said else label

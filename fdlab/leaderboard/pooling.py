@@ -76,7 +76,7 @@ def _seeds(candidates: list[Entry]) -> list[list[Entry]]:
     groups: dict[str, list[Entry]] = {}
     for entry in candidates:
         config = config_of(entry)
-        key = f"alone {entry.path}" if config is None else _text(_method_of(config))
+        key = f"alone {entry.path}" if config is None else _text(method_of(config))
         groups.setdefault(key, []).append(entry)
     made = []
     for group in groups.values():
@@ -86,7 +86,8 @@ def _seeds(candidates: list[Entry]) -> list[list[Entry]]:
     return made
 
 
-def _method_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def method_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a dotted configuration another seed, or another machine, does not change."""
     return {
         key: value
         for key, value in config.items()

@@ -145,6 +145,28 @@ def test_records_of_one_label_say_in_which_settings_they_differ(
     assert sorted(labels) == ["SDM shipped (run): base=null", "SDM shipped (run): base=text"]
 
 
+@pytest.mark.parametrize("where", ["method", "configuration"])
+def test_the_runs_of_a_grid_are_told_apart(
+    make: Callable[..., Path], tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their names are long, and alike but for the end."""
+    for n in range(3):
+
+        def edit(made: Any, _: Any, n: int = n) -> None:
+            made["method"] |= {"label": "SNF", "sampler": {"alpha": n / 4 if where == "method" else 0}}
+
+        folder = make(f"seed0_benchmark-people_validation_sampler-snf_prompt_{n}45c94b", edit=edit)
+        if where == "configuration":
+            (folder / "config.yaml").write_text(f"seed: {n}\nsampler:\n  alpha: {n / 4}\n")
+    made = board.make(collect.group(collect.find([tmp_path])[0]))
+    (table,) = made.tables
+    assert sorted(row.label.partition("): ")[2] for row in table.rows) == [f"alpha={n / 4}" for n in range(3)]
+    assert all(len(row.label) < 60 and row.label.count("45c94b)") == 1 for row in table.rows)
+    formats.show(made)
+    shown = capsys.readouterr().out
+    assert all(f"alpha={n / 4}" in shown for n in range(3))
+
+
 EVIL = "[/red]<b>|=1+1\x1b[31m"
 
 
