@@ -1,6 +1,7 @@
 """A board as LaTeX tables (booktabs): best in bold, second underlined, intervals in small below the numbers.
 
-What is printed needs `\\usepackage{booktabs}` and compiles under pdflatex whatever the labels hold.
+What is printed needs `\\usepackage{booktabs,graphicx}` and compiles under pdflatex whatever the labels hold.
+Large tables are scaled to the line and the page, and long labels broken.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from fdlab.leaderboard.board import Board, Row, Table
 from fdlab.leaderboard.published import Quoted
 from fdlab.metrics.registry import METRICS
 
-HEAD = "% In the preamble: \\usepackage{booktabs}\n"
+HEAD = "% In the preamble: \\usepackage{booktabs,graphicx}\n"
+_LONG_LABEL, _LONG_WORD = 40, 16
+"""Characters of a label that stand on one line, and of a word that is not broken."""
+_TO_PAGE = (
+    "\\resizebox*{!}{\\ifdim\\totalheight>.7\\textheight .7\\textheight\\else\\totalheight\\fi}{%\n"
+    "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
+)
 
 
 def text(board: Board) -> str:
@@ -32,7 +39,7 @@ def _table(table: Table) -> str:
     lines = []
     for row in table.rows:
         signs = ",".join(letters[what] for what in _marks(row))
-        label = escape.latex(row.label) + (f"$^{{{signs}}}$" if signs else "")
+        label = _boxed(row.label, f"$^{{{signs}}}$" if signs else "")
         cells = [_emphasised(row, name, *leading[name]) for name in names]
         lines.append(_line([escape.latex(words.rank(row)), label, *cells]))
         below = [words.interval(row.cells.get(name), name) for name in names]
@@ -40,10 +47,10 @@ def _table(table: Table) -> str:
             small = [f"{{\\scriptsize {cell}}}" if cell else "" for cell in below]
             lines.append(_line(["", "", *small]))
     heads = [f"{escape.latex(METRICS[name].label)} ${_arrow(name)}$" for name in names]
-    said = [f"$^{{{letter}}}$~{escape.latex(what)}." for what, letter in letters.items()]
-    notes = [escape.latex(note) for note in _notes(table)]
+    said = [f"$^{{{letter}}}$~{_broken(what)}." for what, letter in letters.items()]
+    notes = [_broken(note) for note in _notes(table)]
     return _environment(
-        escape.latex(words.heading(table)),
+        _broken(words.heading(table)),
         "rl" + "r" * len(names),
         ["", "method", *heads],
         lines,
@@ -56,6 +63,23 @@ def _emphasised(row: Row, name: str, leading: set[int], second: set[int]) -> str
     if id(row) in leading:
         return f"\\textbf{{{number}}}"
     return f"\\underline{{{number}}}" if id(row) in second else number
+
+
+def _boxed(label: str, signs: str = "") -> str:
+    """A cell; a long one in lines of its own."""
+    if len(label) <= _LONG_LABEL:
+        return escape.latex(label) + signs
+    return f"\\parbox[t]{{6cm}}{{\\raggedright {_broken(label)}{signs}\\strut}}"
+
+
+def _broken(text: str) -> str:
+    """Text whose long words may be broken."""
+    return " ".join(
+        "\\allowbreak{}".join(
+            escape.latex(word[start : start + _LONG_WORD]) for start in range(0, len(word), _LONG_WORD)
+        )
+        for word in text.split(" ")
+    )
 
 
 def _marks(row: Row) -> list[str]:
@@ -80,9 +104,9 @@ def _notes(table: Table) -> list[str]:
 
 def _quoted(entry: Quoted) -> str:
     head, rows = quoted_tables.cells(entry)
-    lines = [_line([escape.latex(cell) for cell in row]) for row in rows]
-    notes = [escape.latex(note) for note in entry.notes]
-    title = escape.latex(f"Quoted, not measured here: {entry.title}")
+    lines = [_line([_boxed(cell) for cell in row]) for row in rows]
+    notes = [_broken(note) for note in entry.notes]
+    title = _broken(f"Quoted, not measured here: {entry.title}")
     columns = "l" + "r" * (len(head) - 2) + "l"
     return _environment(title, columns, [escape.latex(name) for name in head], lines, notes)
 
@@ -94,10 +118,10 @@ def _environment(
         [
             "\\begin{table}\n\\centering\n\\small",
             f"\\caption{{{title}}}",
-            f"\\begin{{tabular}}{{{columns}}}\n\\toprule",
+            f"{_TO_PAGE}\n\\begin{{tabular}}{{{columns}}}\n\\toprule",
             f"{_line(head)}\n\\midrule",
             *lines,
-            "\\bottomrule\n\\end{tabular}",
+            "\\bottomrule\n\\end{tabular}}}",
             *(f"\n{{\\footnotesize {note}\\par}}" for note in notes),
             "\\end{table}\n",
         ]

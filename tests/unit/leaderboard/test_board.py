@@ -192,11 +192,17 @@ def test_a_pool_with_a_refuted_seed_is_refuted(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_latex_compiles_whatever_stands_in_labels(frozen: Board, tmp_path: Path) -> None:
     frozen.tables[0].rows[0].label = "\\input{x} $ & # % _ ^ ~ <é> {} [x] \"'` 中 ß 🙂 ± \x1b"
-    source = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n%s\\end{document}\n"
+    source = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n%s\\end{document}\n"
+    for n, row in enumerate(frozen.tables[0].rows[1:]):
+        row.label = (
+            f"SNF: TDM shipped + SDM shipped ({'seed0_benchmark-' * 5}{n}): alpha=0.2, beta={'9' * 30}"
+        )
+    frozen.tables[0].rows *= 2
     (tmp_path / "board.tex").write_text(source % latex.text(frozen))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "board.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and (tmp_path / "board.pdf").is_file(), done.stdout[-2000:]
+    assert "Overfull" not in done.stdout and "Float too large" not in done.stdout
 
 
 def test_an_unknown_metric_cannot_order(frozen: Board) -> None:
