@@ -54,6 +54,8 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Cap
         (["--compare", a, str(tmp_path / "gone")], "no record"),
         (["--compare", a, a, "--by", "clip_score"], "no DIR, --by or --published, nor --page"),
         (["--compare", a, a, "--out", "x.md"], "--out needs --format"),
+        (["vrify", "x.zip"], "Did you mean 'verify'?"),
+        (["--format", "csv", "vrify"], "no folder 'vrify'"),
     ):
         assert program.main(["leaderboard", *arguments]) == 2
         error = capsys.readouterr().err

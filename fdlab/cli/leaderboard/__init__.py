@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fdlab.cli.leaderboard.output import cache, put
 from fdlab.cli.options import Parser, parser
-from fdlab.errors import UserError, unknown
+from fdlab.errors import UserError, nearest, unknown
 
 if TYPE_CHECKING:
     import argparse
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     if argv and argv[0] in SUBCOMMANDS:
         module = importlib.import_module(f"fdlab.cli.leaderboard.{argv[0]}")
         return int(module.main(argv[1:]))
+    _check_first(argv[:1])
     arguments = _parser().parse_args(argv)
 
     if arguments.metrics:
@@ -52,6 +53,17 @@ def main(argv: list[str]) -> int:
     if arguments.compare:
         return _compare(arguments)
     return _list(arguments)
+
+
+def _check_first(words: list[str]) -> None:
+    """Raises: UserError where the first argument is no folder and much like a sub-command."""
+    for word in words:
+        guess = "" if word.startswith("-") or Path(word).exists() else nearest(word, SUBCOMMANDS)
+        if guess:
+            raise UserError(
+                f"no folder and no sub-command '{word}'; sub-commands: {', '.join(SUBCOMMANDS)}. "
+                f"Did you mean '{guess}'?"
+            )
 
 
 def _parser() -> Parser:
