@@ -56,6 +56,11 @@ def _origin(record: Mapping[str, Any]) -> Iterator[Mark]:
         yield Mark("ceiling", "no method: the benchmark's true pictures, which none can pass", unranks=True)
 
 
+def incomplete(record: Mapping[str, Any]) -> bool:
+    """Whether a record has fewer pictures than its benchmark asks for."""
+    return any(True for _ in _missing(record))
+
+
 def _missing(record: Mapping[str, Any]) -> Iterator[Mark]:
     asked, there = num_pictures(record["benchmark"]), pictures_of(record)
     if asked is not None and there < asked:

@@ -3,7 +3,7 @@
 Two records are seeds of one method where all that describes it agrees but the weights' digests (backbone,
 sampler, training steps, teachers), and the configurations beside them differ in nothing but the seed and the
 run's name. They are repeats where method and numbers agree altogether, as a baseline's do in every run of a
-grid. Whatever cannot be shown to be either stays apart.
+grid. A seed that lacks pictures stands apart. Whatever cannot be shown to be either stays apart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from fdlab import foreign
 from fdlab.config.schema import leaves
 from fdlab.errors import UserError
+from fdlab.leaderboard import marks
 from fdlab.leaderboard.collect import Entry
 
 CONFIG = "config.yaml"
@@ -70,6 +71,11 @@ def run_folder(record: Path) -> Path | None:
 
 def _seeds(candidates: list[Entry]) -> list[list[Entry]]:
     """Split records of like methods into those that are seeds of one another, and the others alone."""
+    apart = [entry for entry in candidates if marks.incomplete(entry.record)]
+    if apart:
+        # One that lacks pictures would take the rank of all.
+        whole = [entry for entry in candidates if entry not in apart]
+        return [*_seeds(whole), *([entry] for entry in apart)]
     digests = {_text(_weights(entry.record["method"])) for entry in candidates}
     if len(candidates) < 2 or len(digests) < 2:
         return [[entry] for entry in candidates]

@@ -189,6 +189,21 @@ def test_a_pool_with_a_refuted_seed_is_refuted(tmp_path: Path) -> None:
     assert row.marks[-1].text.startswith("seed2, one of 3 seeds: ")
 
 
+def test_an_incomplete_seed_is_left_out_of_its_pool(tmp_path: Path) -> None:
+    for run in ("seed1", "seed2", "seed3", "weak", "close"):
+        shutil.copytree(FROZEN / run, tmp_path / run)
+    path = tmp_path / "seed2/evaluation/record.json"
+    made: dict[str, Any] = json.loads(path.read_text())
+    for entry in made["metrics"].values():
+        entry["n"] = 18
+    path.write_text(json.dumps(made))
+    (table,) = board.make(collect.group(collect.find([tmp_path])[0], "identity_similarity")).tables
+    pool = next(row for row in table.rows if row.num_seeds > 1)
+    assert {entry.run for entry in pool.entries} == {"seed1", "seed3"} and pool.rank is not None
+    alone = next(row for row in table.rows if row.entry.run == "seed2")
+    assert alone.marks[0].word == "incomplete" and alone.rank is None
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_latex_compiles_whatever_stands_in_labels(frozen: Board, tmp_path: Path) -> None:
     frozen.tables[0].rows[0].label = "\\input{x} $ & # % _ ^ ~ <é> {} [x] \"'` 中 ß 🙂 ± \x1b"
