@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.benchmarks import jobs, profiles
-from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.benchmarks.benchmark import MANIFEST, Benchmark, parse
 from fdlab.benchmarks.benchmark import load as load_benchmark
 from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.data.pictures import read_image
@@ -38,13 +38,14 @@ _SAME_PIXELS = 2.0
 
 def benchmark_of(made: Mapping[str, Any], folder: Path | None, cache: Path) -> Benchmark | None:
     """The benchmark that a record names, with the selection that it was drawn with: of a folder that the user
-    names, else of what was rendered here before; None where it is not here. Raises: UserError for a folder
-    that is no benchmark."""
+    names, or that an evaluation rendered, else of what was rendered here before; None where it is not here.
+    Raises: UserError for a folder that is no benchmark."""
     said = made["benchmark"]
     selection = (said["num_subjects"], said["num_prompts"], said["images_per_prompt"])
     profile = said.get("profile") or profiles.STRICT
     if folder is not None:
-        return load_benchmark(folder).limited(*selection).scored(profile)
+        known = _rendered(said["name"], folder, selection)
+        return (known or load_benchmark(folder).limited(*selection)).scored(profile)
     if said["name"] not in rendered.EMBEDDED:
         return None
     where = cache / "benchmarks" / said["name"]
@@ -53,6 +54,19 @@ def benchmark_of(made: Mapping[str, Any], folder: Path | None, cache: Path) -> B
     there = where / f"v{found.version}"
     # Rendering it would take minutes; who asks for a check did not ask for that.
     return None if not all((there / name).is_file() for name in found.files()) else settings.open()
+
+
+def _rendered(name: str, folder: Path, selection: tuple[int, int, int]) -> Benchmark | None:
+    """A selection of rendered people in a folder as evaluations leave it: pictures without a manifest. None
+    where any is missing, or the folder has its own."""
+    if name not in rendered.EMBEDDED or (folder / MANIFEST).exists():
+        return None
+    manifest = rendered.manifest(name)
+    for where in (folder, folder / f"v{manifest['version']}"):
+        found = parse(manifest, where, where / MANIFEST).limited(*selection)
+        if all((where / file).is_file() for file in found.files()):
+            return found
+    return None
 
 
 def extractors_of(

@@ -35,9 +35,13 @@ class Here:
 
 def verify(found: Submission, here: Here) -> Iterator[Claim]:
     """Claim by claim, as they are checked. Raises: UserError for a benchmark folder that is none."""
+    from fdlab.submissions import remeasure
+
+    made, schema = claims.of_record(found)
+    # A folder that is none is said before anything else.
+    known = None if made is None else remeasure.benchmark_of(made, here.benchmark, here.cache)
     yield from claims.of_files(found)
-    made, claim = claims.of_record(found)
-    yield claim
+    yield schema
     if made is None:
         return
     scored, claim = claims.of_pictures(found, made)
@@ -47,9 +51,6 @@ def verify(found: Submission, here: Here) -> Iterator[Claim]:
         return
     yield from claims.of_metrics(made, scored)
     yield claims.of_rank(found, made, here.board)
-    from fdlab.submissions import remeasure
-
-    known = remeasure.benchmark_of(made, here.benchmark, here.cache)
     claim = claims.of_benchmark(made, scored, known)
     yield claim
     if known is None or claim.state != claims.HOLDS:

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from fdlab.__main__ import main
+from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.errors import UserError
 from fdlab.leaderboard import compare
-from fdlab.submissions import archive, claims, packing, verify
+from fdlab.submissions import archive, claims, packing, remeasure, verify
 from fdlab.submissions.claims import FAILS, HOLDS, OPEN, Claim
 
 FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
@@ -247,6 +248,27 @@ def test_the_rank_on_a_board(tmp_path: Path) -> None:
         claim = claims.of_rank(found, made, [FROZEN])
         alone = claims.of_rank(found, made, [FROZEN / "else"])
     assert claim.state == HOLDS and claim.why.startswith("2-3 of 10 by identity") and alone.state == OPEN
+
+
+def test_a_folder_that_is_no_benchmark_is_said_before_any_claim(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["leaderboard", "verify", str(packed), "--benchmark", str(tmp_path / "gone")]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "gone" in err
+
+
+def test_the_folder_that_an_evaluation_rendered_is_a_benchmark(tmp_path: Path) -> None:
+    name = "people_single"
+    settings = BenchmarkSettings("people", name, tmp_path / name, 2, 1, 1)
+    known = settings.open()
+    said = {"name": name, "num_subjects": 2, "num_prompts": 1, "images_per_prompt": 1}
+    for folder in (known.folder, tmp_path / name):
+        found = remeasure.benchmark_of({"benchmark": said}, folder, tmp_path / "cache")
+        assert found is not None and found.sha256 == known.sha256
+    (known.folder / known.files()[0]).unlink()
+    with pytest.raises(UserError, match=r"no benchmark\.json"):
+        remeasure.benchmark_of({"benchmark": said}, known.folder, tmp_path / "cache")
 
 
 # ---- archives of an enemy
