@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def text(path: Path, kind: str, most: int | None = None) -> str:
     name = f"{kind} {shown(str(path))}" if not str(path).isprintable() else f"{kind} '{path}'"
     try:
         if not path.exists():
-            raise UserError(f"no {name}.")
+            gone = path.is_symlink()
+            raise UserError(f"{name} cannot be read: a link that leads nowhere." if gone else f"no {name}.")
         # A pipe or a device never ends.
         if not path.is_file():
             raise UserError(f"{name} cannot be read: it is no file.")
@@ -115,9 +117,10 @@ def check_config(path: Path, kind: str) -> list[str]:
 
 
 def parse_json(source: str, where: str) -> Any:
-    """The value of a JSON text. UserError for what is no JSON, NaN, and what `problem` finds."""
+    """The value of a JSON text. UserError for what is no JSON, NaN, a key that stands twice in an object, and
+    what `problem` finds."""
     try:
-        value = json.loads(source, parse_constant=_refuse)
+        value = json.loads(source, parse_constant=_refuse, object_pairs_hook=_once)
     except RecursionError as error:
         raise UserError(f"{where} is nested too deeply.") from error
     except ValueError as error:
@@ -182,6 +185,15 @@ def is_count(value: Any, low: int = 1, high: int = LARGEST) -> bool:
 def is_texts(value: Any) -> bool:
     """Whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in which of two values they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, num in Counter(key for key, _ in pairs).items() if num > 1)
+        raise ValueError(f"key {shown(twice)} stands twice in one object")
+    return found
 
 
 def _refuse(constant: str) -> Any:

@@ -124,7 +124,8 @@ def _records(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UserError(f"no folder '{folder}'; give folders that hold runs, or nothing for the usual ones.")
-    return sorted(folder.rglob(RECORD))
+    # A pattern, as a plain name passes over links that lead nowhere.
+    return sorted(folder.rglob(f"{RECORD[:-1]}[{RECORD[-1]}]"))
 
 
 def relative(path: Path) -> Path:

@@ -91,7 +91,7 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(
     (tmp_path / "endless.json").symlink_to("/dev/zero")
     assert "it is no file" in refused(tmp_path / "endless.json")
     (tmp_path / "loop.json").symlink_to("loop.json")
-    assert "no thing" in refused(tmp_path / "loop.json")
+    assert "a link that leads nowhere" in refused(tmp_path / "loop.json")
     with socket.socket(socket.AF_UNIX) as made:
         monkeypatch.chdir(tmp_path)
         made.bind("socket.json")

@@ -66,6 +66,7 @@ DAMAGE: list[tuple[str, Callable[[Path, str], object], str]] = [
     ("a pipe", lambda path, text: (path.unlink(), os.mkfifo(path)), "is no file"),
     ("endless", lambda path, text: (path.unlink(), path.symlink_to("/dev/zero")), "is no file"),
     ("huge numbers", lambda path, text: path.write_text(text.replace("0.5", "9" * 400)), "digits"),
+    ("a key twice", lambda path, text: path.write_text('{"metrics": {}, ' + text[1:]), "stands twice"),
     ("a surrogate", lambda path, text: path.write_text(text.replace('"now"', '"\\ud800"')), "no Unicode"),
 ]
 
@@ -84,7 +85,9 @@ def test_one_bad_record_ends_nothing(
     out, err = capsys.readouterr()
     assert "| good (good) |" in out and out.count("(bad") == 0
     lines = sorted(err.splitlines())
-    assert len(lines) == len(DAMAGE)
+    assert len(lines) == len(DAMAGE) + 1
+    (gone,) = (line for line in lines if "gone/record.json" in line)
+    assert "a link that leads nowhere" in gone
     for n, (name, _, said) in enumerate(DAMAGE):
         (line,) = (line for line in lines if f"bad{n:02d}" in line)
         assert line.startswith("error: record '") and said in line, name
