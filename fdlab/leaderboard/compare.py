@@ -65,6 +65,16 @@ class Comparison:
         values = ranking.adjusted(np.array(list(known.values())))
         return dict(zip(known, values.tolist(), strict=True))
 
+    @property
+    def better(self) -> dict[str, str]:
+        """Metric -> A or B where one is better for sure: corrected for the number of metrics too; else
+        empty."""
+        corrected = self.corrected
+        return {
+            line.metric: line.better if corrected.get(line.metric, 1.0) < ranking.LEVEL else ""
+            for line in self.lines
+        }
+
 
 def locate(given: Path) -> Entry:
     """The record that a user means: a record file, its folder, a run, or a folder with one record.
@@ -174,7 +184,7 @@ def as_dict(made: Comparison) -> dict[str, Any]:
                 "n": line.difference.num,
                 "num_subjects": line.num_subjects,
                 "higher_is_better": METRICS[line.metric].higher_is_better,
-                "better": line.better or None,
+                "better": made.better[line.metric] or None,
                 "p": line.chance,
                 "p_corrected": made.corrected.get(line.metric),
             }

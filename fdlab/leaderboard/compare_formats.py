@@ -24,9 +24,8 @@ COLUMNS = (
 NOTE = (
     "A and B over the pairs that have a value in both. Brackets: 95 % intervals of paired differences, "
     "subjects resampled for both at once. "
-    "'B better in': share of pairs, a tie counts half. 'better' names a method where the interval leaves out "
-    "0; of 20 metrics without any difference one would be named by chance. 'p, corrected' takes account of "
-    "their number (Holm): under 0.05 is sure."
+    "'B better in': share of pairs, a tie counts half. 'p, corrected' takes account of the number of metrics "
+    "(Holm). 'better' names a method where it is under 0.05 and the interval leaves out 0."
 )
 
 
@@ -45,7 +44,12 @@ def markdown(made: Comparison) -> str:
     corrected = made.corrected
     for line in made.lines:
         lines.append(
-            "| " + " | ".join(" ".join(cell.split("\n")).strip() for cell in _cells(line, corrected)) + " |"
+            "| "
+            + " | ".join(
+                " ".join(cell.split("\n")).strip()
+                for cell in _cells(line, corrected, made.better[line.metric])
+            )
+            + " |"
         )
     return "\n".join([*lines, "", NOTE, *_left_out(made)]) + "\n"
 
@@ -66,7 +70,8 @@ def as_csv(made: Comparison) -> str:
         writer.writerow([
             line.metric, line.a, line.b, gain.value, gain.low, gain.high,
             *((won.value, won.low, won.high) if won else ("", "", "")),
-            gain.num, line.num_subjects, METRICS[line.metric].higher_is_better, line.better, line.chance,
+            gain.num, line.num_subjects, METRICS[line.metric].higher_is_better, made.better[line.metric],
+            line.chance,
             corrected.get(line.metric),
         ])  # fmt: skip
     return out.getvalue()
@@ -88,7 +93,12 @@ def terminal(made: Comparison) -> Any:
         shown.add_column(name, justify="left" if name == "metric" else "right")
     corrected = made.corrected
     for line in made.lines:
-        shown.add_row(*(escape.terminal(*cell.split("\n")) for cell in _cells(line, corrected)))
+        shown.add_row(
+            *(
+                escape.terminal(*cell.split("\n"))
+                for cell in _cells(line, corrected, made.better[line.metric])
+            )
+        )
     about = [escape.terminal(f"{side}: {_named(entry)}") for side, entry in (("A", made.a), ("B", made.b))]
     return Group(*about, shown, *(escape.terminal(text) for text in _left_out(made)))
 
@@ -107,7 +117,7 @@ def _named(entry: Entry) -> str:
     return f"{table.label(entry.record)} ({entry.path})"
 
 
-def _cells(line: Line, corrected: Mapping[str, float]) -> list[str]:
+def _cells(line: Line, corrected: Mapping[str, float], better: str) -> list[str]:
     decimals = METRICS[line.metric].decimals
     won = line.superiority
     difference = f"{line.difference.value:+.{decimals}f}"
@@ -118,7 +128,7 @@ def _cells(line: Line, corrected: Mapping[str, float]) -> list[str]:
         f"{difference}\n{_interval(line.difference, decimals, '+')}".strip(),
         f"{won.value:.3f}\n{_interval(won, 2)}".strip() if won else table.ABSENT,
         f"{line.difference.num}",
-        line.better or table.ABSENT,
+        better or table.ABSENT,
         f"{corrected[line.metric]:.3f}" if line.metric in corrected else table.ABSENT,
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from fdlab.__main__ import main
 from fdlab.leaderboard import compare, diff
+from fdlab.leaderboard.compare import as_dict
 from fdlab.metrics import ranking
 
 FROZEN = Path(__file__).with_name("frozen")
@@ -45,6 +47,20 @@ def test_significance_is_corrected_over_the_metrics() -> None:
         dict(zip((line.metric for line in made.lines), ranking.adjusted(raw), strict=True))
     )
     assert made.corrected["identity_similarity"] < 0.01 < made.corrected["prompt_accuracy"]
+
+
+def test_who_is_named_better_is_so_after_the_correction() -> None:
+    """Of twenty metrics without any difference, an interval alone would name one."""
+    named = sure = 0
+    for a, b in itertools.permutations(("close", "weak", "taught", "seen", "seed1", "seed2"), 2):
+        made = of(FROZEN / a, FROZEN / b).comparison
+        assert made is not None
+        shown = as_dict(made)["metrics"]
+        for line in made.lines:
+            is_sure = made.corrected.get(line.metric, 1.0) < ranking.LEVEL
+            assert shown[line.metric]["better"] == ((line.better or None) if is_sure else None)
+            named, sure = named + bool(line.better), sure + bool(shown[line.metric]["better"])
+    assert 0 < sure < named
 
 
 def test_adjusted_values_are_holms() -> None:
