@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import re
 import shlex
 import signal
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from fdlab import __version__
 from fdlab.errors import Failure, UserError, unknown
+from fdlab.escape import without_password
 from fdlab.memory import keep_freed
 
 VERBS = {
@@ -69,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             # What comes while the interpreter ends has nothing left to save.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-        why, again = f" ({interrupt})" if str(interrupt) else "", "python -m fdlab " + _told(arguments)
+        why, again = (
+            f" ({interrupt})" if str(interrupt) else "",
+            f"python -m fdlab {without_password(shlex.join(arguments))}",
+        )
         print(
             f"\ninterrupted{why}; the same command goes on where this one stopped: {again}", file=sys.stderr
         )
@@ -87,11 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         _leave(f"{type(error).__name__}: {error}")
         raise
-
-
-def _told(arguments: list[str]) -> str:
-    """A command as it may be shown: without the password in a database's address."""
-    return re.sub(r"(://[^:@/ ]*:)[^@ ]*@", r"\1***@", shlex.join(arguments))
 
 
 @contextmanager

@@ -28,6 +28,12 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def without_password(text: str) -> str:
+    """A text in which databases' addresses do not show their passwords."""
+    text = re.sub(r"(://[^:@/\s]*:)\S*@", r"\1***@", text)
+    return re.sub(r"(?i)(passw[^=&\s]*=)[^&\s'\"]*", r"\1***", text)
+
+
 def terminal(*lines: str, style: str = "") -> Text:
     """For rich, which takes a str for markup."""
     from rich.text import Text

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 import lightning
 import torch
 
-from fdlab.config.rules import RULES
-from fdlab.engine import checkpoints, zero
+from fdlab.engine import checkpoints, strategies
 from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
 from fdlab.engine.callbacks.clock import UNKNOWN, StopInTime
 from fdlab.engine.callbacks.curves import Curves
@@ -27,8 +26,7 @@ from fdlab.engine.callbacks.speed import Speed
 from fdlab.engine.continuing import Resumed, make_room
 from fdlab.engine.module import Training
 from fdlab.engine.precision import choose_device, lightning_precision
-from fdlab.engine.sharding import FSDP, FullySharded
-from fdlab.errors import UserError, unknown
+from fdlab.errors import UserError
 
 STARTED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK", "GROUP_RANK", "RANK")
 """Environment variables, of which torchrun, SLURM or a person starting several nodes sets one."""
@@ -104,11 +102,7 @@ def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
     precision that is not to be had, before anything is loaded."""
     device = choose_device(settings.accelerator, local_rank)
     lightning_precision(settings.precision, device)
-    allowed = RULES["trainer.strategy"].choices
-    if settings.strategy not in allowed:
-        raise unknown("trainer.strategy", settings.strategy, allowed)
-    if settings.strategy in zero.STAGES:
-        zero.check()
+    strategies.check(settings.strategy)
     if settings.nodes > 1 and not any(name in os.environ for name in STARTED):
         raise UserError(
             f"trainer.nodes={settings.nodes}: machines that train together are started by torchrun or "
@@ -186,12 +180,7 @@ def _trainer(
 ) -> lightning.Trainer:
     device = choose_device(settings.accelerator)
     precision = lightning_precision(settings.precision, device)
-    strategy: Any = settings.strategy
-    if strategy == FSDP:
-        strategy = FullySharded()
-    elif strategy in zero.STAGES:
-        strategy = zero.ZeRO(zero.STAGES[strategy], clip, precision != "32-true")
-        precision = "32-true"
+    strategy, precision = strategies.make(settings.strategy, precision, clip)
     own = {"cuda": "gpu"}.get(device.type, device.type)
     return lightning.Trainer(
         max_steps=num_steps,

@@ -16,9 +16,6 @@ from torch import nn
 
 from fdlab.sharded import gathered
 
-FSDP = "fsdp"
-"""Value of trainer.strategy."""
-
 
 class FullySharded(ModelParallelStrategy):
     """Lightning's strategy for modules that are sharded by themselves, over all devices of all nodes."""

@@ -6,7 +6,6 @@ states are read and written a parameter at a time, so that checkpoints are those
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,17 +14,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 
-from fdlab.errors import UserError
-
-STAGES = {"zero1": 1, "zero2": 2}
-"""Values of trainer.strategy."""
 SLOTS = ("exp_avg", "exp_avg_sq")
-
-
-def check() -> None:
-    """Whether DeepSpeed is there. Raises: UserError that says how to get it."""
-    if importlib.util.find_spec("deepspeed") is None:
-        raise UserError("trainer.strategy=zero1 and zero2 need DeepSpeed: pip install 'fdlab[deepspeed]'.")
 
 
 class ZeRO(DeepSpeedStrategy):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError, unknown
+from fdlab.escape import without_password
 
 JOURNAL = "journal"
 JOURNAL_FILE = "journal.log"
@@ -42,18 +42,19 @@ def check(where: str) -> None:
         return
     kind, separator, rest = where.partition("://")
     if not separator or kind not in (*DRIVERS, GRPC) or not rest:
-        raise unknown("sweep.storage", public(where), KINDS)
+        raise unknown("sweep.storage", without_password(where), KINDS)
     if kind == GRPC:
         host, _, port = rest.rpartition(":")
         if not host or not port.isdecimal():
-            raise UserError(f"sweep.storage={public(where)}: give host and port, as in grpc://node0:13000.")
+            raise UserError(
+                f"sweep.storage={without_password(where)}: give host and port, as in grpc://node0:13000."
+            )
         package = "grpc"
     else:
         package = DRIVERS[kind][1]
     if importlib.util.find_spec(package) is None:
-        raise UserError(
-            f"sweep.storage={public(where)} needs the package {package}: pip install 'fdlab[sweep-database]'."
-        )
+        how = "pip install 'fdlab[sweep-database]'"
+        raise UserError(f"sweep.storage={without_password(where)} needs the package {package}: {how}.")
 
 
 def open_storage(where: str, folder: Path) -> Any:
@@ -114,14 +115,5 @@ def _proxy(where: str, address: str) -> Any:
 
 
 def _unreachable(where: str, reason: object) -> UserError:
-    said = " ".join(str(reason).split())[:200]
-    return UserError(f"sweep.storage={public(where)} cannot be used: {said or type(reason).__name__}.")
-
-
-def public(where: str) -> str:
-    """A storage's address without its password."""
-    kind, separator, rest = where.partition("://")
-    user, at, host = rest.rpartition("@")
-    name, colon, _ = user.partition(":")
-    host = re.sub(r"(?i)(passw[^=&]*=)[^&]*", r"\1***", host)
-    return f"{kind}{separator}{name}{colon and ':***'}{at}{host}"
+    said = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return UserError(f"sweep.storage={without_password(where)} cannot be used: {said}.")

@@ -12,8 +12,7 @@ from fdlab.config.instantiate import KEY, class_of
 from fdlab.config.naming import run_dir
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.engine.loop import LoopSettings
-from fdlab.engine.sharding import FSDP
-from fdlab.engine.zero import STAGES
+from fdlab.engine.strategies import FSDP, ZERO
 from fdlab.errors import UserError, unknown
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
@@ -106,7 +105,7 @@ class FitSettings:
         trainer, kind = resolved["trainer"], class_of(str(resolved["model"][KEY]))
         if not issubclass(kind, DenoisingTraining):
             raise UserError(f"model.{KEY}={resolved['model'][KEY]}: not a training of a denoiser.")
-        if trainer["strategy"] in STAGES and resolved["model"]["optimizer"] == "muon":
+        if trainer["strategy"] in ZERO and resolved["model"]["optimizer"] == "muon":
             raise UserError(
                 f"trainer.strategy={trainer['strategy']} knows no matrices; use model.optimizer=adamw, or "
                 f"trainer.strategy={FSDP}."

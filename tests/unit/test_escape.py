@@ -68,3 +68,14 @@ def test_figures_hold_no_mathematics() -> None:
     axis.set_title(escape.figure(text))
     figure.savefig(io.BytesIO(), format="png")
     assert escape.figure("two\nlines") == "two\nlines"
+
+
+def test_a_password_is_not_shown() -> None:
+    shown = escape.without_password
+    assert "secret" not in shown("postgresql://h/x?user=me&password=secret")
+    assert shown("mysql://me:s@cret@host/x") == "mysql://me:***@host/x"
+    assert shown("sweep 'sweep.storage=grpc://u:secret@h:1' a=b@c") == (
+        "sweep 'sweep.storage=grpc://u:***@h:1' a=b@c"
+    )
+    for plain in ("postgresql://me@host/x", "journal", "sample prompt=a@b"):
+        assert shown(plain) == plain

@@ -98,10 +98,3 @@ def test_a_driver_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package pymysql: pip install 'fdlab\[sweep-database\]'"):
         storage.check("mysql://me:secret@host/x")
-
-
-def test_a_password_is_not_shown() -> None:
-    assert "secret" not in storage.public("postgresql://h/x?user=me&password=secret")
-    assert storage.public("mysql://me:s@cret@host/x") == "mysql://me:***@host/x"
-    assert storage.public("postgresql://me@host/x") == "postgresql://me@host/x"
-    assert storage.public("journal") == "journal"
