@@ -1,6 +1,6 @@
 """Train in two processes: a tiny SDM by each way of sharing it, in two goes, and a line that diverges.
 
-    python shared.py FOLDER BACKBONE DATA
+    python shared.py FOLDER BACKBONE DATA STRATEGY-KIND...
 Both are forked from a process that has computed nothing, so that imports cost once.
 """
 
@@ -29,10 +29,11 @@ KINDS = {
     "muon": ["model.optimizer=muon", "model.lr=0.01", "model.localization_weight=0", "data.background=grey"],
 }
 """By name: what is trained."""
-WAYS = [("ddp", "adamw"), ("fsdp", "adamw"), ("fsdp", "muon")]
+FEW = ["ddp-adamw", "fsdp-adamw"]
+ALL = [*FEW, "fsdp-muon"]
 """Strategies, and what each trains."""
 if importlib.util.find_spec("deepspeed"):
-    WAYS += [("zero1", "adamw"), ("zero2", "adamw")]
+    ALL += ["zero1-adamw", "zero2-adamw"]
 
 
 def configured(folder: Path, backbone: Path, data: Path, *more: str) -> Any:
@@ -67,7 +68,7 @@ def diverge(folder: Path, strategy: str) -> str:
     return "done"
 
 
-def work(rank: int, port: int, folder: Path, backbone: Path, data: Path) -> None:
+def work(rank: int, port: int, folder: Path, backbone: Path, data: Path, ways: list[str]) -> None:
     """What one of the two processes does."""
     os.environ |= {
         "LOCAL_RANK": str(rank),
@@ -76,9 +77,10 @@ def work(rank: int, port: int, folder: Path, backbone: Path, data: Path) -> None
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
-    for strategy, kind in WAYS:
+    pairs = [way.split("-") for way in ways]
+    for strategy, kind in pairs:
         share(folder, backbone, data, strategy, kind)
-    said = {strategy: diverge(folder, strategy) for strategy, kind in WAYS if kind == "adamw"}
+    said = {strategy: diverge(folder, strategy) for strategy, kind in pairs if kind == "adamw"}
     (folder / f"rank-{rank}.json").write_text(json.dumps(said))
 
 
@@ -86,7 +88,8 @@ def main() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.start_processes(work, (port, *map(Path, sys.argv[1:])), nprocs=2, start_method="fork")
+    folders, ways = map(Path, sys.argv[1:4]), sys.argv[4:]
+    mp.start_processes(work, (port, *folders, ways), nprocs=2, start_method="fork")
 
 
 if __name__ == "__main__":

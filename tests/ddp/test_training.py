@@ -38,13 +38,17 @@ def test_processes_draw_parts_of_what_one_draws() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or not dist.is_available(), reason="needs gloo")
-def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "ways", [shared.FEW, pytest.param(shared.ALL, marks=pytest.mark.services)], ids=["few", "all"]
+)
+def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Path, ways: list[str]) -> None:
     backbone, data = tiny.write_backbone(tmp_path / "tiny"), tiny.write_folder(tmp_path / "data", 10)
-    in_two(tmp_path, backbone, data)
+    in_two(tmp_path, backbone, data, ways)
     runs = tmp_path / "runs" / "sdm"
-    for kind, options in shared.KINDS.items():
-        fit(shared.configured(tmp_path, backbone, data, f"name=one-{kind}", *options))
-    for strategy, kind in shared.WAYS:
+    pairs = [way.split("-") for way in ways]
+    for kind in sorted({kind for _, kind in pairs}):
+        fit(shared.configured(tmp_path, backbone, data, f"name=one-{kind}", *shared.KINDS[kind]))
+    for strategy, kind in pairs:
         tolerance = BF16 if kind == "muon" else GOOD
         one, two = runs / f"one-{kind}", runs / f"{strategy}-{kind}"
         assert curve(two) == pytest.approx(curve(one), abs=tolerance), (strategy, kind)
@@ -52,7 +56,7 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         assert (two / "samples" / f"step-{shared.STEPS}.png").exists()
 
     # A state that two processes shared goes on in one.
-    for strategy in {strategy for strategy, _ in shared.WAYS} - {"ddp", "zero1"}:
+    for strategy in {strategy for strategy, _ in pairs} - {"ddp", "zero1"}:
         state = runs / f"{strategy}-adamw" / "checkpoints" / "step-3.ckpt"
         more = [*shared.KINDS["adamw"], f"name=alone-{strategy}", f"resume={state}"]
         fit(shared.configured(tmp_path, backbone, data, *more))
@@ -68,13 +72,13 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         assert sorted(p.name for p in states.iterdir()) == ["last.ckpt", "step-2.ckpt"]
 
 
-def in_two(folder: Path, backbone: Path, data: Path) -> None:
+def in_two(folder: Path, backbone: Path, data: Path, ways: list[str]) -> None:
     """Run shared.py, which forks."""
     script = Path(shared.__file__)
     environment = {**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
     for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE"):
         environment.pop(name, None)
-    command = [sys.executable, str(script), *map(str, (folder, backbone, data))]
+    command = [sys.executable, str(script), *map(str, (folder, backbone, data)), *ways]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
 
