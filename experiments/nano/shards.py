@@ -64,6 +64,12 @@ class Shard:
         second = (self.second_N >= 0) & (self.second_N % TEST_EVERY == held)
         return (self.identity_N % TEST_EVERY == held) | second
 
+    def shown(self) -> dict[str, Any]:
+        """Whom a training on these pictures sees, as `fdlab.data.whom` says it: the numbers that they are
+        drawn from."""
+        numbers = np.concatenate([self.identity_N, self.second_N[self.second_N >= 0]])
+        return {"rendered": [int(numbers.min()), int(numbers.max())]}
+
 
 def render(mix: str, num: int, seed: int, first: int, last: int, people_each: int = 1) -> dict[str, Any]:
     """Render those of the pictures `first` .. `last` - 1 of a dataset that show one person, or two."""

@@ -28,6 +28,7 @@ from torch import Tensor
 from fdlab import files
 from fdlab.assets import resolve
 from fdlab.config import provenance
+from fdlab.data import whom
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models import finetuned
@@ -183,9 +184,11 @@ def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Pat
     net.load_state_dict(raw)
 
 
-def facts(given: argparse.Namespace, step: int, spent: float, num: int) -> dict[str, Any]:
-    """training.json: the steps behind the weights, those before this run included, on `num` pictures."""
-    before = finetuned.facts(resolve(given.start)).get("steps", 0)
+def facts(given: argparse.Namespace, step: int, spent: float, pictures: Pictures) -> dict[str, Any]:
+    """training.json: the steps behind the weights and the people they were shown, those before this run
+    included."""
+    started = finetuned.facts(resolve(given.start))
+    before = started.get("steps", 0)
     # An SDM's encoder is distilled from faceres, whether or not faceres looks at what it draws.
     taught = {"taught_by": ["faceres"]} if given.kind == "sdm" else {}
     return {
@@ -195,7 +198,8 @@ def facts(given: argparse.Namespace, step: int, spent: float, num: int) -> dict[
         "kind": given.kind,
         "init": given.start,
         **provenance.git(),
-        "pictures": num,
+        "pictures": len(pictures.rows),
+        "people": whom.joined(started.get("people") or (), [pictures.shard.shown()]),
         "pictures_a_step": given.batch_size,
         "lr": given.lr,
         "seconds_of_this_run": round(spent),
@@ -281,9 +285,7 @@ def main() -> None:
         state = {"net": net.state_dict(), "average": average, "step": step, "spent": spent}
         with files.whole(path) as temporary:
             torch.save({**state, "optimizer": optimizer.state_dict()}, temporary)
-        export(
-            given.out / "model", net, average, given.encoder, facts(given, step, spent, len(pictures.rows))
-        )
+        export(given.out / "model", net, average, given.encoder, facts(given, step, spent, pictures))
 
     curve = given.out / "curve.csv"
     if not curve.exists():

@@ -191,7 +191,8 @@ def main() -> None:
         leave(False)
     scores = check(encoder, heads, shard, teacher)
     encoder.eval().cpu().save_pretrained(given.out / "image_encoder")
-    files.write_json(given.out / "image_encoder/training.json", {"taught_by": ["faceres"]})
+    told = {"taught_by": ["faceres"], "people": [shard.shown()]}
+    files.write_json(given.out / "image_encoder/training.json", told)
     files.write_json(given.out / "scores.json", {"steps": step, "seconds": spent, **scores})
     print(scores)
 
