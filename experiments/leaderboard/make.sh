@@ -33,7 +33,7 @@ for benchmark in people_single people_multi; do
 done
 
 mkdir -p "$board"
-"$python" -m fdlab leaderboard "$runs" --no-quoted --page "$board/index.html" --format markdown --out "$board/board.md"
+"$python" -m fdlab leaderboard "$runs" --no-quoted --page "$board/index.html" --thumbnails 32 --format markdown --out "$board/board.md"
 "$python" -m fdlab leaderboard "$runs" --no-quoted --format csv --out "$board/board.csv"
 
 # The records alone: what a newcomer's own stand beside. Scores of single pictures are many megabytes.

@@ -1,6 +1,6 @@
 """The board as one self-contained HTML page: no outside request, readable by phone, by keyboard, in the dark.
 
-Pictures are referred to by relative links and load when they come into view.
+Pictures are referred to by relative links and load when they come into view; some can lie in the page itself.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ FOLDER = Path(__file__).with_name("page")
 TITLE = "Leaderboard"
 
 
-def write(board: Board, path: Path, look: Look | None = None, title: str = TITLE) -> None:
-    """Write the page; its links are relative to the folder that `path` lies in."""
-    write_text(path, text(board, path.parent, look or Reader(), title))
+def write(board: Board, path: Path, look: Look | None = None, title: str = TITLE, carried: int = 0) -> None:
+    """Write the page; its links are relative to the folder that `path` lies in. `carried` pictures of each
+    row, and its worst, lie in the page."""
+    write_text(path, text(board, path.parent, look or Reader(), title, carried))
 
 
-def text(board: Board, folder: Path, look: Look, title: str = TITLE) -> str:
+def text(board: Board, folder: Path, look: Look, title: str = TITLE, carried: int = 0) -> str:
     """The page's text, for a page that lies in `folder`. Data stands in a JSON block whose `<` are escaped,
     so that no text can end it."""
-    data = json.dumps(page_data.content(board, folder, look), allow_nan=False, separators=(",", ":"))
+    content = page_data.content(board, folder, look, carried)
+    data = json.dumps(content, allow_nan=False, separators=(",", ":"))
     parts = {
         "TITLE": escape(title),
         "STYLE": _file("board.css"),

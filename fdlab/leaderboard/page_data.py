@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 
 from fdlab.config.schema import leaves
 from fdlab.data.captions import unmarked
-from fdlab.leaderboard import pooling, quoted_tables, runs, words
+from fdlab.leaderboard import pooling, quoted_tables, runs, thumbnails, words
 from fdlab.leaderboard.board import Board, Cell, Look, Row, Table
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS, SCORES
@@ -39,8 +39,9 @@ _DIGITS = 5
 """Significant digits of a number on the page."""
 
 
-def content(board: Board, folder: Path, look: Look) -> dict[str, Any]:
-    """The page's data; links are relative to `folder`, where it will lie."""
+def content(board: Board, folder: Path, look: Look, carried: int = 0) -> dict[str, Any]:
+    """The page's data; links are relative to `folder`, where it will lie. `carried` pictures of each row, and
+    its worst, are part of it."""
     return {
         "metrics": {
             name: {
@@ -52,7 +53,7 @@ def content(board: Board, folder: Path, look: Look) -> dict[str, Any]:
             }
             for name, metric in SCORES.items()
         },
-        "tables": [_table(table, folder, look) for table in board.tables],
+        "tables": [_table(table, folder, look, carried) for table in board.tables],
         "quoted": [
             {"title": entry.title, "notes": entry.notes, "head": head, "rows": rows, "beside": number}
             for number, entry in _quoted(board)
@@ -66,12 +67,21 @@ def _quoted(board: Board) -> list[tuple[int, Any]]:
     return [*beside, *((0, entry) for entry in board.quoted)]
 
 
-def _table(table: Table, folder: Path, look: Look) -> dict[str, Any]:
+def _table(table: Table, folder: Path, look: Look, carried: int) -> dict[str, Any]:
     configs = [_config(row) for row in table.rows]
     shared = _shared(configs)
     seen = [look(row.entry).scored for row in table.rows]
     usual = _usual([scored for scored in seen if scored is not None])
     scores = _scores([scored for scored in seen if scored is not None])
+    asked = _cells(usual)
+    chosen = thumbnails.places(asked["pictures"], carried)
+    rows = [
+        _row(row, folder, config, shared, scored, usual, scores)
+        for row, config, scored in zip(table.rows, configs, seen, strict=True)
+    ]
+    if carried:
+        for row, made in zip(table.rows, rows, strict=True):
+            made |= _inside(row, made, asked["pictures"], chosen)
     return {
         "number": table.number,
         "name": str(table.benchmark["name"]),
@@ -85,12 +95,20 @@ def _table(table: Table, folder: Path, look: Look) -> dict[str, Any]:
         "measuredBy": _measured_by(table),
         "config": shared,
         "scores": scores,
-        **_cells(usual),
-        "rows": [
-            _row(row, folder, config, shared, scored, usual, scores)
-            for row, config, scored in zip(table.rows, configs, seen, strict=True)
-        ],
+        **asked,
+        "rows": rows,
     }
+
+
+def _inside(
+    row: Row, made: Mapping[str, Any], pictures: Sequence[Sequence[Any]], chosen: Sequence[int]
+) -> dict[str, dict[str, str]]:
+    """The pictures of a row that lie in the page."""
+    if "folder" not in made:
+        return {}
+    files = made.get("files") or [f"images/{name}.png" for name, *_ in pictures]
+    wanted = [*chosen, *thumbnails.worst(made["values"])]
+    return {"inside": thumbnails.read(row.entry.path.parent, [unquote(file) for file in files], wanted)}
 
 
 def _row(

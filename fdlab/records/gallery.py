@@ -198,8 +198,8 @@ def box(corners: Sequence[float], size: tuple[int, int]) -> list[float]:
     return [round(100 * value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
 
 
-def thumbnail(path: Path) -> tuple[str, tuple[int, int]]:
-    """A picture as a data URI of at most THUMBNAIL pixels a side, and its own width and height. UserError as
+def thumbnail(path: Path, side: int = THUMBNAIL, quality: int = 88) -> tuple[str, tuple[int, int]]:
+    """A picture as a data URI of at most `side` pixels a side, and its own width and height. UserError as
     `read_image`."""
     from PIL import Image
 
@@ -207,9 +207,9 @@ def thumbnail(path: Path) -> tuple[str, tuple[int, int]]:
 
     image = Image.fromarray(read_image(path))
     size = image.size
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    image.save(out, format="WEBP", quality=88, method=2)
+    image.save(out, format="WEBP", quality=quality, method=2)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}", size
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fdlab.leaderboard.published import Quoted
 
 FORMATS = ("terminal", "markdown", "json", "csv", "latex")
+MOST_THUMBNAILS = 1000
 
 
 SUBCOMMANDS = {
@@ -50,6 +51,10 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.out and arguments.format == "terminal":
         raise UserError("--out needs --format markdown, json, csv or latex.")
+    if arguments.thumbnails and not arguments.page:
+        raise UserError("--thumbnails are part of a page: give --page FILE as well.")
+    if not 0 <= arguments.thumbnails <= MOST_THUMBNAILS:
+        raise UserError(f"--thumbnails={arguments.thumbnails}: give a number from 0 to {MOST_THUMBNAILS}.")
     if arguments.compare:
         return _compare(arguments)
     return _list(arguments)
@@ -91,6 +96,13 @@ def _parser() -> Parser:
         help="two runs (or records) of one benchmark: paired differences B - A with 95 %% intervals",
     )
     add("--page", metavar="FILE", help="also write everything as one HTML page, to sort, search and compare")
+    add(
+        "--thumbnails",
+        metavar="N",
+        type=int,
+        default=0,
+        help="small pictures of each row that lie in the page itself: for one that travels alone",
+    )
     add("--from-wandb", metavar="ENTITY/PROJECT", help="also the records of a project's runs")
     add("--to-wandb", metavar="[ENTITY/]PROJECT", help="log the tables and some pictures there")
     add("--by", metavar="METRIC", help="metric that orders the tables (default: identity_auc where measured)")
@@ -120,7 +132,7 @@ def _list(arguments: argparse.Namespace) -> int:
     look = Reader()
     made = board.make(groups, quoted, look)
     if arguments.page:
-        page.write(made, Path(arguments.page), look)
+        page.write(made, Path(arguments.page), look, carried=arguments.thumbnails)
     if arguments.to_wandb:
         from fdlab.leaderboard import wandb_runs
 

@@ -408,7 +408,9 @@ const pictureOf = (table, row, place) =>
 const scoreOf = (row, name, place) => row.values[name] ? row.values[name][place] : null;
 
 function image(table, row, place) {
-  const source = pictureOf(table, row, place), id = table.pictures[place][0];
+  const id = table.pictures[place][0];
+  if (row.inside?.[place]) return el("img", { src: row.inside[place], alt: id });
+  const source = pictureOf(table, row, place);
   const made = el("img", { src: source, alt: id, loading: "lazy", decoding: "async", onerror: () => { made.alt = "not here: " + id; } });
   return el("a", { href: source, target: "_blank", rel: "noopener" }, made);
 }
@@ -421,13 +423,14 @@ function card(table, row, place) {
 }
 
 /** Cards, some at first and more on demand. */
-function gallery(cards, kind) {
+function gallery(cards, kind, first) {
   const grid = el("div", { class: "pictures " + (kind || "") });
   const more = el("button", { class: "more" });
   let shown = 0;
   const grow = () => {
-    grid.append(...cards.slice(shown, shown + PICTURES).map((make) => make()));
-    shown += PICTURES;
+    const next = shown ? PICTURES : Math.min(first || PICTURES, PICTURES);
+    grid.append(...cards.slice(shown, shown + next).map((make) => make()));
+    shown += next;
     more.hidden = shown >= cards.length;
     more.textContent = "show " + Math.min(PICTURES, cards.length - shown) + " more";
   };
@@ -437,6 +440,13 @@ function gallery(cards, kind) {
 }
 
 const places = (table) => table.pictures.map((_, place) => place);
+
+/** Those that lie in the page first, and how many they are. */
+function insideFirst(list, ...rows) {
+  const lies = (place) => rows.every((row) => row.inside?.[place]);
+  const inside = list.filter(lies);
+  return [[...inside, ...list.filter((place) => !lies(place))], inside.length];
+}
 
 function promptPicker(table, change) {
   return select("prompt", table.prompts.map((prompt, k) => [String(k), (prompt.category ? prompt.category + " · " : "") + prompt.text]), "0", change);
@@ -486,13 +496,17 @@ function repeatSection(row) {
 
 function pictureSections(table, row) {
   const byPrompt = el("div");
-  const show = (prompt) => byPrompt.replaceChildren(...gallery(places(table).filter((p) => table.pictures[p][2] === Number(prompt)).map((p) => () => card(table, row, p))));
+  const show = (prompt) => {
+    const [order, inside] = insideFirst(places(table).filter((p) => table.pictures[p][2] === Number(prompt)), row);
+    byPrompt.replaceChildren(...gallery(order.map((p) => () => card(table, row, p)), "", inside));
+  };
   show("0");
   const worst = table.scores.filter((name) => row.values[name]).map((name) => {
     const known = places(table).filter((p) => scoreOf(row, name, p) !== null);
     const sign = metric(name).higher ? 1 : -1;
     const last = known.sort((a, b) => sign * (scoreOf(row, name, a) - scoreOf(row, name, b))).slice(0, WORST);
-    return [el("h3", {}, "Worst " + metric(name).label), el("div", { class: "pictures worst" }, last.map((p) => card(table, row, p)))];
+    const [order, inside] = insideFirst(last, row);
+    return [el("h3", {}, "Worst " + metric(name).label), gallery(order.map((p) => () => card(table, row, p)), "worst", inside)].flat();
   });
   return [el("h3", {}, "Samples by prompt"), promptPicker(table, show), el("div", { style: "height:.6rem" }), byPrompt, ...worst.flat()];
 }
@@ -550,7 +564,8 @@ function pairSection(table, a, b) {
     const [side, name] = value.split(" ");
     const order = places(table);
     if (name) order.sort((p, q) => (side === "b" ? 1 : -1) * (change(name, q) - change(name, p)));
-    shown.replaceChildren(...gallery(order.map((place) => () => pair(place)), "pairs"));
+    const [sorted, inside] = insideFirst(order, a, b);
+    shown.replaceChildren(...gallery(sorted.map((place) => () => pair(place)), "pairs", inside));
   };
   const first = orders[1] ? orders[1][0] : "";
   show(first);

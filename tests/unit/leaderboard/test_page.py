@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdlab.leaderboard import board, collect, page
+from fdlab.leaderboard import board, collect, page, thumbnails
 from fdlab.leaderboard.evidence import Reader
 from fdlab.records import breakdown, per_sample, record
 
@@ -238,3 +238,29 @@ def test_plots_and_a_phone(opened: Any) -> None:
     opened.locator("#table-1 tbody .name").first.click()
     assert opened.evaluate("document.getElementById('dialog').scrollWidth") <= 390
     opened.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("num", [0, 3, 5, 8, 100])
+def test_carried_pictures_are_spread_over_prompts_then_people(num: int) -> None:
+    pictures = [[f"s{s}-p{p}", f"s{s}", p] for s in range(6) for p in range(4)]
+    chosen = [pictures[place] for place in thumbnails.places(pictures, num)]
+    assert len({name for name, *_ in chosen}) == len(chosen) == min(num, 24)
+    prompts = [sum(prompt == p for *_, prompt in chosen) for p in range(4)]
+    assert max(prompts) - min(prompts) <= 1
+    assert len({who for _, who, _ in chosen}) >= min(num, 6) - 1
+
+
+@needs_browser
+def test_a_page_that_travels_alone_shows_what_it_carries(opened: Any, written: Path, tmp_path: Path) -> None:
+    entries, _ = collect.find([written.parent / "runs"])
+    made = board.make(collect.group(entries, "identity_similarity"))
+    (tmp_path / "alone.html").write_text(page.text(made, written.parent, Reader(), carried=4))
+    alone = opened.context.browser.new_page()
+    alone.goto((tmp_path / "alone.html").as_uri())
+    alone.get_by_role("button", name="average (close)").first.click()
+    shown = "[...document.querySelectorAll('#dialog figure img')]"
+    alone.wait_for_function(f"{shown}.length > 1 && {shown}.every((e) => e.naturalWidth === 8)")
+    # What else a prompt has is asked for, and found to be elsewhere.
+    alone.locator("#dialog button.more").first.click()
+    alone.locator("#dialog figure img[alt^='not here: ']").first.wait_for()
+    alone.close()
