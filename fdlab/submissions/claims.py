@@ -91,6 +91,9 @@ def of_metrics(made: Mapping[str, Any], scored: ScoredPictures) -> Iterator[Clai
 
 
 def _auc_claim(entry: Mapping[str, Any], scored: ScoredPictures) -> Claim:
+    # Every picture counts, also one without a face.
+    if entry["n"] != len(scored.pictures):
+        return Claim(AUC, FAILS, f"it counts {entry['n']} pictures of {len(scored.pictures)} listed")
     if scored.matches is not None:
         return Claim(AUC, HOLDS, f"{entry['value']:.6g} from {entry['n']} pictures")
     if AUC in scored.contradictions:

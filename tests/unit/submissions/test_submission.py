@@ -127,6 +127,10 @@ def raise_auc(made: dict[str, Any]) -> None:
     made["metrics"]["identity_auc"] |= {"value": 0.999, "ci_high": 1.0}
 
 
+def fewer_for_auc(made: dict[str, Any]) -> None:
+    made["metrics"]["identity_auc"]["n"] -= 1
+
+
 def other_seed(row: dict[str, Any]) -> None:
     row["seed"] += 1
 
@@ -140,6 +144,7 @@ def other_seed(row: dict[str, Any]) -> None:
         ("record.json", narrow, "identity_similarity, interval"),
         ("record.json", other_benchmark, "benchmark"),
         ("record.json", raise_auc, "identity_auc"),
+        ("record.json", fewer_for_auc, "identity_auc"),
         ("per_sample.jsonl", other_seed, "benchmark"),
     ],
 )
