@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.multirun:
         return grid.main(arguments.overrides, "evaluate", only_show=arguments.dry or bool(arguments.cfg))
+    grid.refuse_alone(arguments.overrides)
     from fdlab import lock
     from fdlab.config import directory
     from fdlab.config.compose import compose

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fdlab.errors import UserError
+
 if TYPE_CHECKING:
     from fdlab.sweeps.trial import Verb
 
+ONLY_OF_MANY = ("jobs", "launcher")
 HELP = "a process for every combination of a,b,c; jobs=N runs N at once"
 
 
@@ -33,6 +36,14 @@ def main(overrides: Sequence[str], verb: Verb, only_show: bool) -> int:
     if any(trial.shard for trial in trials) and not failed:
         print("drawn; when all shares are there, score them: the same command without shard=")
     return 1 if failed else 0
+
+
+def refuse_alone(overrides: Sequence[str]) -> None:
+    """Raises: UserError for what only a grid or a search takes, where one run is asked for."""
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+").partition(".")[0]
+        if key in ONLY_OF_MANY:
+            raise UserError(f"{word}: {key} is a choice of many runs: add -m, or take `fdlab sweep`.")
 
 
 def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:

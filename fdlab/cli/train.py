@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.multirun:
         return grid.main(arguments.overrides, "train", only_show=arguments.dry or bool(arguments.cfg))
+    grid.refuse_alone(arguments.overrides)
     from fdlab.config.compose import compose
 
     cfg = compose(arguments.overrides)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fdlab import __main__ as program
 from fdlab import lock
 from fdlab.errors import UserError
 from fdlab.files import write_json
@@ -146,6 +147,13 @@ def test_a_number_of_jobs_that_is_none_is_refused(word: str) -> None:
     with pytest.raises(UserError, match=f"{word}: a whole number from 1"):
         grid.split_jobs(["seed=1,2", word])
     assert grid.split_jobs(["seed=1,2", "jobs=3"]) == (["seed=1,2"], 3)
+
+
+@pytest.mark.parametrize("word", ["jobs=2", "launcher=ray", "launcher.partition=x", "+launcher=ray"])
+def test_one_run_takes_no_choice_of_many(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in (["train", "+exp=sdm", word], ["evaluate", word]):
+        assert program.main(line) == 2
+        assert "is a choice of many runs: add -m, or take `fdlab sweep`." in capsys.readouterr().err
 
 
 def test_evaluations_have_grids_too(tmp_path: Path) -> None:
