@@ -58,6 +58,8 @@ def summary(study: Study) -> list[str]:
         f"{len(trials)} of {study.most} trials: "
         + ", ".join(f"{num} {word}" for word, num in counts.items() if num)
     ]
+    if study.is_stopped and len(trials) < study.most:
+        lines.append("stopped: no further trial is begun until `sweep` is called again")
     if any(trial.values for trial in trials):
         leading = best(study)
         lines.append("best:" if len(study.settings.objective) == 1 else f"front of {len(leading)}:")

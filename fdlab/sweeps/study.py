@@ -182,9 +182,14 @@ class Study:
         """Have every worker begin no further trial."""
         self._study.set_user_attr(STOPPED, True)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no worker begins a further trial."""
+        return bool(self._study.user_attrs.get(STOPPED))
+
     def go_on(self) -> None:
         """Take a stop back."""
-        if self._study.user_attrs.get(STOPPED):
+        if self.is_stopped:
             self._study.set_user_attr(STOPPED, False)
 
     def is_claimed(self, trial: Any) -> bool:

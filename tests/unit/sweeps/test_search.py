@@ -195,7 +195,9 @@ def test_a_stop_begins_no_trial_and_a_new_call_goes_on(tmp_path: Path) -> None:
         return planted(trial)
 
     assert work(study, stopping) == 3
+    assert results.summary(study)[1].startswith("stopped: no further trial")
     assert work(study_of(tmp_path, *words)) == 5
+    assert not any("stopped" in line for line in results.summary(study_of(tmp_path, *words).open()))
 
 
 def test_another_search_of_the_same_name_is_refused(tmp_path: Path) -> None:
