@@ -55,9 +55,15 @@ def text(path: Path, kind: str, most: int | None = None) -> str:
         most = MOST_BYTES if most is None else most
         if path.stat().st_size > most:
             raise UserError(f"{name} has more than {most:,} bytes.")
-        return path.read_bytes().decode("utf-8")
+        return decoded(path.read_bytes(), name)
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def decoded(data: bytes, name: str) -> str:
+    """The text in a file's bytes; `name` is what messages call it. UserError where it is not UTF-8."""
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not text in UTF-8 (byte {error.start}).") from error
 

@@ -60,6 +60,12 @@ def in_processes(
             connection.close()
 
 
+def worth_starting(workers: int, num: int, each: int) -> int:
+    """How many processes to start for `num` small pieces of work, `each` of which take as long as a start:
+    those asked for, else (0) one a core at most."""
+    return workers or max(1, min(os.cpu_count() or 1, num // each))
+
+
 def _tell(connection: Connection, job: object, process: BaseProcess) -> None:
     try:
         connection.send(job)

@@ -1,18 +1,19 @@
-"""`fdlab data`: render people, check a folder, count what is in it, make a benchmark."""
+"""`fdlab data`: render people; check, count and convert data sets in any layout."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from fdlab.assets import resolve
+from fdlab.cli import data_benchmark
 from fdlab.cli.options import parser, positive
-from fdlab.data.annotation import LABEL
+from fdlab.data.sample import LABEL
 
 MIXES = ("portraits", "scenes", "all", "aligned-portraits", "aligned-scenes", "aligned-all")
+LAYOUTS = ("fastcomposer", "webdataset", "plain")
 SPLITS = ("all", "train", "test")
 
 
@@ -22,13 +23,15 @@ def _labels(text: str) -> tuple[str, ...] | None:
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
+    if argv[:1] == ["convert"] and argv[1:2] and argv[1] in data_benchmark.KINDS:
+        return data_benchmark.main(argv[1:])
     arguments = _arguments().parse_args(argv)
     verbs = {"render": _render, "check": _check, "stats": _stats, "convert": _convert}
     return int(verbs[arguments.verb](arguments))
 
 
 def _arguments() -> argparse.ArgumentParser:
-    top = parser("data", "Render people, check a folder of pictures, count what is in it, make a benchmark.")
+    top = parser("data", "Render people; check, count and convert data sets; make a benchmark.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="{render,check,stats,convert}")
     render = verbs.add_parser("render", help="render people into a folder, in FastComposer's layout")
     render.add_argument(
@@ -44,12 +47,7 @@ def _arguments() -> argparse.ArgumentParser:
     for verb in (check, stats):
         verb.add_argument("folder", type=Path, help="folder in FastComposer's layout")
         verb.add_argument("--split", choices=SPLITS, default="all", help="ids to read (default: all)")
-        verb.add_argument(
-            "--labels",
-            type=_labels,
-            default=(LABEL,),
-            help=f"coco_label of subjects, with commas between; all: every one (default: {LABEL})",
-        )
+        _add_labels(verb)
     check.add_argument(
         "--skip-corrupt", action="store_true", help="list what cannot be used in place of stopping"
     )
@@ -70,46 +68,34 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _add_convert(verbs: Any) -> None:
-    from fdlab.benchmarks.convert import fastcomposer
+    convert = verbs.add_parser(
+        "convert",
+        help="write a data set in another layout",
+        epilog=f"benchmarks are made by: convert {' | '.join(data_benchmark.KINDS)} (--help)",
+    )
+    convert.add_argument("source", type=Path, metavar="SRC", help="data set in any layout")
+    convert.add_argument(
+        "folder", type=Path, metavar="DST", help="where to; what was interrupted goes on where it stopped"
+    )
+    convert.add_argument("--to", required=True, choices=LAYOUTS, help="plain: pictures and captions alone")
+    convert.add_argument(
+        "--shard", type=positive, default=1000, help="samples a shard, with --to webdataset (default: 1000)"
+    )
+    convert.add_argument(
+        "--jpeg", action="store_true", help="pictures as JPEG, as FastComposer's own code wants them"
+    )
+    convert.add_argument("--skip-corrupt", action="store_true", help="leave out what cannot be used")
+    convert.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    _add_labels(convert)
 
-    convert = verbs.add_parser("convert", help="make a benchmark folder of photos and prompts")
-    kinds = convert.add_subparsers(
-        dest="kind", required=True, metavar="{people-folder,fastcomposer-benchmark}"
+
+def _add_labels(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--labels",
+        type=_labels,
+        default=(LABEL,),
+        help=f"coco_label of subjects, with commas between; all: every one (default: {LABEL})",
     )
-    people = kinds.add_parser("people-folder", help="any folder of people and any list of prompts")
-    people.add_argument(
-        "photos", type=Path, help="PHOTOS/PERSON/*.jpg (others are held out) or PHOTOS/PERSON.jpg"
-    )
-    people.add_argument("prompts", type=Path, help="one a line, as in: a {noun} <|image|> on a beach")
-    people.add_argument("out", type=Path, help="folder to write, for benchmark=own benchmark.folder=OUT")
-    people.add_argument(
-        "--noun",
-        action="append",
-        default=[],
-        metavar="PERSON=NOUN",
-        help="repeat it; NOUN alone is for all others",
-    )
-    people.add_argument("--size", type=positive, default=128, help="pixels the backbone draws (default: 128)")
-    people.add_argument("--images", type=positive, default=1, help="images a prompt (default: 1)")
-    people.add_argument(
-        "--pairs", action="store_true", help="draw all pairs; prompts have {noun} and {noun2}"
-    )
-    people.add_argument("--name", help="as records call it (default: the folder's)")
-    published = kinds.add_parser(
-        "fastcomposer-benchmark",
-        help="FastComposer's subjects and prompts, from a checkout of its code",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"first write its prompts down:\n  {fastcomposer.EXPORT}\n"
-        f"and for --pairs:\n  {fastcomposer.EXPORT_PAIRS}",
-    )
-    published.add_argument("checkout", type=Path, help="of mit-han-lab/fastcomposer")
-    published.add_argument("out", type=Path, help="folder to write, such as benchmarks/fastcomposer_single")
-    published.add_argument(
-        "--photos",
-        type=Path,
-        help="a folder a subject, 000001/*.jpg (default: CHECKOUT/data/celeba_test_single)",
-    )
-    published.add_argument("--pairs", type=Path, metavar="FILE", help="all pairs, with this file's prompts")
 
 
 def _render(arguments: argparse.Namespace) -> int:
@@ -140,31 +126,21 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from fdlab.benchmarks.convert import fastcomposer, people_folder
+    from fdlab.layouts.convert import Options, convert
 
     a = arguments
-    if a.kind == "people-folder":
-        given = [entry.rpartition("=") for entry in a.noun]
-        everybody = next((noun for person, _, noun in reversed(given) if not person), people_folder.NOUN)
-        nouns = {person: noun for person, _, noun in given if person}
-        made = people_folder.convert(
-            a.photos, a.prompts, a.out, nouns, everybody, a.size, a.images, a.pairs, a.name
+    options = Options(a.to, a.labels, a.jpeg, a.skip_corrupt, a.shard)
+    made = convert(a.source, a.folder, options, a.workers)
+    for reason in made.skipped.values():
+        print(f"left out: {reason}")
+    if made.subjects_lost:
+        print(
+            f"left out: {made.subjects_lost:,} subjects with their masks, for which this layout has no place"
         )
-        for line in people_folder.skipped(a.photos):
-            print(f"skipped {line}", file=sys.stderr)
-        choice = "own"
-    else:
-        pairs = a.pairs is not None
-        made = (
-            fastcomposer.convert_pairs(a.checkout, a.out, a.pairs, a.photos)
-            if pairs
-            else fastcomposer.convert(a.checkout, a.out, a.photos)
-        )
-        choice = fastcomposer.MULTI if pairs else fastcomposer.SINGLE
-    num = sum(1 for _ in made.cells())
-    counts = f"{len(made.subjects)} people, {len(made.prompts)} prompts, {num} pictures of {made.size} pixels"
-    print(f"{a.out}: {counts}")
-    print(f"next: python -m fdlab evaluate benchmark={choice} benchmark.folder={a.out}")
+    shards = f" in {made.shards:,} shards" if made.shards else ""
+    print(f"{a.folder}: {made.pictures:,} pictures{shards}, {len(made.skipped):,} left out")
+    exp = "tdm" if a.to == "plain" else "sdm"
+    print(f"next: python -m fdlab train +exp={exp} data=folder data.root={a.folder}")
     return 0
 
 

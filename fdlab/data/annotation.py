@@ -2,10 +2,12 @@
 written like them; keys that it does not name are passed over.
 
     {"caption": text without markers,
-     "segments": [{"id": value in the label map, "end": offset just after the noun, "coco_label": text}, ...],
+     "segments": [{"id": value in the label map, "end": offset just after the noun, "coco_label": text,
+                   "bbox": [x1, y1, x2, y2], "identity": number, where it is known}, ...],
      "truth": {"people": [{"segment": id, "identity": number or null}, ...], ...}}      rendered people alone
 
-Another writer of nearly this format omits `coco_label`: its segments count as whatever is asked for.
+Another writer of nearly this format omits `coco_label` (its segments count as whatever is asked for) and
+calls the box `box`.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdlab.data.sample import CorruptFile, ShownSubject
+import numpy as np
+
+from fdlab.data.sample import LABEL, CorruptFile, PersonSample, ShownSubject
 from fdlab.foreign import is_number, shown
 from fdlab.marker import MARKER
 
+Box = tuple[float, float, float, float]
+BOXES = ("bbox", "box")
+"""Keys of a segment's box."""
 MOST_SEGMENTS = 1000
 """Of one picture: no caption names as many."""
-LABEL = "person"
-"""What rendered people, and FastComposer's subjects, are called."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Annotation:
     truth: dict[str, Any] = field(default_factory=dict)
     others: frozenset[int] = frozenset()
     """Values in the label map of what was not asked for."""
+    flaws: tuple[str, ...] = ()
+    """What training passes over, and others' code may stumble on."""
 
 
 def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str] | None = None) -> Annotation:
@@ -52,10 +59,14 @@ def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str]
     segments = schema.get(value, "segments", list, "the annotation", [])
     if len(segments) > MOST_SEGMENTS:
         raise schema.wrong(f"it has {len(segments)} segments, at most {MOST_SEGMENTS} are read")
-    subjects, others = [], set()
+    subjects: list[ShownSubject] = []
+    others: set[int] = set()
+    flaws = [] if caption.strip() else ["its caption is empty"]
     for segment in segments:
         label = schema.get(segment, "coco_label", str, "a segment", None)
         number = schema.number(segment, "id", "a segment")
+        if number in others or number in {subject.segment for subject in subjects}:
+            flaws.append(f"segment {number} stands twice")
         if labels is not None and label is not None and label not in labels:
             others.add(number)
             continue
@@ -66,8 +77,48 @@ def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str]
             raise CorruptFile(
                 f"'{path}': subject {number} ends at character {end} of a caption of {len(caption)}."
             )
-        subjects.append(ShownSubject(number, end, identities.get(number)))
-    return Annotation(id, caption, tuple(sorted(subjects, key=lambda s: s.end)), truth, frozenset(others))
+        if caption[end - 1].isspace():
+            flaws.append(f"subject {number} ends at character {end}, after a space and no noun")
+        own = schema.number(segment, "identity", "a segment", nullable=True)
+        box = _box(segment)
+        if box is None and any(segment.get(key) is not None for key in BOXES):
+            flaws.append(f"the box of subject {number} is no x1 < x2, y1 < y2 in four numbers")
+        subjects.append(ShownSubject(number, end, identities.get(number, own), label, box))
+    subjects.sort(key=lambda subject: subject.end)
+    return Annotation(id, caption, tuple(subjects), truth, frozenset(others), tuple(flaws))
+
+
+def written(sample: PersonSample) -> dict[str, Any]:
+    """The JSON of a sample, whose subjects have pixels: the inverse of `parse`. Boxes are as they were read,
+    else the masks'."""
+    known = {person.get("segment") for person in sample.truth.get("people", [])}
+    segments = []
+    for s in sample.subjects:
+        box = mask_box(sample.segments_HW == s.segment) if s.box is None else list(s.box)
+        segment = {"id": s.segment, "coco_label": s.label or LABEL, "end": s.end, "bbox": box}
+        if s.identity is not None and s.segment not in known:
+            segment["identity"] = s.identity
+        segments.append(segment)
+    return {
+        "caption": sample.caption,
+        "segments": segments,
+        **({"truth": sample.truth} if sample.truth else {}),
+    }
+
+
+def mask_box(mask_HW: np.ndarray) -> list[int]:
+    """x1, y1, x2, y2 (exclusive) of what a mask marks."""
+    y, x = np.nonzero(mask_HW)
+    return [int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1]
+
+
+def _box(segment: Mapping[str, Any]) -> Box | None:
+    """A segment's box, under either of its names; None where there is none that can be one."""
+    found = next((segment[key] for key in BOXES if segment.get(key) is not None), None)
+    if not isinstance(found, list) or len(found) != 4 or not all(map(is_number, found)):
+        return None
+    x1, y1, x2, y2 = found
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,11 @@ import numpy as np
 
 from fdlab.data.sample import CorruptFile
 from fdlab.foreign import said
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def map_array(path: Path, kind: str = "array", mode: Literal["r", "r+"] = "r") -> np.memmap:
@@ -29,3 +35,22 @@ def map_array(path: Path, kind: str = "array", mode: Literal["r", "r+"] = "r") -
             found.close()
         raise CorruptFile(f"{kind} '{path}' is corrupt: it is no single array of numbers.")
     return found
+
+
+def array_of(data: bytes, name: str) -> np.ndarray:
+    """An array in the bytes of its file; nothing is allocated beyond them. CorruptFile where there is none;
+    `name` is what messages call it."""
+    try:
+        stream = io.BytesIO(data)
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise ValueError(f"version {version} of its format is not read")
+        shape, is_fortran, dtype = _HEADERS[version](stream)
+        count = int(np.prod(shape, dtype=object))
+        if count and dtype.itemsize * count > len(data):
+            raise ValueError(f"it is cut short, or no {dtype} {shape}")
+        flat = np.frombuffer(data, dtype, count, stream.tell()) if count else np.zeros(0, dtype)
+        return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
+    except Exception as error:
+        # As in `map_array`.
+        raise CorruptFile(f"{name} is corrupt: {said(error)}.") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from fdlab.data.annotation import Annotation
 from fdlab.data.entry import Crop, Shape, caption_tokens, cut_subject, read_checked
-from fdlab.data.layout import read_annotation, read_ids, read_json
+from fdlab.data.folder import Folder, check_complete, folder_of, is_rendered
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.progress import track
@@ -26,37 +26,12 @@ class Report:
     """Id to reason, of what `skip_corrupt` passes over."""
 
 
-def dataset_card(root: Path) -> dict[str, Any] | None:
-    """Read `dataset.json`, which rendered data carry and photographs do not. Raises: UserError."""
-    path = Path(root) / "dataset.json"
-    return read_json(path) if path.exists() else None
-
-
-def is_rendered(root: Path) -> bool:
-    """Whether a folder holds rendered people."""
-    return (dataset_card(root) or {}).get("kind") == "people"
-
-
 REFERENCE = 32
 """Pixels a side of the references that are cut out to see whether they can be."""
 
 
-def check_complete(root: Path, rendered: bool = False) -> None:
-    """Refuse a folder that is missing, that lists nothing, or (rendered people) that was never finished."""
-    root = Path(root)
-    if rendered and root.is_dir() and not (root / "dataset.json").exists():
-        raise UserError(
-            f"data folder '{root}' is half written: it has no dataset.json; "
-            "run the same command again to finish it."
-        )
-    listed = len(read_ids(root))
-    promised = (dataset_card(root) or {}).get("num")
-    if isinstance(promised, int) and promised > listed:
-        raise UserError(f"data folder '{root}' is half written: dataset.json promises {promised} pictures.")
-
-
 def check(
-    root: Path,
+    root: Path | Folder,
     tokenizer: Any,
     split: str = "all",
     labels: Collection[str] | None = None,
@@ -68,16 +43,16 @@ def check(
     """Read every sample of a folder as training does, to the tokens of its caption, and cut every subject out
     with `crop`. Raises UserError at the first fault; with `skip_corrupt`, samples that cannot be used are
     listed in the report instead."""
-    root = Path(root)
-    check_complete(root)
-    rendered, ids = is_rendered(root), read_ids(root, split)
+    folder = folder_of(root)
+    check_complete(folder)
+    root, rendered, ids = folder.root, is_rendered(folder.root), folder.ids(split)
     shape = Shape(image_size=1, latent_CHW=(1, 1, 1), reference_size=None, max_subjects=1)
     report = Report()
 
     def read(id: str) -> Annotation | CorruptFile:
         try:
-            annotation = read_annotation(root, id, labels)
-            sample = read_checked(root, annotation, rendered)
+            annotation = folder.annotation(id, labels)
+            sample = read_checked(folder, annotation, rendered)
             for subject in sample.subjects if crop is not None else ():
                 cut_subject(sample, subject, REFERENCE, False, crop)
         except CorruptFile as error:

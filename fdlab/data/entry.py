@@ -14,7 +14,7 @@ import numpy as np
 
 from fdlab.data.annotation import MOST_SEGMENTS, Annotation
 from fdlab.data.captions import Encoded, encode
-from fdlab.data.layout import read_annotation, read_sample
+from fdlab.data.folder import Folder, folder_of
 from fdlab.data.sample import CorruptFile, PersonSample, ShownSubject
 from fdlab.data.transforms import cut_rgba, latent_mask, square
 from fdlab.errors import UserError
@@ -109,10 +109,10 @@ def caption_tokens(
     return Encoded(encoded.input_ids_L, [encoded.positions[n] for n in first]), subjects
 
 
-def read_checked(root: Path, annotation: Annotation, rendered: bool) -> PersonSample:
+def read_checked(folder: Folder, annotation: Annotation, rendered: bool) -> PersonSample:
     """Read a sample and, for rendered people, make sure that every mask has its person. Raises:
     CorruptFile."""
-    sample = read_sample(root, annotation.id, annotation)
+    sample = folder.sample(annotation.id, annotation)
     if rendered:
         listed = {0, *(s.segment for s in annotation.subjects), *annotation.others}
         if extra := set(np.unique(sample.segments_HW).tolist()) - listed:
@@ -177,11 +177,12 @@ def cut_subject(
 
 
 class Live:
-    """Rows read from the folder at every step: for data too large to keep prepared."""
+    """Rows read from the folder at every step: for data too large to keep prepared. A path is one in
+    FastComposer's layout."""
 
     def __init__(
         self,
-        root: Path,
+        root: Path | Folder,
         ids: list[str],
         tokenizer: Any,
         shape: Shape,
@@ -191,7 +192,7 @@ class Live:
         crop: Crop | None = None,
         reader: FaceReader | None = None,
     ) -> None:
-        self.root, self.ids, self.tokenizer, self.shape = Path(root), ids, tokenizer, shape
+        self.folder, self.ids, self.tokenizer, self.shape = folder_of(root), ids, tokenizer, shape
         self.views, self.rendered, self.labels, self.crop = views, rendered, labels, crop
         self.reader = reader
         self.usable = list(range(len(ids) * views))
@@ -202,7 +203,7 @@ class Live:
         picture, mirrored = self.ids[row // self.views], bool(row % self.views)
         annotation = self._annotation(row)
         encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape)
-        sample = read_checked(self.root, annotation, self.rendered)
+        sample = read_checked(self.folder, annotation, self.rendered)
         shown = view(sample, subjects, self.shape, mirrored, self.reader)
         seen = [n for n in range(len(subjects)) if shown.masks_NHW[n].any()]
         if self.crop is not None and self.shape.reference_size is not None:
@@ -221,12 +222,12 @@ class Live:
         )
 
     def _annotation(self, row: int) -> Annotation:
-        return read_annotation(self.root, self.ids[row // self.views], self.labels)
+        return self.folder.annotation(self.ids[row // self.views], self.labels)
 
     def reference(self, key: int) -> np.ndarray:
         """Cut-out RR4 of one subject."""
         row, n = divmod(key, MOST_SEGMENTS)
-        sample = read_sample(self.root, self.ids[row // self.views], self._annotation(row))
+        sample = self.folder.sample(self.ids[row // self.views], self._annotation(row))
         size, mirrored = self.shape.reference_size, bool(row % self.views)
         assert size is not None
         return cut_subject(sample, sample.subjects[n], size, mirrored, self.crop)

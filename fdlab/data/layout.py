@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from fdlab import foreign
-from fdlab.data.annotation import LABEL, Annotation, parse
+from fdlab.data.annotation import Annotation, parse, written
 from fdlab.data.arrays import map_array
 from fdlab.data.pictures import MAX_PIXELS, read_photo
 from fdlab.data.sample import CorruptFile, PersonSample
@@ -34,6 +34,15 @@ SPLITS = ("all", "train", "test")
 def read_ids(root: Path, split: str = "all") -> list[str]:
     """Ids of a split, in file order. `all` falls back to train + test where only those files exist. Raises:
     UserError."""
+    ids, faults = list_ids(root, split)
+    for reason in faults.values():
+        raise UserError(reason)
+    return ids
+
+
+def list_ids(root: Path, split: str = "all") -> tuple[list[str], dict[str, str]]:
+    """The ids of a split that can be used, each once, and what is wrong with the list: entry to reason.
+    Raises: UserError where there is no list, or it lists nothing."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(
@@ -51,25 +60,33 @@ def read_ids(root: Path, split: str = "all") -> list[str]:
         raise UserError(
             f"data folder '{root}' has no {missing[0]}: not FastComposer's layout, or only half written."
         )
-    ids = [id for name in names for id in _listed(root / name)]
-    if not ids:
-        raise UserError(f"data folder '{root}' lists no picture in {names[0]}.")
-    if len(set(ids)) < len(ids):
-        twice = next(a for a, b in zip(sorted(ids), sorted(ids)[1:], strict=False) if a == b)
-        raise UserError(f"data folder '{root}' lists id '{twice}' twice.")
-    return ids
-
-
-def _listed(path: Path) -> list[str]:
-    lines = foreign.text(path, "list of ids").removeprefix("\ufeff").split("\n")
-    ids = [line.strip() for line in lines if line.strip()]
-    for id in ids:
-        if id in (".", "..") or not id.isprintable() or "/" in id or len(id.encode()) > 240:
-            raise UserError(
+    ids: dict[str, None] = {}
+    faults: dict[str, str] = {}
+    for path, id in [(root / name, id) for name in names for id in _lines(root / name)]:
+        if not is_id(id):
+            faults[id] = (
                 f"list of ids '{path}' holds {foreign.shown(id)}: an id is a file's name, without folders or "
                 "suffix."
             )
-    return ids
+        elif id in ids:
+            faults[id] = f"data folder '{root}' lists id '{id}' twice."
+        else:
+            ids[id] = None
+    if not ids and not faults:
+        raise UserError(f"data folder '{root}' lists no picture in {names[0]}.")
+    return list(ids), faults
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be a sample's id, and so the name of its files."""
+    return (
+        text not in ("", ".", "..") and text.isprintable() and "/" not in text and len(text.encode()) <= 240
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    lines = foreign.text(path, "list of ids").removeprefix("\ufeff").split("\n")
+    return [line.strip() for line in lines if line.strip()]
 
 
 def stem(root: Path, id: str) -> Path:
@@ -111,13 +128,17 @@ def read_annotation(root: Path, id: str, labels: Collection[str] | None = None) 
 def read_segments(path: Path) -> np.ndarray:
     """Read a label map HW of integers. CorruptFile where it is none: of another shape, with fractions or
     NaN."""
-    mapped = map_array(path, "label map")
-    if mapped.ndim != 2 or mapped.dtype.kind not in "biuf" or mapped.size > MAX_PIXELS:
-        raise CorruptFile(f"label map '{path}' is {mapped.dtype} {mapped.shape}; H x W numbers are needed.")
-    segments_HW = np.array(mapped)
+    return label_map(map_array(path, "label map"), f"label map '{path}'")
+
+
+def label_map(array: np.ndarray, name: str) -> np.ndarray:
+    """The same of an array that a file holds; `name` is what messages call it."""
+    if array.ndim != 2 or array.dtype.kind not in "biuf" or array.size > MAX_PIXELS:
+        raise CorruptFile(f"{name} is {array.dtype} {array.shape}; H x W numbers are needed.")
+    segments_HW = np.array(array)
     if segments_HW.dtype.kind in "bf":
         if not (np.isfinite(segments_HW) & (segments_HW == np.rint(segments_HW))).all():
-            raise CorruptFile(f"label map '{path}' holds numbers that are not whole.")
+            raise CorruptFile(f"{name} holds numbers that are not whole.")
         segments_HW = segments_HW.astype(np.int64)
     return segments_HW
 
@@ -129,10 +150,17 @@ def read_sample(root: Path, id: str, annotation: Annotation | None = None) -> Pe
     try:
         image_HW3 = read_photo(path, "picture")
     except UserError as error:
-        raise CorruptFile(
-            f"{error} Repair or remove it, or skip such files with data.skip_corrupt=true."
-        ) from error
-    segments_HW = read_segments(_beside(root, id, ".npy"))
+        raise unreadable(error) from error
+    return joined(annotation, image_HW3, read_segments(_beside(root, id, ".npy")), str(path))
+
+
+def unreadable(error: UserError) -> CorruptFile:
+    """What a picture that cannot be read is to training."""
+    return CorruptFile(f"{error} Repair or remove it, or skip such files with data.skip_corrupt=true.")
+
+
+def joined(annotation: Annotation, image_HW3: np.ndarray, segments_HW: np.ndarray, path: str) -> PersonSample:
+    """A sample of its parts; `path` names its picture. CorruptFile where they do not fit one another."""
     if image_HW3.shape[:2] != segments_HW.shape:
         raise CorruptFile(
             f"picture '{path}' is {image_HW3.shape[1]} x {image_HW3.shape[0]} but its label map "
@@ -143,7 +171,8 @@ def read_sample(root: Path, id: str, annotation: Annotation | None = None) -> Pe
             raise CorruptFile(
                 f"'{path}': subject {subject.segment} of the caption has no pixel in the label map."
             )
-    return PersonSample(id, annotation.caption, image_HW3, segments_HW, annotation.subjects, annotation.truth)
+    a = annotation
+    return PersonSample(a.id, a.caption, image_HW3, segments_HW, a.subjects, a.truth)
 
 
 def is_written(root: Path, id: str) -> bool:
@@ -151,27 +180,18 @@ def is_written(root: Path, id: str) -> bool:
     return _beside(root, id, ".json").exists()
 
 
-def write_sample(root: Path, sample: PersonSample) -> None:
-    """Write a sample's files whole, the JSON last; its subjects have pixels. Nothing is flushed to the disk:
-    who writes thousands does it once, before the mark that they are complete."""
+def write_sample(root: Path, sample: PersonSample, picture: tuple[bytes, str] | None = None) -> None:
+    """Write a sample's files whole, the JSON last; its subjects have pixels. `picture`: a file of the picture
+    and its suffix, to be taken as it is in place of a new PNG. Nothing is flushed to the disk: who writes
+    thousands does it once, before the mark that they are complete."""
     image, labels = io.BytesIO(), io.BytesIO()
-    Image.fromarray(sample.image_HW3).save(image, "PNG", compress_level=3)
+    if picture is None:
+        Image.fromarray(sample.image_HW3).save(image, "PNG", compress_level=3)
+        picture = image.getvalue(), ".png"
     np.save(labels, sample.segments_HW)
-    write_bytes(_beside(root, sample.id, ".png"), image.getvalue(), flush=False)
+    write_bytes(_beside(root, sample.id, picture[1]), picture[0], flush=False)
     write_bytes(_beside(root, sample.id, ".npy"), labels.getvalue(), flush=False)
-    segments = [
-        {"id": s.segment, "coco_label": LABEL, "end": s.end, "bbox": _box(sample.segments_HW == s.segment)}
-        for s in sample.subjects
-    ]
-    truth = {"truth": sample.truth} if sample.truth else {}
-    value = {"caption": sample.caption, "segments": segments, **truth}
-    write_text(_beside(root, sample.id, ".json"), json.dumps(value), flush=False)
-
-
-def _box(mask_HW: np.ndarray) -> list[int]:
-    """x1, y1, x2, y2 (exclusive) of what a mask marks."""
-    y, x = np.nonzero(mask_HW)
-    return [int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1]
+    write_text(_beside(root, sample.id, ".json"), json.dumps(written(sample)), flush=False)
 
 
 def write_ids(root: Path, ids: Sequence[str], test: Iterable[str] = ()) -> None:

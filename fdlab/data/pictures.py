@@ -7,6 +7,7 @@ is no picture, is broken, or has more pixels than memory should hold is a UserEr
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
 import warnings
@@ -91,6 +92,12 @@ def read_photo(path: Path | str, kind: str = "photo") -> np.ndarray:
     return on_white(open_photo(path, kind))
 
 
+def photo_of(data: bytes, name: str) -> np.ndarray:
+    """The same of a picture's bytes; `name` is what messages call it. Raises: UserError."""
+    with opened_bytes(data, name) as image:
+        return on_white(image, name)
+
+
 def open_photo(path: Path | str, kind: str = "photo") -> Image.Image:
     """Read any picture upright: mode RGB, or RGBA where something of it can be seen through. Raises:
     UserError."""
@@ -118,12 +125,26 @@ def opened(path: Path | str, kind: str) -> Iterator[Image.Image]:
             raise UserError(f"{name} {'is missing' if not is_folder(path) else 'is a folder'}.")
         image = Image.open(path)
     with image:
-        with _one_line(name):
-            _check_size(image, name)
-            if image.format not in FORMATS:
-                raise UserError(f"{name} is {image.format}; allowed: {', '.join(FORMATS)}.")
-            image.load()
+        _load(image, name)
         yield image
+
+
+@contextmanager
+def opened_bytes(data: bytes, name: str) -> Iterator[Image.Image]:
+    """The same of a picture's bytes."""
+    with _one_line(name):
+        image = Image.open(io.BytesIO(data))
+    with image:
+        _load(image, name)
+        yield image
+
+
+def _load(image: Image.Image, name: str) -> None:
+    with _one_line(name):
+        _check_size(image, name)
+        if image.format not in FORMATS:
+            raise UserError(f"{name} is {image.format}; allowed: {', '.join(FORMATS)}.")
+        image.load()
 
 
 def plain(image: Image.Image, name: str = "the picture") -> Image.Image:
@@ -154,6 +175,11 @@ def upright(image: Image.Image) -> Image.Image:
     """A picture turned as its EXIF says; the same where it says nothing, or nothing that can be read."""
     turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def is_upright(image: Image.Image) -> bool:
+    """Whether a picture lies in its file as it is shown."""
+    return _orientation(image) not in _TURNS
 
 
 def _orientation(image: Image.Image) -> int:

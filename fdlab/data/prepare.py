@@ -21,10 +21,9 @@ import numpy as np
 import torch
 
 from fdlab.data.annotation import Annotation
-from fdlab.data.check import check_complete, is_rendered
 from fdlab.data.entry import Crop, FaceReader, Shape, View, caption_tokens, cut_subject, read_checked, view
+from fdlab.data.folder import Folder, check_complete, fingerprint, folder_of, is_rendered
 from fdlab.data.latents import encode_images, weights_hash
-from fdlab.data.layout import SUFFIXES, read_annotation, read_ids, stem
 from fdlab.data.prepared import Prepared, Rows
 from fdlab.data.sample import CorruptFile, ShownSubject
 from fdlab.data.store import ArrayFolder, is_whole, make_once
@@ -37,7 +36,7 @@ CHUNK = 32
 
 
 def prepare(
-    root: Path,
+    root: Path | Folder,
     cache: Path,
     vae: Any,
     tokenizer: Any,
@@ -52,15 +51,15 @@ def prepare(
     reader: FaceReader | None = None,
 ) -> Prepared:
     """Make (or find) the prepared form of a data folder and open it. What is there and whole is not written
-    to; what is damaged is made anew.
+    to; what is damaged is made anew. A path is a folder in FastComposer's layout.
 
     Raises UserError for a folder that is missing or half written, a sample that cannot be used (unless
     `skip_corrupt`), and when the disk is full.
     """
-    root = Path(root)
-    check_complete(root)
-    ids = read_ids(root, split)
-    parts = [VERSION, split, mirror, asdict(shape), fingerprint(root, ids), weights_hash(vae)]
+    source = folder_of(root)
+    check_complete(source)
+    root, ids = source.root, source.ids(split)
+    parts = [VERSION, split, mirror, asdict(shape), fingerprint(source, ids), weights_hash(vae)]
     parts += [float(vae.config.scaling_factor), getattr(vae.config, "shift_factor", None)]
     parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
     parts += [] if labels is None else [sorted(labels)]
@@ -73,7 +72,7 @@ def prepare(
     arrays += ["landmarks", "embeddings"] if reader is not None else []
 
     def make() -> None:
-        plan = _plan(root, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels, crop, reader)
+        plan = _plan(source, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels, crop, reader)
         _fill(plan, folder, vae, device, skip_corrupt, show)
 
     make_once(folder, lambda: is_whole(folder, "rows.json", arrays) and _fits(folder), make)
@@ -96,24 +95,11 @@ def _fits(folder: Path) -> bool:
     return True
 
 
-def fingerprint(root: Path, ids: list[str]) -> str:
-    """Hash of what a folder holds: names, sizes and times of every listed file (no content is read)."""
-    digest = hashlib.blake2b(digest_size=16)
-    for id in ids:
-        for suffix in (*SUFFIXES, ".json", ".npy"):
-            try:
-                stat = Path(f"{stem(root, id)}{suffix}").stat()
-            except OSError:
-                continue
-            digest.update(f"{id}{suffix} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class _Plan:
     """What is known before any picture is read."""
 
-    root: Path
+    folder: Folder
     ids: list[str]
     shape: Shape
     views: int
@@ -154,7 +140,7 @@ class _Picture:
 
 
 def _plan(
-    root: Path,
+    folder: Folder,
     ids: list[str],
     tokenizer: Any,
     shape: Shape,
@@ -168,7 +154,7 @@ def _plan(
     skipped: dict[str, str] = {}
     for id in ids:
         try:
-            annotation = read_annotation(root, id, labels)
+            annotation = folder.annotation(id, labels)
             encoded, kept = caption_tokens(tokenizer, annotation, shape)
         except CorruptFile as error:
             if not skip_corrupt:
@@ -180,11 +166,11 @@ def _plan(
         input_ids.append(encoded.input_ids_L)
         positions.append(encoded.positions)
     return _Plan(
-        root,
+        folder,
         ids,
         shape,
         views,
-        is_rendered(root),
+        is_rendered(folder.root),
         annotations,
         subjects,
         np.stack(input_ids),
@@ -255,7 +241,7 @@ def _read(plan: _Plan, p: int, skip_corrupt: bool) -> _Picture | CorruptFile:
     subjects, size = plan.subjects[p], plan.shape.reference_size
     references = None
     try:
-        sample = read_checked(plan.root, plan.annotations[p], plan.rendered)
+        sample = read_checked(plan.folder, plan.annotations[p], plan.rendered)
         if size is not None and subjects:
             views_S = [(bool(n), subject) for n in range(plan.views) for subject in subjects]
             references = np.stack([cut_subject(sample, s, size, v, plan.crop) for v, s in views_S])

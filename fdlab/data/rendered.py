@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fdlab.data.check import check_complete
+from fdlab.data.folder import check_complete
 from fdlab.data.layout import is_written, read_json, read_sample, write_ids, write_sample
 from fdlab.data.sample import CorruptFile, PersonSample, ShownSubject
 from fdlab.data.store import make_once

@@ -11,25 +11,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fdlab.data.layout import read_ids, read_json
+from fdlab.data.folder import Folder, folder_of
+from fdlab.data.layout import read_json
 from fdlab.data.sample import CorruptFile
 
 Span = list[int]
 """The first and the last number of rendered people who follow one another."""
 
 
-def shown_by(root: Path, split: str) -> dict[str, Any]:
+def shown_by(root: Path | Folder, split: str) -> dict[str, Any]:
     """{"rendered": [first, last]}, or {"folder", "num_pictures", "ids_sha256"} for any other folder. Raises:
     UserError for a folder that lists no picture."""
     from fdlab.data import rendered  # the renderer takes a while to import
 
+    folder = folder_of(root)
     try:
-        card = read_json(root / rendered.COMPLETE)
+        card = read_json(folder.root / rendered.COMPLETE)
         return {"rendered": [0, rendered.num_identities(int(card["num"])) - 1]}
     except (CorruptFile, KeyError, TypeError, ValueError):
-        ids = read_ids(root, split)
+        ids = folder.ids(split)
         digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-        return {"folder": root.name, "num_pictures": len(ids), "ids_sha256": digest}
+        return {"folder": folder.root.name, "num_pictures": len(ids), "ids_sha256": digest}
 
 
 def spans(numbers: Iterable[int]) -> list[Span]:

@@ -16,13 +16,13 @@ from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.choice import NONE, BenchmarkSettings
 from fdlab.data.captions import parse
-from fdlab.data.check import check_complete
-from fdlab.data.layout import read_ids
+from fdlab.data.folder import check_complete
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.evaluation import given_pictures
 from fdlab.evaluation.rows import check_group_size, check_weights
 from fdlab.evaluation.settings import MethodSettings, ValidationSettings
+from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure import choose as loading
 from fdlab.measure.choose import ExtractorSettings
 from fdlab.models import finetuned
@@ -78,7 +78,7 @@ def check(asked: Asked, data: Mapping[str, Any]) -> None:
     method = asked.method
     check_folders(asked.paths)
     device_of(asked.accelerator, asked.devices)
-    check_data(data, method.backbone.image_size)
+    check_data(data, method.backbone.image_size, method.trained == "sdm")
     loggers.check(asked.logger)
     backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])
     check_sampler(method.sampler, backbone)
@@ -144,14 +144,16 @@ def device_of(accelerator: str, devices: str | int = "auto") -> str:
     return "cuda" if accelerator != "cpu" and num else "cpu"
 
 
-def check_data(data: Mapping[str, Any], image_size: int | None) -> None:
-    """That the data folder is there and complete, where it is not rendered. Raises: UserError."""
+def check_data(data: Mapping[str, Any], image_size: int | None, subjects: bool) -> None:
+    """That the data folder is there and complete, where it is not rendered, and has masks where `subjects`
+    are learnt. Raises: UserError."""
     if data["size"] != image_size:
         raise UserError(f"data.size={data['size']}: the backbone works at {image_size} pixels.")
     if data["kind"] != "people":
-        root = Path(data["root"]).expanduser()
-        check_complete(root)
-        read_ids(root, str(data.get("split", "train")))
+        folder = open_folder(data["root"], data["kind"])
+        check_complete(folder)
+        check_teaches(folder, subjects)
+        folder.ids(str(data.get("split", "train")))
 
 
 def check_sampler(sampler: Mapping[str, Any], backbone: Backbone) -> None:

@@ -14,6 +14,7 @@ from fdlab.config import directory
 from fdlab.data import whom
 from fdlab.data.datamodule import StatelessData
 from fdlab.data.entry import Source
+from fdlab.data.folder import Folder
 from fdlab.engine import checkpoints
 from fdlab.engine.continuing import read, resume_from
 from fdlab.engine.loop import check_device, run
@@ -67,7 +68,7 @@ def fit(
     loggers = make_loggers(settings.logger, folder / "wandb", settings.values)
     start, module = make_module(settings)
     resumed = resume_from(module, folder, settings.resume)
-    root, source = make_source(settings.data, start.backbone, module.REFERENCES, device, module.faces)
+    pictures, source = make_source(settings.data, start.backbone, module.REFERENCES, device, module.faces)
     data = StatelessData(
         source,
         batch_settings(settings, start.backbone, module.REFERENCES),
@@ -77,7 +78,7 @@ def fit(
     )
     callbacks: list[Any] = list(watchers)
     if settings.sample_every > 0:
-        grid = grid or default_grid(settings, module, source, root)
+        grid = grid or default_grid(settings, module, source, pictures)
         callbacks.append(DrawGrids(folder / "samples", grid, settings.sample_every))
     if settings.compile:
         start.backbone.unet.compile()
@@ -100,7 +101,7 @@ def fit(
         "lr": module.optimization.lr,
         "seed": settings.seed,
         "averaged": bool(module.averaging.average),
-        "people": whom.joined(start.people, [whom.shown_by(root, settings.data.split)]),
+        "people": whom.joined(start.people, [whom.shown_by(pictures, settings.data.split)]),
     }
     taught_by = sorted({*module.taught_by, *start.taught_by})
     if taught_by:
@@ -146,15 +147,16 @@ def export(module: DenoisingTraining, folder: Path, facts: dict[str, Any]) -> No
 
 
 def default_grid(
-    settings: FitSettings, module: DenoisingTraining, source: Source, root: Path
+    settings: FitSettings, module: DenoisingTraining, source: Source, folder: Folder
 ) -> samples.Grid:
     """A grid of people of the training data; a TDM sees their captions only."""
     rows: list[list[samples.Case]] = []
     if module.REFERENCES:
         data = settings.data
-        rows = samples.cases_from_data(source, root, GRID_ROWS, settings.seed, data.labels, data.skip_corrupt)
+        asked = (GRID_ROWS, settings.seed, data.labels, data.skip_corrupt)
+        rows = samples.cases_from_data(source, folder, *asked)
     else:
-        rows = samples.captions_from_data(source, root, GRID_ROWS)
+        rows = samples.captions_from_data(source, folder, GRID_ROWS)
     return samples.Grid(rows, settings.sampler.with_guider(module.KIND), seed=settings.seed)
 
 

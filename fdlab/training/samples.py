@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fdlab.data.captions import mark
 from fdlab.data.entry import Source
-from fdlab.data.layout import read_annotation
+from fdlab.data.folder import Folder
 from fdlab.data.sample import CorruptFile
 from fdlab.data.transforms import CLIP_MEAN, CLIP_STD, composite, resize
 from fdlab.diffusion.settings import SamplerSettings
@@ -49,7 +49,7 @@ class Grid:
 
 def cases_from_data(
     source: Source,
-    root: Path,
+    folder: Folder,
     num: int,
     seed: int,
     labels: Collection[str] | None = None,
@@ -72,7 +72,7 @@ def cases_from_data(
             continue
         seen.add(entry.id)
         references = tuple(composite(source.reference(key), "grey", rng) for key in entry.keys_N)
-        annotation = read_annotation(root, entry.id, labels)
+        annotation = folder.annotation(entry.id, labels)
         ends = [subject.end for subject in annotation.subjects]
         if len(ends) != len(references):
             continue
@@ -84,10 +84,10 @@ def cases_from_data(
     return rows
 
 
-def captions_from_data(source: Source, root: Path, num: int) -> list[list[Case]]:
+def captions_from_data(source: Source, folder: Folder, num: int) -> list[list[Case]]:
     """The captions of the first pictures, two a row, without subjects."""
     ids = list(dict.fromkeys(source.entry(row).id for row in source.usable[: 4 * num]))[: 2 * num]
-    cases = [Case(read_annotation(root, id).caption) for id in ids]
+    cases = [Case(folder.annotation(id).caption) for id in ids]
     return [cases[i : i + 2] for i in range(0, len(cases), 2)]
 
 

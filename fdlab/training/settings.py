@@ -18,8 +18,8 @@ from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.loggers import LoggerSettings
 
-KINDS = ("people", "fastcomposer")
-"""Values of data.kind: rendered when needed, or a folder that is there."""
+KINDS = ("people", "fastcomposer", "webdataset", "plain", "folder")
+"""Values of data.kind: rendered when needed, or a folder that is there, of one layout or of any."""
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from fdlab.data.batches import BatchSettings
-from fdlab.data.check import check_complete, is_rendered
 from fdlab.data.embedded import EmbeddedReferences, embed_all
 from fdlab.data.entry import FaceReader, Live, Shape, Source
+from fdlab.data.folder import FastComposerFolder, Folder, check_complete, is_rendered
 from fdlab.data.latents import weights_hash
-from fdlab.data.layout import read_ids
 from fdlab.data.prepare import prepare
 from fdlab.data.prepared import Prepared
 from fdlab.data.rendered import ensure_people, mend
 from fdlab.data.sample import CorruptFile
 from fdlab.data.transforms import Background
 from fdlab.errors import UserError
+from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import embed_references
@@ -33,7 +32,7 @@ def make_source(
     references: bool,
     device: torch.device,
     reader: FaceReader | None = None,
-) -> tuple[Path, Source]:
+) -> tuple[Folder, Source]:
     """The data folder (rendered if it has to be) and its rows, encoded once (on `device`) or read anew; with
     faces where there is a reader."""
     shape = Shape(
@@ -44,27 +43,30 @@ def make_source(
     )
     if data.size != shape.image_size:
         raise UserError(f"data.size={data.size}: the backbone works at {shape.image_size} pixels.")
-    root = data.root
     if data.kind == "people":
-        root = ensure_people(root, data.mix, data.num, data.seed, data.size, workers=data.render_workers)
+        made = (data.root, data.mix, data.num, data.seed, data.size)
+        folder: Folder = FastComposerFolder(ensure_people(*made, workers=data.render_workers))
+    else:
+        folder = open_folder(data.root, data.kind)
+        check_teaches(folder, references)
     crop = HeadCrop() if references and backbone.reference_crop == "head" else None
     if data.cache_latents:
         make = partial(
-            prepare, root, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
+            prepare, folder, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
             device=device, labels=data.labels, crop=crop, reader=reader,
         )  # fmt: skip
         try:
-            return root, make(skip_corrupt=data.skip_corrupt)
+            return folder, make(skip_corrupt=data.skip_corrupt)
         except CorruptFile:
-            whole = data.kind == "people" and not mend(root)
+            whole = data.kind == "people" and not mend(folder.root)
             if data.kind != "people" or (whole and crop is None):
                 raise
             # A rendered picture that can be read lacks nothing but a face that is found: it is left out.
-            return root, make(skip_corrupt=crop is not None)
-    check_complete(root)
-    views, ids = 2 if data.mirror else 1, read_ids(root, data.split)
-    rendered = is_rendered(root)
-    return root, Live(root, ids, backbone.tokenizer, shape, views, rendered, data.labels, crop, reader)
+            return folder, make(skip_corrupt=crop is not None)
+    check_complete(folder)
+    views, ids = 2 if data.mirror else 1, folder.ids(data.split)
+    rendered = is_rendered(folder.root)
+    return folder, Live(folder, ids, backbone.tokenizer, shape, views, rendered, data.labels, crop, reader)
 
 
 def embedded(

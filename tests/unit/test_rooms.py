@@ -14,6 +14,7 @@ ORDER = (
     "people",
     "assets",
     "data",
+    "layouts",
     "models",
     "measure",
     "pipeline",

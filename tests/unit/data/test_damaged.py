@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fdlab.benchmarks.convert import photos, prompt_lists
-from fdlab.data import annotation, check, layout, rendered
+from fdlab.data import annotation, folder, layout, rendered
 from fdlab.data.entry import Shape
 from fdlab.data.prepare import prepare
 from fdlab.data.prepared import Prepared
@@ -46,7 +46,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "picture": ("00000/0000001.png", lambda root: layout.read_sample(root, "0000001")),
     "photo": ("00000/0000001.png", lambda root: photos.look(root / "00000/0000001.png")),
     "ids": ("image_ids.txt", layout.read_ids),
-    "card": ("dataset.json", check.check_complete),
+    "card": ("dataset.json", folder.check_complete),
     "mark": ("dataset.json", lambda root: rendered._check_ours(root, rendered.facts("all", 4, 0, 32))),
     "whole": ("dataset.json", lambda root: rendered.is_whole(root, rendered.facts("all", 4, 0, 32))),
     "rows": ("prepared/rows.json", lambda root: Prepared(root / "prepared").entry(0)),

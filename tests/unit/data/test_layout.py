@@ -87,7 +87,7 @@ def test_missing_and_half_written(tmp_path: Path, folder: Path) -> None:
 
 
 def test_a_rendered_folder_without_its_card_is_half_written(folder: Path) -> None:
-    from fdlab.data.check import check_complete
+    from fdlab.data.folder import check_complete
 
     with pytest.raises(UserError, match=r"half written: it has no dataset\.json"):
         check_complete(folder, rendered=True)

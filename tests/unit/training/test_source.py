@@ -50,8 +50,8 @@ def test_a_rendered_picture_in_which_no_face_is_found_is_left_out(
     backbone = tiny_backbone()
     backbone.reference_crop = "head"
     for _ in range(2):  # made, and found again
-        root, rows = source.make_source(settings(tmp_path), backbone, True, torch.device("cpu"))
+        folder, rows = source.make_source(settings(tmp_path), backbone, True, torch.device("cpu"))
         assert len(seen) == 4 and len(rows.usable) == 3
-    (root / "00000" / "000000003.png").write_bytes(b"")
+    (folder.root / "00000" / "000000003.png").write_bytes(b"")
     backbone.reference_crop = "person"
     assert len(source.make_source(settings(tmp_path), backbone, True, torch.device("cpu"))[1].usable) == 4
