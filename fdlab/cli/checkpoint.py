@@ -15,11 +15,13 @@ def arguments() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="{import,export,info}")
     bring = verbs.add_parser(
         "import",
-        help="a released pytorch_model.bin, or a folder of .bin weights, to a safetensors folder",
-        description="Turn the flat pytorch_model.bin of Face-diffuser or FastComposer, or a diffusers folder"
-        " whose weights are pickled, into a model folder in diffusers' layout. Only tensors are unpickled.",
+        help="a single file of Stable Diffusion, a released pytorch_model.bin, or a folder of .bin weights,"
+        " to a safetensors folder",
+        description="Turn a Stable Diffusion 1.x or 2.x in one file (original layout), the flat"
+        " pytorch_model.bin of Face-diffuser or FastComposer, or a diffusers folder whose weights are"
+        " pickled, into a model folder in diffusers' layout. Only tensors are unpickled.",
     )
-    bring.add_argument("source", help="pytorch_model.bin, or a folder")
+    bring.add_argument("source", help="FILE.safetensors, FILE.ckpt, pytorch_model.bin, or a folder")
     bring.add_argument("out", help="the model folder to write")
     bring.add_argument(
         "--base", help="Stable Diffusion 1.5 folder: configs, tokenizer and scheduler (for a flat file)"
@@ -27,6 +29,14 @@ def arguments() -> argparse.ArgumentParser:
     bring.add_argument(
         "--image-encoder",
         help="folder with the config of CLIP's image encoder; default: as --base, or read from the tensors",
+    )
+    bring.add_argument(
+        "--tokenizer", help="folder with CLIP's vocab.json and merges.txt (for a single file, which has none)"
+    )
+    bring.add_argument(
+        "--prediction-type",
+        choices=("epsilon", "v_prediction"),
+        help="what a single file's denoiser predicts; Stable Diffusion 2.1: v_prediction, its base: epsilon",
     )
     bring.add_argument("--half", action="store_true", help="store fp16")
     bring.add_argument("--force", action="store_true", help="replace OUT if it exists")
@@ -54,10 +64,13 @@ def _import(args: argparse.Namespace) -> int:
     _writable(args.out, args.force)
     # Torch and diffusers take seconds to import; `--help` must not wait for them.
     from fdlab.assets import resolve
+    from fdlab.exchange.released import import_folder, import_released
     from fdlab.models.backbone import save_backbone
-    from fdlab.models.conversion import import_folder, import_released
 
-    if resolve(args.source).is_dir():
+    source = resolve(args.source)
+    if source.is_file() and _import_single_file(source, args):
+        return 0
+    if source.is_dir():
         backbone = import_folder(args.source)
     elif args.base is None:
         raise UserError(
@@ -71,12 +84,32 @@ def _import(args: argparse.Namespace) -> int:
     return 0
 
 
+def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
+    """Whether the source is a single file in the original layout, which then is a folder."""
+    from fdlab.exchange.single_file import is_original, kind_of, look_into
+    from fdlab.exchange.unpacking import find_tokenizer, predicts, unpack
+
+    file = look_into(source)
+    if not is_original(file):
+        return False
+    kind, prediction = kind_of(file), args.prediction_type
+    if prediction is None and kind == "sd2" and predicts(file, kind, 0) == "epsilon":
+        raise UserError(
+            f"'{source}' is Stable Diffusion 2, whose tensors do not show what it predicts; give"
+            " --prediction-type v_prediction (2.1 at 768 pixels) or epsilon (its base at 512)."
+        )
+    tokenizer = find_tokenizer(args.tokenizer, source, args.image_encoder, "--tokenizer ")
+    unpack(file, Path(args.out), tokenizer, 0, prediction or predicts(file, kind, 0), args.half)
+    print(f"unet, vae, text_encoder, tokenizer, scheduler written to {args.out}")
+    return True
+
+
 def _export(args: argparse.Namespace) -> int:
     if Path(args.out).suffix not in (".bin", ".safetensors"):
         raise UserError(f"'{args.out}': the name must end in .bin or .safetensors.")
     _writable(args.out, args.force)
+    from fdlab.exchange.released import export_released
     from fdlab.models.backbone import load_backbone, part_folders
-    from fdlab.models.conversion import export_released
     from fdlab.models.parts import NETWORKS
 
     found = [part for part in part_folders(args.source) if part in NETWORKS]
@@ -86,7 +119,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from fdlab.models.conversion import describe
+    from fdlab.exchange.contents import describe
 
     rows = describe(args.path)
     print(f"{'part':<14} {'class':<30} {'tensors':>8} {'parameters':>13}  precision")

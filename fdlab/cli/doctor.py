@@ -21,6 +21,7 @@ OPTIONAL = {
 """Packages that fdlab runs without: what for, and how to get them."""
 PARTS = (
     "base", "tdm", "sdm", "own_image_encoder", "vae", "text_encoder", "image_encoder", "unet", "fusion",
+    "tokenizer",
 )  # fmt: skip
 
 

@@ -134,6 +134,7 @@ RULES: dict[str, Rule] = {
     "backbone.max_tokens": COUNT,
     "backbone.guidance_scale": NOT_NEGATIVE,
     "backbone.final_sigma": NOT_NEGATIVE,
+    "backbone.prediction_type": Rule(choices=("epsilon", "v_prediction"), nullable=True, kind=str),
     "backbone.*": Rule(nullable=True, kind=str),
     "benchmark.max_*": NOT_NEGATIVE,
     "benchmark.batch_size": COUNT,

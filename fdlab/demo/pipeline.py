@@ -9,8 +9,8 @@ import torch
 from fdlab.config.compose import compose
 from fdlab.config.overrides import quoted
 from fdlab.diffusion.settings import SamplerSettings
+from fdlab.exchange.unpacking import read_backbone
 from fdlab.models import finetuned
-from fdlab.models.finetuned import BackboneSettings
 from fdlab.pipeline.artist import Artist
 
 
@@ -25,6 +25,7 @@ def load_artist(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     words = [f"tdm={quoted(tdm)}", f"sdm={quoted(sdm)}", f"backbone={backbone}"]
     cfg = compose(["prompt=x", *words, *overrides], config_name="sample")
-    parts, settings = BackboneSettings.from_mapping(cfg.backbone), SamplerSettings.from_mapping(cfg.sampler)
+    parts = read_backbone(cfg.backbone, cfg.paths.cache)
+    settings = SamplerSettings.from_mapping(cfg.sampler)
     found = finetuned.need_all(parts, {"tdm": cfg.tdm, "sdm": cfg.sdm})
     return Artist.load(parts, found, settings, background=cfg.data.background, device=device)

@@ -13,6 +13,7 @@ from fdlab.config.provenance import config_sha256
 from fdlab.data.transforms import Background
 from fdlab.diffusion import guiders
 from fdlab.errors import UserError, unknown
+from fdlab.exchange.unpacking import read_backbone
 from fdlab.measure.choose import ExtractorSettings
 from fdlab.metrics.registry import METRICS
 from fdlab.models.finetuned import BackboneSettings
@@ -79,7 +80,7 @@ class MethodSettings:
 
         resolved: Any = OmegaConf.to_container(cfg, resolve=True)
         return cls(
-            backbone=BackboneSettings.from_mapping(resolved["backbone"]),
+            backbone=read_backbone(resolved["backbone"], resolved["paths"]["cache"]),
             weights={kind: str(resolved[kind]) for kind in ("tdm", "sdm")},
             sampler=resolved["sampler"],
             background=resolved["data"]["background"],

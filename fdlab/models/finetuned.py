@@ -43,6 +43,8 @@ class BackboneSettings:
     image_size: int | None = None
     reference_crop: str = "person"
     """What a reference shows: the person, or the head alone."""
+    prediction_type: str | None = None
+    """What a single file predicts, which says nothing of it itself."""
 
     @classmethod
     def from_mapping(cls, node: Mapping[str, Any]) -> BackboneSettings:
@@ -51,10 +53,11 @@ class BackboneSettings:
             name=str(node["name"]),
             path=str(node["path"]),
             shipped={kind: str(node[kind]) for kind in ("tdm", "sdm", "base") if node.get(kind)},
-            named={part: str(node[part]) for part in NETWORKS if node.get(part)},
+            named={part: str(node[part]) for part in (*NETWORKS, "tokenizer") if node.get(part)},
             own_image_encoder=node.get("own_image_encoder"),
             image_size=node.get("image_size"),
             reference_crop=str(node.get("reference_crop", "person")),
+            prediction_type=node.get("prediction_type"),
         )
 
     def overrides(self, own: Mapping[str, Path] | None = None) -> dict[str, Path | str]:

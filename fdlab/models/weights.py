@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +23,7 @@ DIFFUSERS = "diffusion_pytorch_model"
 TRANSFORMERS = "model"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 CONVERT = "convert it with: python -m fdlab checkpoint import"
-_LFS = b"version https://git-lfs"
+LFS = b"version https://git-lfs"
 
 
 def weight_files(folder: Path, what: str) -> list[Path]:
@@ -63,10 +64,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise UserError(f"weights '{file}' are missing; copy the folder again.")
     try:
         with file.open("rb") as stream:
-            begin = stream.read(len(_LFS))
+            begin = stream.read(len(LFS))
     except OSError as error:
         raise UserError(f"'{file}' cannot be read: {error.strerror}.") from error
-    if begin == _LFS:
+    if begin == LFS:
         raise UserError(f"'{file}' is a git-lfs pointer, not the weights; run `git lfs pull` there.")
     try:
         state = load_file(file)
@@ -81,7 +82,8 @@ def read_pickled(file: Path) -> Any:
     """What a torch file holds, with nothing but tensors unpickled. Raises: UserError when it holds more, or
     is corrupt."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        # Mapped where the format allows it: what is not asked for is not read.
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
     except FileNotFoundError:
         raise UserError(f"'{file}' does not exist.") from None
     except pickle.UnpicklingError as error:
@@ -97,6 +99,13 @@ def read_pickled(file: Path) -> Any:
 def flat_state(loaded: Any, source: Path | str) -> dict[str, Tensor]:
     """A state dict from what a torch file held: finite tensors by name. Raises: UserError for anything
     else."""
+    state = plain_state(loaded, source)
+    check_finite(state, source)
+    return state
+
+
+def plain_state(loaded: Any, source: Path | str) -> dict[str, Tensor]:
+    """The same, whatever the tensors' values, which are not looked at."""
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     plain = isinstance(state, dict) and all(
         isinstance(name, str)
@@ -109,7 +118,6 @@ def flat_state(loaded: Any, source: Path | str) -> dict[str, Tensor]:
     )
     if not plain:
         raise UserError(f"'{source}' is no flat state dict of tensors.")
-    check_finite(state, source)
     return dict(state)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fdlab.data.transforms import Background
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
+from fdlab.exchange.unpacking import read_backbone
 from fdlab.measure.faces.photos import Head
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.sampling.trace import check_traced
@@ -58,7 +59,7 @@ class SampleSettings:
             trace_steps=None if steps is None else sorted(set(steps)),
             out=Path(cfg.out),
             sampler=sampler,
-            backbone=BackboneSettings.from_mapping(cfg.backbone),
+            backbone=read_backbone(cfg.backbone, cfg.paths.cache),
             weights={kind: str(cfg[kind]) for kind in sampler.needs},
             background=cfg.data.background,
             max_subjects=cfg.data.max_subjects,

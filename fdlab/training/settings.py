@@ -14,6 +14,7 @@ from fdlab.diffusion.settings import SamplerSettings
 from fdlab.engine.loop import LoopSettings
 from fdlab.engine.strategies import FSDP, ZERO
 from fdlab.errors import UserError, unknown
+from fdlab.exchange.unpacking import read_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.loggers import LoggerSettings
@@ -116,7 +117,7 @@ class FitSettings:
             folder=run_dir(resolved),
             resume=str(resolved["resume"]),
             seed=int(resolved["seed"]),
-            backbone=BackboneSettings.from_mapping(resolved["backbone"]),
+            backbone=read_backbone(resolved["backbone"], resolved["paths"]["cache"]),
             init=str(resolved["init"]),
             kind=kind,
             model=resolved["model"],

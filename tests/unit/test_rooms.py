@@ -16,6 +16,7 @@ ORDER = (
     "data",
     "layouts",
     "models",
+    "exchange",
     "measure",
     "pipeline",
     "metrics",

@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fdlab.errors import UserError
+from fdlab.exchange.contents import describe
+from fdlab.exchange.released import import_folder, join, read_flat, split
 from fdlab.models import finetuned
 from fdlab.models.backbone import load_backbone, save_backbone
-from fdlab.models.conversion import describe, import_folder, join, read_flat, split
 from fdlab.models.judge import Judge, build_clip
 from fdlab.models.parts import load_part
 from fdlab.models.tokenizer import load_tokenizer

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from fdlab.assets import asset_path
 from fdlab.errors import UserError
+from fdlab.exchange.contents import describe
+from fdlab.exchange.released import export_released, import_released, join, read_flat
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.clip import load_clip
-from fdlab.models.conversion import describe, export_released, import_released, join, read_flat
 from fdlab.models.judge import Judge
 from fdlab.models.weights import check_finite
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline

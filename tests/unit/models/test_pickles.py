@@ -15,9 +15,10 @@ import torch
 
 from fdlab.engine import checkpoints
 from fdlab.errors import UserError
+from fdlab.exchange.contents import describe
+from fdlab.exchange.released import import_folder, import_released, read_flat
 from fdlab.measure.extractors.efficientnet import EfficientNetExtractor
 from fdlab.measure.weights import load_state
-from fdlab.models.conversion import describe, import_folder, import_released, read_flat
 from fdlab.models.weights import read_pickled
 
 CALLS: dict[str, Callable[[Path], tuple[Any, tuple[Any, ...]]]] = {

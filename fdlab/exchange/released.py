@@ -7,9 +7,7 @@ unpickled.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
@@ -184,7 +182,7 @@ def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
             )
     for part in NETWORKS:
         if (root / part / "config.json").is_file():
-            setattr(backbone, part, load_network(part, root / part, index, _any_weights(root / part, part)))
+            setattr(backbone, part, load_network(part, root / part, index, any_weights(root / part, part)))
     if not backbone.networks():
         raise UserError(
             f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."
@@ -193,7 +191,8 @@ def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
     return backbone
 
 
-def _any_weights(folder: Path, part: str) -> dict[str, Tensor]:
+def any_weights(folder: Path, part: str) -> dict[str, Tensor]:
+    """A part's tensors, pickled or safetensors. Raises: UserError."""
     # transformers calls its pickled weights pytorch_model, its safetensors model.
     for stem in (DIFFUSERS, f"pytorch_{TRANSFORMERS}"):
         for variant in ("", ".fp16"):
@@ -213,41 +212,3 @@ def export_released(file: Path | str, backbone: Backbone) -> None:
     # Through Python's stream, since torch's own writer does not say that the disk is full.
     with whole(file) as temporary, temporary.open("wb") as stream:
         torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}, stream)
-
-
-@dataclass(frozen=True)
-class PartInfo:
-    """What one part of a checkpoint is made of."""
-
-    part: str
-    class_name: str
-    tensors: int
-    parameters: int
-    dtypes: str
-
-
-def describe(path: Path | str) -> list[PartInfo]:
-    """Parts of a checkpoint: a folder in diffusers' layout, one part's folder, or a released flat file."""
-    root = resolve(path)
-    if not root.exists():
-        raise UserError(f"checkpoint '{path}' does not exist.")
-    if root.is_file():
-        return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
-    folders = {part: root / part for part in NETWORKS if (root / part).is_dir()}
-    if not folders and (root / "config.json").is_file():
-        folders = {root.name: root}
-    if not folders:
-        raise UserError(f"'{path}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
-    return [_info(part, _class_name(folder), _any_weights(folder, part)) for part, folder in folders.items()]
-
-
-def _class_name(folder: Path) -> str:
-    config = formats.read(folder / "config.json", formats.CONFIG) if (folder / "config.json").exists() else {}
-    return str(config.get("_class_name") or next(iter(config.get("architectures") or []), ""))
-
-
-def _info(part: str, class_name: str, state: Mapping[str, Tensor]) -> PartInfo:
-    numbers = Counter(str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point())
-    parameters = sum(t.numel() for t in state.values() if t.is_floating_point())
-    dtypes = "+".join(dtype for dtype, _ in numbers.most_common())
-    return PartInfo(part, class_name, len(state), parameters, dtypes)

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from fdlab.cli.checkpoint import main
 from fdlab.errors import UserError
+from fdlab.exchange.released import export_released, import_folder, import_released, join, read_flat
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
-from fdlab.models.conversion import export_released, import_folder, import_released, join, read_flat
 from fdlab.models.nano import build_image_encoder
 from tests.worlds.backbones import tiny_sd15
 
@@ -132,6 +132,7 @@ def test_wrong_files(tmp_path: Path, flat: dict[str, torch.Tensor], sd15_folder:
         import_released(file, sd15_folder)
     with pytest.raises(UserError, match="does not exist"):
         import_released(tmp_path / "none.bin", sd15_folder)
+    torch.save(flat, file)
     with pytest.raises(UserError, match="give --base"):
         main(["import", str(file), str(tmp_path / "out")])
     with pytest.raises(UserError, match=r"must end in \.bin"):

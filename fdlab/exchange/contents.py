@@ -1,0 +1,62 @@
+"""What a checkpoint is made of: its parts, their sizes and precisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from fdlab.assets import resolve
+from fdlab.errors import UserError
+from fdlab.exchange.released import any_weights, read_flat, split
+from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, is_original, kind_of, look_into
+from fdlab.models import formats
+from fdlab.models.parts import NETWORKS
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What one part of a checkpoint is made of."""
+
+    part: str
+    class_name: str
+    tensors: int
+    parameters: int
+    dtypes: str
+
+
+def describe(path: Path | str) -> list[PartInfo]:
+    """Parts of a checkpoint: a folder in diffusers' layout, one part's folder, or a released flat file."""
+    root = resolve(path)
+    if not root.exists():
+        raise UserError(f"checkpoint '{path}' does not exist.")
+    if root.is_file():
+        file = look_into(root)
+        if is_original(file):
+            prefixes = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_OF[kind_of(file)]}
+            named = {part: file.below(prefix) for part, prefix in prefixes.items()}
+            rest = set(file.shapes).difference(*named.values())
+            parts = {**named, "(left out)": sorted(rest)} if rest else named
+            return [_info(part, "original layout", file.read(names)) for part, names in parts.items()]
+        return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
+    folders = {part: root / part for part in NETWORKS if (root / part).is_dir()}
+    if not folders and (root / "config.json").is_file():
+        folders = {root.name: root}
+    if not folders:
+        raise UserError(f"'{path}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
+    return [_info(part, _class_name(folder), any_weights(folder, part)) for part, folder in folders.items()]
+
+
+def _class_name(folder: Path) -> str:
+    config = formats.read(folder / "config.json", formats.CONFIG) if (folder / "config.json").exists() else {}
+    return str(config.get("_class_name") or next(iter(config.get("architectures") or []), ""))
+
+
+def _info(part: str, class_name: str, state: Mapping[str, Tensor]) -> PartInfo:
+    numbers = Counter(str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point())
+    parameters = sum(t.numel() for t in state.values() if t.is_floating_point())
+    dtypes = "+".join(dtype for dtype, _ in numbers.most_common())
+    return PartInfo(part, class_name, len(state), parameters, dtypes)

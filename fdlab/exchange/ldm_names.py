@@ -1,0 +1,155 @@
+"""Names in the original (LDM) layout of what diffusers' layout holds: the way out.
+
+The original numbers the denoiser's blocks in one row, a resnet (with its attention) or a change of size each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdlab.errors import UserError
+from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, Kind
+from fdlab.models.backbone import Backbone
+from fdlab.models.tensor_names import TEXT_LEVEL
+
+_RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+_ENDS = {
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
+    "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+}  # fmt: skip
+_VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+_OPENCLIP = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm": "ln_final", "encoder.layers": "transformer.resblocks", "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}  # fmt: skip
+V_MARK = "v_pred"
+"""An empty tensor by which a file says that its denoiser predicts v."""
+
+
+def original(backbone: Backbone) -> dict[str, Tensor]:
+    """All tensors of a Stable Diffusion by their original names.
+
+    Raises: UserError for another architecture.
+    """
+    kind = _kind(backbone)
+    unet, vae, text = (backbone.need(part) for part in ("unet", "vae", "text_encoder"))
+    state = unet_state(unet.state_dict(), unet.config) | vae_state(vae.state_dict(), vae.config)
+    state |= text_state(text.state_dict(), kind)
+    if backbone.need("scheduler").get("prediction_type") == "v_prediction":
+        state[V_MARK] = torch.empty(0)
+    return state
+
+
+def _kind(backbone: Backbone) -> Kind:
+    """Which Stable Diffusion this is, by what its tensors do not show and readers take for granted."""
+    text, unet = backbone.need("text_encoder").config, backbone.need("unet").config
+    heads, widths = unet.attention_head_dim, list(unet.block_out_channels)
+    heads = [heads] * len(widths) if isinstance(heads, int) else list(heads)
+    classes = (type(backbone.unet).__name__, type(backbone.vae).__name__)
+    if classes == ("UNet2DConditionModel", "AutoencoderKL"):
+        if text.hidden_act == "quick_gelu" and heads == [8] * len(widths):
+            return "sd1"
+        if text.hidden_act == "gelu" and heads == [width // 64 for width in widths]:
+            return "sd2"
+    raise UserError(
+        f"backbone '{backbone.name}' ({classes[0]}, {classes[1]}, heads {heads}, {text.hidden_act}) is"
+        " neither Stable Diffusion 1 nor 2, and only these have a file in the original layout."
+    )
+
+
+def unet_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
+    """The denoiser's tensors by their original names."""
+    num = int(config.layers_per_block)
+    attends = ["CrossAttn" in block for block in config.up_block_types]
+
+    def place(match: re.Match[str]) -> str:
+        side, block, what, layer = match[1], int(match[2]), match[3], int(match[4])
+        if side == "down":
+            if what == "downsamplers":
+                return f"input_blocks.{(block + 1) * (num + 1)}.0.op"
+            return f"input_blocks.{block * (num + 1) + layer + 1}.{int(what == 'attentions')}"
+        if what == "upsamplers":
+            return f"output_blocks.{block * (num + 1) + num}.{1 + attends[block]}.conv"
+        return f"output_blocks.{block * (num + 1) + layer}.{int(what == 'attentions')}"
+
+    renamed = {}
+    for name, tensor in state.items():
+        new = re.sub(r"^(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)(?:\.conv(?=\.))?", place, name)
+        new = _first(new, _ENDS)
+        if ".transformer_blocks." not in new:
+            new = re.sub(r"\.(norm1|conv1|time_emb_proj|norm2|conv2|conv_shortcut)\.", _resnet, new)
+        renamed[UNET + new] = tensor
+    return renamed
+
+
+def _resnet(match: re.Match[str]) -> str:
+    return f".{_RESNET[match[1]]}."
+
+
+def vae_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
+    """The autoencoder's tensors by their original names; its attention is a convolution there."""
+    last = len(config.block_out_channels) - 1
+    renamed = {}
+    for name, tensor in state.items():
+        new = re.sub(r"down_blocks\.(\d+)\.resnets", r"down.\1.block", name)
+        new = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", new)
+        new = re.sub(r"up_blocks\.(\d+)\.resnets", lambda m: f"up.{last - int(m[1])}.block", new)
+        new = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{last - int(m[1])}.upsample", new)
+        new = re.sub(r"mid_block\.resnets\.(\d+)", lambda m: f"mid.block_{int(m[1]) + 1}", new)
+        new = new.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+        if ".mid_block.attentions.0." in new:
+            coder, _, inner = new.partition(".mid_block.attentions.0.")
+            new = f"{coder}.mid.attn_1.{_first(inner, _VAE_ATTENTION)}"
+            tensor = tensor[..., None, None] if tensor.ndim == 2 else tensor
+        renamed[VAE + new] = tensor
+    return renamed
+
+
+def text_state(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
+    """The text encoder's tensors by their original names."""
+    plain = {name.removeprefix(TEXT_LEVEL): tensor for name, tensor in state.items()}
+    plain = {name: tensor for name, tensor in plain.items() if not name.endswith("position_ids")}
+    if kind == "sd1":
+        length = len(plain["embeddings.position_embedding.weight"])
+        plain["embeddings.position_ids"] = torch.arange(length)[None]
+        return {f"{TEXT_OF[kind]}{TEXT_LEVEL}{name}": tensor for name, tensor in plain.items()}
+    renamed = {}
+    for name, tensor in plain.items():
+        match = re.fullmatch(r"(encoder\.layers\.\d+\.)self_attn\.([qkv])_proj\.(weight|bias)", name)
+        if match is None:
+            renamed[_openclip(name)] = tensor
+        elif match[2] == "q":
+            three = [plain[f"{match[1]}self_attn.{each}_proj.{match[3]}"] for each in "qkv"]
+            renamed[f"{_openclip(match[1])}attn.in_proj_{match[3]}"] = torch.cat(three)
+    # Readers leave the last layer out: something has to be there to be left out.
+    layers = {int(m[1]) for name in renamed if (m := re.match(r"transformer\.resblocks\.(\d+)\.", name))}
+    last, more = f"transformer.resblocks.{max(layers)}.", f"transformer.resblocks.{max(layers) + 1}."
+    renamed |= {more + n.removeprefix(last): t.clone() for n, t in renamed.items() if n.startswith(last)}
+    return {TEXT_OF[kind] + name: tensor for name, tensor in renamed.items()}
+
+
+def _openclip(name: str) -> str:
+    for ours, theirs in _OPENCLIP.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _first(name: str, table: Mapping[str, str]) -> str:
+    """A name whose beginning is replaced by what a table says of it."""
+    for ours, theirs in table.items():
+        if name.startswith(f"{ours}."):
+            return theirs + name.removeprefix(ours)
+    return name

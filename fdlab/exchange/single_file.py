@@ -1,0 +1,138 @@
+"""Stable Diffusion in one file of the original (LDM) layout: what kind it is, before its weights are read.
+
+Axes in shapes are those of the tensors on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fdlab.errors import UserError
+from fdlab.models.formats import one_line
+from fdlab.models.weights import LFS, plain_state, read_pickled
+
+UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
+"""How the tensors of each part begin."""
+TEXT_OF = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model."}
+"""How the text encoder's tensors begin: CLIP as transformers names it, and OpenCLIP."""
+FIRST = f"{UNET}input_blocks.0.0.weight"
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+Kind = Literal["sd1", "sd2"]
+NAMES: Mapping[Kind, str] = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2"}
+
+_OTHER_INPUTS = {
+    5: "Stable Diffusion's depth model",
+    7: "Stable Diffusion's upscaler",
+    8: "InstructPix2Pix (a picture beside the latents)",
+    9: "an inpainting model (a mask and a picture beside the latents)",
+}
+_FOREIGN: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("joint_blocks.",), "Stable Diffusion 3"),
+    (("double_blocks.", "single_blocks."), "Flux"),
+    (("conditioner.embedders.1.",), "Stable Diffusion XL"),
+    (("conditioner.embedders.",), "Stable Diffusion XL's refiner"),
+    (("control_model.", "input_hint_block."), "a ControlNet"),
+    (("motion_modules.",), "AnimateDiff's motion modules"),
+)
+"""Parts of names -> whose they are; the first that is found counts."""
+_ALONE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("lora_", ".lora.", "hada_", "lokr_"), "a LoRA; give it as backbone.loras=[{path: FILE, weight: 1.0}]"),
+    (("unet.",), "a released checkpoint; see `python -m fdlab checkpoint import --help`"),
+    (("down_blocks.",), "one part in diffusers' layout; give the folder that holds all parts"),
+    (("encoder.conv_in.", "decoder.conv_in."), "an autoencoder alone"),
+    (("text_model.", "vision_model."), "a text or image encoder alone"),
+    (("emb_params", "string_to_param"), "an embedding of textual inversion"),
+)
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """A file's tensors: their shapes at once, their values when they are asked for."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[Iterable[str]], dict[str, Tensor]]
+    """Values of some tensors by name."""
+
+    def below(self, prefix: str) -> list[str]:
+        """Names that begin so."""
+        return [name for name in self.shapes if name.startswith(prefix)]
+
+
+def look_into(path: Path) -> SingleFile:
+    """Read a file's names and shapes. Raises: UserError where it is missing, damaged, or holds more than
+    tensors."""
+    if path.suffix != ".safetensors":
+        loaded = read_pickled(path)
+        if isinstance(loaded, dict) and {"format", "kind", "step"} <= loaded.keys():
+            raise UserError(
+                f"'{path}' is a checkpoint of a run of fdlab; give the run's folder as init=, tdm= or sdm=."
+            )
+        state = plain_state(loaded, path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        return SingleFile(path, shapes, lambda names: {name: state[name] for name in names})
+    try:
+        with path.open("rb") as stream:
+            if stream.read(len(LFS)) == LFS:
+                raise UserError(f"'{path}' is a git-lfs pointer, not the weights; run `git lfs pull` there.")
+        with safe_open(path, "pt") as opened:
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror or one_line(error)}.") from error
+    except (SafetensorError, ValueError) as error:
+        raise _corrupt(path, error) from error
+
+    def read(names: Iterable[str]) -> dict[str, Tensor]:
+        try:
+            with safe_open(path, "pt") as opened:
+                return {name: opened.get_tensor(name) for name in names}
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            raise _corrupt(path, error) from error
+
+    return SingleFile(path, shapes, read)
+
+
+def is_original(file: SingleFile) -> bool:
+    """Whether the file is in the original layout, of whatever kind."""
+    return any(name.startswith((UNET, "conditioner.", VAE)) for name in file.shapes)
+
+
+def kind_of(file: SingleFile) -> Kind:
+    """Which Stable Diffusion a file holds. Raises: UserError that names what it holds instead."""
+    names = file.shapes
+    if FIRST in names:
+        inputs = names[FIRST][1] if len(names[FIRST]) == 4 else 0
+        if inputs != 4:
+            what = _OTHER_INPUTS.get(inputs, f"a denoiser of {inputs} input channels")
+            raise _unsupported(file, what)
+    for parts, what in _FOREIGN:
+        if any(part in name for part in parts for name in names):
+            raise _unsupported(file, what)
+    if FIRST not in names:
+        for parts, what in _ALONE:
+            if any(part in name for part in parts for name in names):
+                raise UserError(f"'{file.path}' is {what}.")
+        raise UserError(
+            f"'{file.path}' holds no Stable Diffusion in the original layout: no tensor '{FIRST}'."
+        )
+    for kind, prefix in TEXT_OF.items():
+        if any(name.startswith(prefix) for name in names):
+            return "sd2" if kind == "sd2" else "sd1"
+    raise UserError(f"'{file.path}' holds no text encoder ({TEXT}...); take a file that has all parts.")
+
+
+def _unsupported(file: SingleFile, what: str) -> UserError:
+    return UserError(
+        f"'{file.path}' is {what}, which fdlab does not support; supported: Stable Diffusion 1.x and 2.x"
+        " that draw from text."
+    )
+
+
+def _corrupt(path: Path, error: Exception) -> UserError:
+    return UserError(f"'{path}' is corrupt or cut short ({one_line(error)}); copy it again.")

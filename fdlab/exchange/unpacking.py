@@ -1,0 +1,213 @@
+"""A single file as a folder in diffusers' layout, made once: what everything else reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+from fdlab.assets import hub, resolve
+from fdlab.errors import UserError
+from fdlab.exchange import ldm_configs
+from fdlab.exchange.ldm_names import V_MARK
+from fdlab.exchange.single_file import (
+    NAMES,
+    SUFFIXES,
+    TEXT_OF,
+    UNET,
+    VAE,
+    Kind,
+    SingleFile,
+    kind_of,
+    look_into,
+)
+from fdlab.files import fingerprint, whole_folder, write_json
+from fdlab.lock import exclusive
+from fdlab.models.backbone import INDEX
+from fdlab.models.finetuned import BackboneSettings
+from fdlab.models.parts import check_network, index_entry, save_part
+from fdlab.models.tensor_names import TEXT_LEVEL
+from fdlab.models.tokenizer import load_tokenizer
+from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, write_weights
+from fdlab.progress import bar
+
+VERSION = 1
+"""Of what unpacking makes: another number makes it anew."""
+CLIP = "openai/clip-vit-large-patch14"
+"""Whose vocabulary Stable Diffusion's text encoders share."""
+VOCABULARY = ("vocab.json", "merges.txt")
+_V_FROM = 768
+"""Pixels from which Stable Diffusion 2 is taken for one that predicts v: those published of 512 predict
+noise."""
+_PIXELS = 512
+"""A side of a picture, where nothing says it."""
+_PAD = {"sd1": None, "sd2": "!"}
+"""What fills a prompt up: OpenCLIP's token 0; None: the tokenizer's own."""
+
+
+def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSettings:
+    """Read `cfg.backbone`, with a folder in place of a single file: unpacked below `cache` once, and told so.
+
+    Raises: UserError for a file that is no Stable Diffusion, and where the tokenizer's files are nowhere.
+    """
+    backbone = BackboneSettings.from_mapping(node)
+    path = resolve(backbone.path)
+    if not path.is_file():
+        if backbone.prediction_type is not None:
+            raise UserError(
+                f"backbone.prediction_type={backbone.prediction_type}: only a single file needs it;"
+                f" of '{backbone.path}' the scheduler says what it predicts."
+            )
+        return backbone
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"backbone.path={backbone.path}: a folder, or a file named {', '.join(SUFFIXES)}.")
+    tokenizer = find_tokenizer(backbone.named.get("tokenizer"), path, backbone.own_image_encoder)
+    size, stat = backbone.image_size or 0, path.stat()
+    made_of = {
+        "version": VERSION, "file": str(path.resolve()), "bytes": stat.st_size, "time": stat.st_mtime_ns,
+        "tokenizer": str(tokenizer), "image_size": size, "prediction_type": backbone.prediction_type,
+    }  # fmt: skip
+    folder = Path(cache).expanduser() / "backbones" / f"{path.stem}-{fingerprint(made_of)[:12]}"
+    with exclusive(folder.parent / f".{folder.name}.lock"):
+        if not (folder / INDEX).is_file():
+            file = look_into(path)
+            kind = kind_of(file)
+            prediction = backbone.prediction_type or predicts(file, kind, size)
+            print(f"'{path}': {NAMES[kind]}, read as predicting {prediction}"
+                  f"{'' if backbone.prediction_type else ' (else: backbone.prediction_type=)'};"
+                  f" being unpacked, once, into '{folder}'", file=sys.stderr, flush=True)  # fmt: skip
+            unpack(file, folder, tokenizer, size, prediction)
+    named = {part: place for part, place in backbone.named.items() if part != "tokenizer"}
+    return replace(backbone, path=str(folder), named=named, prediction_type=None)
+
+
+def predicts(file: SingleFile, kind: Kind, image_size: int) -> str:
+    """What a model of a kind predicts, where the user does not say it: its weights do not show it, but some
+    files are marked by an empty tensor."""
+    marked = V_MARK in file.shapes
+    return "v_prediction" if marked or (kind == "sd2" and image_size >= _V_FROM) else "epsilon"
+
+
+def find_tokenizer(
+    named: str | None, file: Path, image_encoder: str | None = None, option: str = "backbone.tokenizer="
+) -> Path:
+    """The folder of CLIP's vocabulary, which no single file holds: as named, else beside the file
+    (tokenizer/), else with CLIP's image encoder, else in the hub's cache. `option` is how the user names it.
+
+    Raises: UserError that says how to get it.
+    """
+    if named is not None:
+        if not _has_vocabulary(resolve(named)):
+            raise UserError(f"{option}{named}: no {' and '.join(VOCABULARY)} there.")
+        return resolve(named)
+    cached = hub.cached(CLIP)
+    places = [file.parent / "tokenizer", *([resolve(image_encoder)] if image_encoder else [])]
+    for place in [*places, *([cached] if cached else [])]:
+        if _has_vocabulary(place):
+            return place
+    patterns = " ".join(f"--include {name}" for name in (*VOCABULARY, "*token*.json"))
+    raise UserError(
+        f"'{file}' holds no tokenizer, as no single file does; give CLIP's as {option}FOLDER, or"
+        f" get it: hf download {CLIP} {patterns} --local-dir {file.parent / 'tokenizer'}."
+    )
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    files = {name for name in (*VOCABULARY, "tokenizer.json") if (folder / name).is_file()}
+    return "tokenizer.json" in files or set(VOCABULARY) <= files
+
+
+def unpack(
+    file: SingleFile, folder: Path, tokenizer: Path, image_size: int, prediction_type: str, half: bool = False
+) -> None:
+    """Write a file's parts as a folder in diffusers' layout, the whole folder or nothing.
+
+    Each tensor keeps its precision (`half`: fp16), and one part at a time is in memory. `image_size` 0: as
+    models of its kind have it. Raises: UserError.
+    """
+    kind = kind_of(file)
+    size = image_size or (_V_FROM if (kind, prediction_type) == ("sd2", "v_prediction") else _PIXELS)
+    config = ldm_configs.configs(file, kind, size, prediction_type)
+    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
+    with whole_folder(folder) as temporary, bar(f"unpacking {file.path.name}", 4) as progress:
+        for part in ("scheduler", "tokenizer"):
+            value = (
+                config[part] if part == "scheduler" else _tokenizer(tokenizer, kind, config["text_encoder"])
+            )
+            save_part(temporary / part, part, value)
+            index[part] = index_entry(part, value)
+        progress.advance()
+        for part in ("text_encoder", "vae", "unet"):
+            if part in config:
+                state = converted(part, file, kind, config[part])
+                write_json(temporary / part / "config.json", config[part])
+                _check(part, temporary / part, state, file)
+                stem = TRANSFORMERS if part == "text_encoder" else DIFFUSERS
+                write_weights(temporary / part / f"{stem}.safetensors", state, half)
+                library = "transformers" if part == "text_encoder" else "diffusers"
+                index[part] = [library, config[part].get("_class_name", "CLIPTextModel")]
+            progress.advance()
+        write_json(temporary / INDEX, index)
+
+
+def converted(part: str, file: SingleFile, kind: Kind, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A part's tensors by diffusers' names, through diffusers' own conversion.
+
+    Raises: UserError where that leaves any out.
+    """
+    from diffusers.loaders import single_file_utils as theirs
+
+    prefix = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_OF[kind]}[part]
+    names = [name for name in file.below(prefix) if not _is_no_weight(name, kind, config)]
+    given = file.read(names)
+    if part == "unet":
+        state = theirs.convert_ldm_unet_checkpoint(given, config)
+    elif part == "vae":
+        state = theirs.convert_ldm_vae_checkpoint(given, config)
+    elif kind == "sd1":
+        state = theirs.convert_ldm_clip_checkpoint(given)
+        state = {TEXT_LEVEL + name.removeprefix(TEXT_LEVEL): tensor for name, tensor in state.items()}
+    else:
+        width = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
+        state = theirs.convert_open_clip_checkpoint(width, given, prefix)
+    # OpenCLIP has the weights of query, key and value in one.
+    parts = sum(3 if name.endswith((".in_proj_weight", ".in_proj_bias")) else 1 for name in names)
+    if len(state) != parts or any(tensor is None for tensor in state.values()):
+        raise UserError(
+            f"'{file.path}': of the {part}'s {parts} tensors {len(state)} have a place in diffusers' layout;"
+            " it is of another architecture."
+        )
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _is_no_weight(name: str, kind: Kind, config: Mapping[str, Any]) -> bool:
+    """Of the tensors below a part's name: what no network of today has."""
+    if name.startswith(TEXT_OF["sd2"]):
+        last = f"{TEXT_OF['sd2']}transformer.resblocks.{config.get('num_hidden_layers')}."
+        return name.endswith((".text_projection", ".logit_scale", ".attn_mask")) or name.startswith(last)
+    return name.startswith(f"{VAE}loss.") or name.endswith("position_ids")
+
+
+def _tokenizer(folder: Path, kind: Kind, text: Mapping[str, Any]) -> Any:
+    tokenizer = load_tokenizer(folder)
+    tokenizer.model_max_length = text["max_position_embeddings"]
+    if _PAD[kind] is not None:
+        tokenizer.pad_token = _PAD[kind]
+    if len(tokenizer) > text["vocab_size"]:
+        raise UserError(
+            f"the tokenizer in '{folder}' has {len(tokenizer)} tokens, the text encoder only"
+            f" {text['vocab_size']}; give CLIP's as backbone.tokenizer=FOLDER."
+        )
+    return tokenizer
+
+
+def _check(part: str, folder: Path, state: Mapping[str, Tensor], file: SingleFile) -> None:
+    try:
+        check_network(part, folder, {}, state)
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder), str(file.path))) from error
