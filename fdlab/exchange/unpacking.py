@@ -38,8 +38,6 @@ from fdlab.progress import bar
 
 VERSION = 1
 """Of what unpacking makes: another number makes it anew."""
-CLIP = "openai/clip-vit-large-patch14"
-"""Whose vocabulary Stable Diffusion's text encoders share."""
 VOCABULARY = ("vocab.json", "merges.txt")
 _V_FROM = 768
 """Pixels from which Stable Diffusion 2 is taken for one that predicts v: those published of 512 predict
@@ -105,15 +103,15 @@ def find_tokenizer(
         if not _has_vocabulary(resolve(named)):
             raise UserError(f"{option}{named}: no {' and '.join(VOCABULARY)} there.")
         return resolve(named)
-    cached = hub.cached(CLIP)
+    cached = hub.cached(hub.CLIP)
     places = [file.parent / "tokenizer", *([resolve(image_encoder)] if image_encoder else [])]
     for place in [*places, *([cached] if cached else [])]:
         if _has_vocabulary(place):
             return place
-    patterns = " ".join(f"--include {name}" for name in (*VOCABULARY, "*token*.json"))
+    patterns = " ".join(f"--include '{name}'" for name in (*VOCABULARY, "*token*.json"))
     raise UserError(
         f"'{file}' holds no tokenizer, as no single file does; give CLIP's as {option}FOLDER, or"
-        f" get it: hf download {CLIP} {patterns} --local-dir {file.parent / 'tokenizer'}."
+        f" get it: hf download {hub.CLIP} {patterns} --local-dir {file.parent / 'tokenizer'}."
     )
 
 

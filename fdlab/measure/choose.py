@@ -20,7 +20,6 @@ T = TypeVar("T")
 JUDGES = ("judge", "nano/judge")
 """Where the judge ships: a CLIP model of its own with heads for what rendered people show."""
 EMBEDDED, VIT_L14 = "embedded", "vit_l14"
-VIT_L14_FOLDER, VIT_L14_HUB = "models/clip-vit-large-patch14", "openai/clip-vit-large-patch14"
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ def problems(settings: ExtractorSettings) -> Iterator[str]:
         file = settings.second_weights
         yield f"evaluation.second_weights={file}: name the recogniser, as in evaluation.second=facenet."
     if settings.clip == VIT_L14:
-        if not Path(VIT_L14_FOLDER).is_dir() and _in_hub_cache() is None:
-            how = hub.how_to_get(VIT_L14_FOLDER)
-            yield f"evaluation.clip={VIT_L14}: '{VIT_L14_FOLDER}' is not there; get it: {how}"
+        if not Path(hub.CLIP_FOLDER).is_dir() and _in_hub_cache() is None:
+            how = hub.how_to_get(hub.CLIP_FOLDER)
+            yield f"evaluation.clip={VIT_L14}: '{hub.CLIP_FOLDER}' is not there; get it: {how}"
     elif settings.clip != EMBEDDED and not resolve(settings.clip).is_dir():
         guess = nearest(settings.clip, (EMBEDDED, VIT_L14))
         hint = f" Did you mean '{guess}'?" if guess else ""
@@ -124,7 +123,7 @@ def load_extractors(
         return embedded
     if settings.clip == VIT_L14:
         # The hub's cache calls the folder by a commit, which is no name for a record.
-        clip: Any = ClipExtractor(_vit_l14(), device, name=Path(VIT_L14_FOLDER).name)
+        clip: Any = ClipExtractor(_vit_l14(), device, name=Path(hub.CLIP_FOLDER).name)
     else:
         clip = clip_of(resolve(settings.clip), device)
     return Extractors(embedded.faces, clip, embedded.features, embedded.judge)
@@ -169,7 +168,7 @@ def clip_of(folder: Path, device: str = "cpu") -> Any:
 
 
 def _vit_l14() -> Path:
-    folder = Path(VIT_L14_FOLDER)
+    folder = Path(hub.CLIP_FOLDER)
     return folder if folder.is_dir() else Path(str(_in_hub_cache()))
 
 
@@ -178,7 +177,7 @@ def _in_hub_cache() -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     files = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
-    found = [try_to_load_from_cache(VIT_L14_HUB, name) for name in files]
+    found = [try_to_load_from_cache(hub.CLIP, name) for name in files]
     return Path(str(found[0])).parent if all(isinstance(path, str) for path in found) else None
 
 

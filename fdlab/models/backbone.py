@@ -27,8 +27,8 @@ OPTIONAL = ("image_encoder", "fusion")
 
 INDEX = "model_index.json"
 _HOW_TO_GET = {
-    "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5:"
-    " openai/clip-vit-large-patch14) as backbone.image_encoder=FOLDER",
+    "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5: ViT-L/14) as"
+    f" backbone.image_encoder=FOLDER, or get it: {hub.how_to_get(hub.CLIP_FOLDER)}",
     "fusion": "a subject-augmented model has one: fine-tune it (+exp=sdm), or import a released one with"
     " `python -m fdlab checkpoint import`",
 }
@@ -138,7 +138,7 @@ def load_backbone(
     root = _existing(folder)
     index = formats.read_index(root)
     # An override of a part that is not asked for may be absent: a TDM needs no image encoder.
-    needed = {part: _existing(given[part]) for part in wanted if part in given}
+    needed = {part: _existing(given[part], part) for part in wanted if part in given}
     folders = {part: needed.get(part) or resolve(given.get(part) or root / part) for part in PARTS}
 
     backbone = Backbone(name=name or root.name)
@@ -217,7 +217,7 @@ def _same(part: str, key: str, value: Any, other: str, other_key: str, other_val
         )
 
 
-def _existing(path: Path | str) -> Path:
+def _existing(path: Path | str, part: str | None = None) -> Path:
     folder = resolve(path)
     if folder.is_dir():
         return folder
@@ -226,9 +226,8 @@ def _existing(path: Path | str) -> Path:
             raise refuse_pickle(folder)
         raise UserError(f"'{path}' is a file; a model is a folder in diffusers' layout.")
     how = f", or get it: {hub.how_to_get(str(path))}" if hub.is_id(str(path)) else ""
-    raise UserError(
-        f"model folder '{path}' does not exist; give one in diffusers' layout (unet/, vae/, ...){how}."
-    )
+    layout = "with its config.json and weights" if part else "in diffusers' layout (unet/, vae/, ...)"
+    raise UserError(f"{part or 'model'} folder '{path}' does not exist; give one {layout}{how}.")
 
 
 def _sizes(folders: Mapping[str, Path], image_size: int | None) -> tuple[int, tuple[int, int, int]]:

@@ -178,7 +178,7 @@ def test_damaged_files_and_a_missing_vocabulary(
     monkeypatch.setattr(hub, "cached", lambda _: None)
     file = write_original(tmp_path / "x.safetensors", models["sd1"])
     with pytest.raises(
-        UserError, match=r"hf download openai/clip-vit-large-patch14 --include vocab\.json"
+        UserError, match=r"hf download openai/clip-vit-large-patch14 --include 'vocab\.json'"
     ) as told:
         read_backbone(node(file), tmp_path / "cache")
     assert f"--local-dir {tmp_path / 'tokenizer'}" in str(told.value)
