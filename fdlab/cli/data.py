@@ -11,9 +11,12 @@ from fdlab.assets import resolve
 from fdlab.cli import data_benchmark
 from fdlab.cli.options import parser, positive
 from fdlab.data.sample import LABEL
+from fdlab.escape import visible
 
 MIXES = ("portraits", "scenes", "all", "aligned-portraits", "aligned-scenes", "aligned-all")
 LAYOUTS = ("fastcomposer", "webdataset", "plain")
+SHOWN = 50
+"""Problems that are printed; the list has all."""
 SPLITS = ("all", "train", "test")
 
 
@@ -42,15 +45,17 @@ def _arguments() -> argparse.ArgumentParser:
     render.add_argument("--seed", type=int, default=0, help="of people and pictures (default: 0)")
     render.add_argument("--size", type=positive, default=128, help="pixels a side (default: 128)")
     render.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
-    check = verbs.add_parser("check", help="read every sample and name the first that is wrong")
+    check = verbs.add_parser("check", help="read every sample and name all that is wrong")
     stats = verbs.add_parser("stats", help="count pictures, subjects and words")
     for verb in (check, stats):
-        verb.add_argument("folder", type=Path, help="folder in FastComposer's layout")
+        verb.add_argument("folder", type=Path, help="data set in any layout")
         verb.add_argument("--split", choices=SPLITS, default="all", help="ids to read (default: all)")
         _add_labels(verb)
     check.add_argument(
-        "--skip-corrupt", action="store_true", help="list what cannot be used in place of stopping"
+        "--out", type=Path, metavar="FILE", help="list of all problems (default: FOLDER/check.jsonl)"
     )
+    check.add_argument("--fix", type=Path, metavar="DST", help="write a clean copy there, in the same layout")
+    check.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     check.add_argument(
         "--tokenizer",
         default="asset:nano/tokenizer",
@@ -108,21 +113,29 @@ def _render(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from fdlab.data.check import check
+    from fdlab.layouts.check import Asked, check, fix, list_path
     from fdlab.models.tokenizer import load_tokenizer
 
     a = arguments
-    tokenizer = load_tokenizer(resolve(a.tokenizer))
     crop = None
     if a.reference_crop == "head":
         from fdlab.measure.faces import HeadCrop
 
-        crop = HeadCrop()
-    report = check(a.folder, tokenizer, a.split, a.labels, skip_corrupt=a.skip_corrupt, crop=crop)
-    for line in report.skipped.values():
-        print(f"corrupt: {line}")
-    print(f"{report.num_samples} samples with {report.num_subjects} subjects, {len(report.skipped)} corrupt")
-    return 1 if report.skipped else 0
+        crop = (HeadCrop,)
+    tokenizer = (load_tokenizer, str(resolve(a.tokenizer)))
+    asked = Asked(tokenizer, a.split, a.labels, crop)
+    out = a.out or list_path(a.folder)
+    report = check(a.folder, asked, out, a.workers)
+    for problem in report.problems[:SHOWN]:
+        print(f"broken: {visible(problem.reason)}")
+    if len(report.problems) > SHOWN:
+        print(f"... and {len(report.problems) - SHOWN:,} more in {out}")
+    counts = f"{report.num_samples:,} samples with {report.num_subjects:,} subjects are sound"
+    print(f"{counts}, {len(report.problems):,} problems in {out}")
+    if a.fix is not None:
+        made = fix(a.folder, a.fix, asked, report, a.workers)
+        print(f"{a.fix}: {made.pictures:,} pictures, without those problems")
+    return 1 if report.problems else 0
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -41,7 +41,9 @@ class Annotation:
     others: frozenset[int] = frozenset()
     """Values in the label map of what was not asked for."""
     flaws: tuple[str, ...] = ()
-    """What training passes over, and others' code may stumble on."""
+    """What is wrong though training passes over it."""
+    blemishes: tuple[str, ...] = ()
+    """The same, where a copy that `written` makes is without it."""
 
 
 def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str] | None = None) -> Annotation:
@@ -61,7 +63,7 @@ def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str]
         raise schema.wrong(f"it has {len(segments)} segments, at most {MOST_SEGMENTS} are read")
     subjects: list[ShownSubject] = []
     others: set[int] = set()
-    flaws = [] if caption.strip() else ["its caption is empty"]
+    flaws, blemishes = caption_flaws(caption), []
     for segment in segments:
         label = schema.get(segment, "coco_label", str, "a segment", None)
         number = schema.number(segment, "id", "a segment")
@@ -82,10 +84,20 @@ def parse(id: str, value: Mapping[str, Any], path: Path, labels: Collection[str]
         own = schema.number(segment, "identity", "a segment", nullable=True)
         box = _box(segment)
         if box is None and any(segment.get(key) is not None for key in BOXES):
-            flaws.append(f"the box of subject {number} is no x1 < x2, y1 < y2 in four numbers")
+            blemishes.append(f"the box of subject {number} is no x1 < x2, y1 < y2 in four numbers")
         subjects.append(ShownSubject(number, end, identities.get(number, own), label, box))
     subjects.sort(key=lambda subject: subject.end)
-    return Annotation(id, caption, tuple(subjects), truth, frozenset(others), tuple(flaws))
+    found = (tuple(flaws), tuple(blemishes))
+    return Annotation(id, caption, tuple(subjects), truth, frozenset(others), *found)
+
+
+def caption_flaws(caption: str) -> list[str]:
+    """What is wrong with a caption that can be read."""
+    if not caption.strip():
+        return ["its caption is empty"]
+    if "\ufffd" in caption:
+        return ["its caption lost letters when it was decoded (\\ufffd)"]
+    return [] if caption.isprintable() else ["its caption holds a line break or a control character"]
 
 
 def written(sample: PersonSample) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Folder(Protocol):
         """Ids of a split that can be read, and what is wrong with the folder's lists: entry to reason.
         Raises: UserError where there is none."""
 
+    def strays(self) -> dict[str, str]:
+        """What is there and belongs to no sample, or is listed and should not be: entry to reason. Looks
+        through the whole folder."""
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """Caption, subjects and truth of one sample; `labels` as of `annotation.parse`. Raises:
         CorruptFile."""
@@ -43,6 +47,9 @@ class Folder(Protocol):
 
     def picture(self, id: str) -> bytes:
         """The picture's file as it lies there. Raises: CorruptFile."""
+
+    def pictures(self, id: str) -> list[str]:
+        """Suffixes of all pictures of that id; the first is the one that is read."""
 
     def facts(self, ids: Iterable[str]) -> Iterable[str]:
         """A line for each file of these samples that tells it from a changed one; no content is read."""
@@ -65,6 +72,10 @@ class FastComposerFolder:
         """As `Folder.listed`."""
         return layout.list_ids(self.root, split)
 
+    def strays(self) -> dict[str, str]:
+        """As `Folder.strays`."""
+        return layout.strays(self.root)
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """As `Folder.annotation`."""
         return layout.read_annotation(self.root, id, labels)
@@ -80,6 +91,11 @@ class FastComposerFolder:
             return path.read_bytes()
         except OSError as error:
             raise CorruptFile(f"picture '{path}' cannot be read: {error.strerror}.") from error
+
+    def pictures(self, id: str) -> list[str]:
+        """As `Folder.pictures`."""
+        stem = layout.stem(self.root, id)
+        return [suffix for suffix in layout.SUFFIXES if Path(f"{stem}{suffix}").exists()]
 
     def facts(self, ids: Iterable[str]) -> Iterable[str]:
         """As `Folder.facts`."""

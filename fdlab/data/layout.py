@@ -77,6 +77,23 @@ def list_ids(root: Path, split: str = "all") -> tuple[list[str], dict[str, str]]
     return list(ids), faults
 
 
+def strays(root: Path) -> dict[str, str]:
+    """What the lists say that cannot be, and samples that none of them names: id to reason."""
+    listed = {"all": set(list_ids(root)[0])}
+    for split in ("train", "test"):
+        path = root / f"image_ids_{split}.txt"
+        listed[split] = set(filter(is_id, _lines(path))) if path.is_file() else set()
+    found: dict[str, str] = {}
+    for id in sorted(listed["train"] & listed["test"]):
+        found[id] = f"data folder '{root}': '{id}' is of the split train and of test."
+    for id in sorted((listed["train"] | listed["test"]) - listed["all"]):
+        found[id] = f"data folder '{root}': a split lists '{id}', which image_ids.txt does not."
+    there = {path.stem for path in root.glob("*/*.json") if path.stem[:5] == path.parent.name}
+    for id in sorted(there.difference(*listed.values())):
+        found[id] = f"data folder '{root}': sample '{id}' is there, but in no list."
+    return found
+
+
 def is_id(text: str) -> bool:
     """Whether a text can be a sample's id, and so the name of its files."""
     return (

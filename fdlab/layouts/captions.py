@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fdlab import foreign
-from fdlab.data.annotation import Annotation
+from fdlab.data.annotation import Annotation, caption_flaws
 from fdlab.data.captions import parse
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
@@ -25,4 +25,4 @@ def only_caption(id: str, caption: str, name: str) -> Annotation:
         plain, _ = parse(caption)
     except UserError as error:
         raise CorruptFile(f"'{name}': {error}") from error
-    return Annotation(id, plain, (), flaws=() if plain else ("its caption is empty",))
+    return Annotation(id, plain, (), flaws=tuple(caption_flaws(plain)))

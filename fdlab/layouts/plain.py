@@ -34,6 +34,8 @@ METADATA = "metadata.jsonl"
 KEYS = ("text", "caption", "prompt")
 """Of a line's caption; the first that is there."""
 CAPTIONS = (".txt", ".caption")
+OTHER_TEXTS = ("readme", "license", "licence", "copying")
+"""How files begin that are no captions."""
 
 
 class PlainFolder:
@@ -79,6 +81,20 @@ class PlainFolder:
             raise UserError(reason)
         return ids
 
+    def strays(self) -> dict[str, str]:
+        """As `Folder.strays`: captions whose picture is gone."""
+        stems = {path.with_suffix("") for path in self._path.values()}
+        found = {}
+        for suffix in CAPTIONS:
+            captions = sorted(path for path in self.root.rglob(f"*{suffix}") if not path.name.startswith("."))
+            # Beside pictures that have none of that kind it is some other text.
+            used = {path.parent for path in captions if path.with_suffix("") in stems}
+            for path in captions:
+                lost = path.parent in used and path.with_suffix("") not in stems
+                if lost and not path.stem.lower().startswith(OTHER_TEXTS):
+                    found[str(path.relative_to(self.root))] = f"caption '{path}' has no picture beside it."
+        return found
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """As `Folder.annotation`; it has no subjects, whatever the labels."""
         path = self._of(id)
@@ -107,6 +123,10 @@ class PlainFolder:
             return self._of(id).read_bytes()
         except OSError as error:
             raise CorruptFile(f"picture '{self._of(id)}' cannot be read: {error.strerror}.") from error
+
+    def pictures(self, id: str) -> list[str]:
+        """As `Folder.pictures`; a second one of a name is a fault of the folder."""
+        return [self._of(id).suffix]
 
     def facts(self, ids: Iterable[str]) -> Iterable[str]:
         """As `Folder.facts`."""

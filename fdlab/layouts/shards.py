@@ -84,6 +84,10 @@ class ShardFolder:
             raise UserError(reason)
         return ids
 
+    def strays(self) -> dict[str, str]:
+        """As `Folder.strays`: what is no file of a sample is passed over."""
+        return {}
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """As `Folder.annotation`."""
         parts = self._parts(id)
@@ -117,6 +121,10 @@ class ShardFolder:
         """As `Folder.picture`."""
         return self._read(id, self._picture(id))
 
+    def pictures(self, id: str) -> list[str]:
+        """As `Folder.pictures`."""
+        return [suffix for suffix in PICTURES if suffix in self._parts(id)]
+
     def facts(self, ids: Iterable[str]) -> Iterable[str]:
         """As `Folder.facts`: a line a tar that holds one of them."""
         chosen = {id: self._tar_of[id] for id in ids if id in self._tar_of}
@@ -131,9 +139,8 @@ class ShardFolder:
         return self._tar_of[id].samples[id]
 
     def _picture(self, id: str) -> str:
-        for suffix in PICTURES:
-            if suffix in self._parts(id):
-                return suffix
+        if found := self.pictures(id):
+            return found[0]
         raise CorruptFile(f"sample '{self._name(id)}' has no picture (.png, .jpg, ...).")
 
     def _read(self, id: str, suffix: str) -> bytes:

@@ -3,19 +3,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fdlab.data.check import check
 from fdlab.data.layout import read_annotation, read_ids, read_sample, write_ids, write_sample
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
+from fdlab.layouts import check as checking
+from fdlab.layouts.check import Asked
 from tests.worlds import tiny
 
 WORDS = tiny.tokenizer()
+
+
+def check(
+    root: Path, words: object, skip_corrupt: bool = False, labels: list[str] | None = None, show: bool = False
+) -> SimpleNamespace:
+    """Everything that is checked; the first problem is raised, unless they are to be listed."""
+    asked = Asked((lambda: words,), labels=None if labels is None else tuple(labels))
+    report = checking.check(root, asked, root.parent / "problems.jsonl", show=show)
+    reasons = {problem.entry: problem.reason for problem in report.problems}
+    for reason in reasons.values() if not skip_corrupt else ():
+        raise CorruptFile(reason)
+    return SimpleNamespace(num_samples=report.num_samples, num_subjects=report.num_subjects, skipped=reasons)
 
 
 @pytest.fixture
