@@ -26,7 +26,7 @@ lanes=${LANES:-1}        # trainings beside each other: 1 or 2
 limit=${LIMIT:-0} grace=${GRACE:-20}
 batch=${BATCH:-32}       # pictures a step of the denoisers; the judge takes twice as many, the encoder people
 judge=${JUDGE:-yes} ship=${SHIP:-yes}
-portraits=${PORTRAITS:-5500} scenes=${SCENES:-3200} pairs=${PAIRS:-2400} judged=${JUDGED:-4700} all=${ALL:-12000}
+portraits=${PORTRAITS:-5500} drawings=${DRAWINGS:-1200} scenes=${SCENES:-3200} pairs=${PAIRS:-2400} judged=${JUDGED:-4700} all=${ALL:-12000}
 
 # Lengths: what the weights that ship took.
 each=${SECONDS_A_PART:-}
@@ -35,7 +35,7 @@ clip_s=${SECONDS_CLIP:-${each:-1560}}
 encoder_s=${SECONDS_ENCODER:-${each:-540}}
 first_s=${SECONDS_SDM_FIRST:-${each:-384}}       # without the identity term; early has 216 behind it
 sdm_s=${SECONDS_SDM:-${each:-2520}}              # with it
-drawings_s=${SECONDS_SDM_DRAWINGS:-${each:-270}} # with single drawings as well
+drawings_s=${SECONDS_SDM_DRAWINGS:-${each:-540}} # with single drawings as well
 base_s=${SECONDS_BASE:-${each:-600}}
 tdm_s=${SECONDS_TDM:-${each:-1320}}
 judge_s=${SECONDS_JUDGE:-${each:-980}}
@@ -147,13 +147,15 @@ shared() {
 
 pictures() {
     part portraits shards aligned-portraits 16000 5 "$out/portraits" "$portraits" 500
+    part drawings shards aligned-drawings 8000 7 "$out/drawings" "$drawings" 400
     part scenes shards aligned-scenes 8000 6 "$out/scenes" "$scenes" 200
     part pairs shards scenes 8000 6 "$out/pairs" "$pairs" 800 --pairs
     if [ "$judge" = yes ]; then part judged judged_pictures; fi
 }
 
 gather() { # what was rendered
-    portrait_shards=("$out"/portraits/*.npz) scene_shards=("$out"/scenes/*.npz) pair_shards=("$out"/pairs/*.npz)
+    portrait_shards=("$out"/portraits/*.npz) drawing_shards=("$out"/drawings/*.npz)
+    scene_shards=("$out"/scenes/*.npz) pair_shards=("$out"/pairs/*.npz)
 }
 
 encoder_and_sdm() {
@@ -164,8 +166,9 @@ encoder_and_sdm() {
         --minutes "$(minutes "$encoder_s")" --people $((2 * batch)) --device "$device" --threads "$OMP_NUM_THREADS"
     part sdm_first denoiser sdm sdm "$first_s" "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}" "${plain[@]}"
     part sdm denoiser sdm sdm $((first_s + sdm_s)) "${portrait_shards[@]}" "${pair_shards[@]}" "${sees[@]}"
-    # Of the pairs alone it learns that a drawing shows two people: the first 1,000 scenes.
-    part sdm_drawings denoiser sdm sdm2 "$drawings_s" "${portrait_shards[@]}" "${scene_shards[@]:0:5}" \
+    # Of the pairs alone it learns that a drawing shows two people. Drawings in the portraits' few places: of all
+    # scenes it would learn what the TDM is for.
+    part sdm_drawings denoiser sdm sdm2 "$drawings_s" "${portrait_shards[@]}" "${drawing_shards[@]}" \
         "${pair_shards[@]}" "${sees[@]}" --start "$out/sdm/model" --lr 0.007 --decay 0.6 --average 0.98
 }
 

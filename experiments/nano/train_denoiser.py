@@ -181,6 +181,8 @@ def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Pat
     parts = {"unet": net.unet, "fusion": net.fusion, "image_encoder": image_encoder}
     save_backbone(folder, Backbone(name="nano", scheduler_config=CONFIG, **parts), half=True)
     files.write_json(folder / "training.json", facts)
+    if encoder is not None and (told := finetuned.facts(resolve(encoder))):
+        files.write_json(folder / "image_encoder" / finetuned.FACTS, told)
     net.load_state_dict(raw)
 
 
@@ -196,7 +198,7 @@ def facts(given: argparse.Namespace, step: int, spent: float, pictures: Pictures
         "steps": before + step,
         "steps_of_this_run": step,
         "kind": given.kind,
-        "init": given.start,
+        "init": given.start if given.start.startswith("asset:") else "/".join(Path(given.start).parts[-2:]),
         **provenance.git(),
         "pictures": len(pictures.rows),
         "people": whom.joined(started.get("people") or (), [pictures.shard.shown()]),

@@ -13,7 +13,10 @@ from fdlab.cli.options import parser, positive
 from fdlab.data.sample import LABEL
 from fdlab.escape import visible
 
-MIXES = ("portraits", "scenes", "all", "aligned-portraits", "aligned-scenes", "aligned-all")
+MIXES = (
+    "portraits", "drawings", "scenes", "all",
+    "aligned-portraits", "aligned-drawings", "aligned-scenes", "aligned-all",
+)  # fmt: skip
 LAYOUTS = ("fastcomposer", "webdataset", "plain")
 SHOWN = 50
 """Problems that are printed; the list has all."""

@@ -112,6 +112,14 @@ MIXES = {
         0.7,
         sunset=0.1,
     ),
+    "drawings": Mix(
+        {"studio": 0.5, "library": 0.15, "city": 0.2, "garden": 0.15},
+        {"pencil drawing": 0.4, "watercolor": 0.3, "pop art": 0.3},
+        (0.88, 0.12, 0.0, 0.0),
+        (30, 38),
+        0.7,
+        sunset=0.1,
+    ),
 }
 ALIGNED: dict[str, Any] = {
     "count": (1.0,),
@@ -122,7 +130,9 @@ ALIGNED: dict[str, Any] = {
     "steady": 0.45,
 }
 """One person a picture, nearly frontal, the eyes always at the same place: as aligned face data sets."""
-MIXES |= {f"aligned-{name}": replace(MIXES[name], **ALIGNED) for name in ("all", "scenes", "portraits")}
+MIXES |= {
+    f"aligned-{name}": replace(MIXES[name], **ALIGNED) for name in ("all", "scenes", "portraits", "drawings")
+}
 SPACING = {2: (20.0, 25.0), 3: (15.5, 18.0), 4: (12.5, 14.0)}
 """Pixels a decimetre at 128 px for several people."""
 
