@@ -16,7 +16,7 @@ import numpy as np
 
 FOLDER = Path(__file__).with_name("curves")
 PANELS = (
-    ("encoder", "held_cosine", "cosine to the true face, held-out people"),
+    ("encoder", "held_cosine", "cosine, held-out people"),
     ("base", "error", "error of v"),
     ("tdm", "error", "error of v"),
     ("sdm", "error", "error of v"),
