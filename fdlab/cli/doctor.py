@@ -16,6 +16,7 @@ OPTIONAL = {
     "wandb": ("logger=wandb", "pip install wandb"),
     "onnxruntime": ("recognisers as ONNX: evaluation.recogniser=arcface", "pip install 'fdlab[onnx]'"),
     "open-clip-torch": ("open_clip's models: evaluation.clip=FOLDER", "pip install 'fdlab[open-clip]'"),
+    "peft": ("LoRA: model.lora_rank=16", "pip install 'fdlab[lora]'"),
     "gradio": ("python -m fdlab demo", "pip install 'fdlab[demo]'"),
 }
 """Packages that fdlab runs without: what for, and how to get them."""

@@ -17,6 +17,9 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.models import formats
 from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
+from fdlab.models.lora_files import PARTS as LORA_PARTS
+from fdlab.models.lora_files import LoraChoice
+from fdlab.models.lora_files import apply as merge_all
 from fdlab.models.parts import NETWORKS, load_part
 
 FACTS = "training.json"
@@ -45,6 +48,8 @@ class BackboneSettings:
     """What a reference shows: the person, or the head alone."""
     prediction_type: str | None = None
     """What a single file predicts, which says nothing of it itself."""
+    loras: tuple[LoraChoice, ...] = ()
+    """Files merged into the backbone's own denoiser and text encoder; a model's own is as it was trained."""
 
     @classmethod
     def from_mapping(cls, node: Mapping[str, Any]) -> BackboneSettings:
@@ -58,6 +63,7 @@ class BackboneSettings:
             image_size=node.get("image_size"),
             reference_crop=str(node.get("reference_crop", "person")),
             prediction_type=node.get("prediction_type"),
+            loras=tuple(LoraChoice.read(each) for each in node.get("loras") or ()),
         )
 
     def overrides(self, own: Mapping[str, Path] | None = None) -> dict[str, Path | str]:
@@ -71,6 +77,11 @@ class BackboneSettings:
         chosen = self.overrides(own).get(part)
         # Not resolve(path/part): of what ships, a part that is not there is an error, and here a question.
         return resolve(chosen) if chosen else resolve(self.path) / part
+
+    def merged_into(self, folders: Mapping[str, Path]) -> list[str]:
+        """Of parts read from `folders`, those that are the backbone's own, and so get its LoRA files."""
+        own = {part: self.folder(part) for part in LORA_PARTS} if self.loras else {}
+        return [part for part, folder in own.items() if folders.get(part) == folder]
 
     def shared_parts(self) -> dict[str, Path]:
         """Parts that decide pictures beside a model's own, as far as they are there."""
@@ -87,16 +98,20 @@ class Weights:
     folder: Path
     parts: dict[str, Path]
     """Part -> folder: the model's own, and those named in their place."""
+    loras: tuple[LoraChoice, ...] = ()
+    """Files merged into what of it is the backbone's."""
 
     def describe(self) -> dict[str, Any]:
         """A record's entry: digest of the parts, their origin, and the steps behind them (None where
         unknown)."""
-        told = {
+        told: dict[str, Any] = {
             "sha256": sha256_of_parts(self.parts),
             "source": self.name,
             "parts": sorted(self.parts),
             "training_steps": self.steps,
         }
+        if self.loras:
+            told["loras"] = [{"sha256": sha256(each.path), "weight": each.weight} for each in self.loras]
         known = facts(self.folder)
         more = ("pictures_a_step", "lr", "taught_by", "people")
         return told | {key: known[key] for key in more if known.get(key)}
@@ -231,6 +246,7 @@ def load(
         name=backbone.name,
         image_size=backbone.image_size,
     )
+    merge_all(backbone.loras, {part: getattr(loaded, part) for part in backbone.merged_into(loaded.folders)})
     loaded.reference_crop = backbone.reference_crop
     return loaded.to(device)
 
@@ -239,4 +255,4 @@ def _with_named(
     backbone: BackboneSettings, kind: str, name: str, folder: Path, own: Mapping[str, Path]
 ) -> Weights:
     named = {part: resolve(path) for part, path in backbone.named.items() if part in PARTS[kind]}
-    return Weights(name, folder, {**own, **named})
+    return Weights(name, folder, {**own, **named}, backbone.loras)

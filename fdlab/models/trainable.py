@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from fdlab.errors import UserError, unknown
+from fdlab.models import adapter
 from fdlab.models.backbone import Backbone
 from fdlab.models.parts import NETWORKS
 
@@ -28,16 +29,18 @@ class Count:
     trained: int
 
 
-def sdm_choice(image_blocks: int) -> str:
-    """The subject-augmented model's choice with another number of image-encoder blocks."""
-    return f"unet+fusion+image_encoder_last_{image_blocks}" if image_blocks else "unet+fusion"
+def sdm_choice(image_blocks: int, denoiser: str = TDM) -> str:
+    """The subject-augmented model's choice with another number of image-encoder blocks; `denoiser` may be its
+    adapter alone."""
+    return f"{denoiser}+fusion" + (f"+image_encoder_last_{image_blocks}" if image_blocks else "")
 
 
 def select(backbone: Backbone, choice: str) -> dict[str, nn.Parameter]:
     """Let the parameters of `choice` learn and freeze all others; returns them by name, in a fixed order.
 
     `choice`: parts joined by "+" ("unet", "fusion", ...), and "image_encoder_last_N" for the last N
-    transformer blocks (the norm and projection behind them stay frozen, as released). Names are `<part>.<name
+    transformer blocks (the norm and projection behind them stay frozen, as released), and "unet_lora" for the
+    UNet's adapter. Names are `<part>.<name
     in the part>`.
     Raises: UserError for an unknown part, a part that is not there, or more blocks than there are.
     """
@@ -56,6 +59,8 @@ def select(backbone: Backbone, choice: str) -> dict[str, nn.Parameter]:
 
 def _modules(backbone: Backbone, item: str) -> list[nn.Module]:
     match = _LAST.fullmatch(item)
+    if item == adapter.PARAMETERS:
+        return adapter.matrices(backbone.need("unet"))
     if match is None:
         if item not in NETWORKS:
             raise unknown("part to train", item, [*NETWORKS, "image_encoder_last_2"])

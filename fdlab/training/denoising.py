@@ -18,7 +18,11 @@ from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.module import Optimization, Training
+from fdlab.models import adapter
+from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.models.lora_files import DIFFUSERS_FILE, write_diffusers
+from fdlab.randomness import derive
 from fdlab.training.objective import NoiseSettings
 
 
@@ -49,11 +53,14 @@ class DenoisingTraining(Training):
         min_snr_gamma: float | None,
         timesteps: TimestepDensity,
         gradient_checkpointing: bool,
+        lora: LoraSettings,
     ) -> None:
         super().__init__(optimization, seed)
         if prediction_type is not None:
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
-        self.backbone = backbone
+        self.backbone, self.lora = backbone, lora
+        if lora.rank:
+            adapter.add(backbone.unet, lora, seed)
         self.networks = nn.ModuleDict(backbone.networks())
         # Convolutions are faster in this memory format on every device measured.
         backbone.unet.to(memory_format=torch.channels_last)
@@ -77,6 +84,26 @@ class DenoisingTraining(Training):
         networks = self.backbone.networks().values()
         return [network for network in networks if any(p.requires_grad for p in network.parameters())]
 
+    @property
+    def denoiser(self) -> str:
+        """What of the denoiser learns, as `trainable.select` calls it."""
+        return adapter.PARAMETERS if self.lora.rank else "unet"
+
+    def train(self, mode: bool = True) -> DenoisingTraining:
+        """Put the networks that learn, and the adapter's dropout, into training mode."""
+        super().train(mode)
+        if self.lora.rank:
+            adapter.train_dropout(self.backbone.unet, mode)
+        return self
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Lightning's hook: one forward pass, whose dropout follows from the seed too."""
+        if not self.lora.dropout:
+            return super().training_step(batch, batch_idx)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive(self.seed, "dropout", self.first_pass + batch_idx, self.global_rank))
+            return super().training_step(batch, batch_idx)
+
     def latents(self, batch: dict[str, Any]) -> Tensor:
         """Scaled latents of a batch: as cached, or encoded now."""
         if "latent_BCHW" in batch:
@@ -86,8 +113,12 @@ class DenoisingTraining(Training):
             return encode_pixels(self.backbone.vae, batch["image_B3HW"])
 
     def export(self, folder: Path) -> None:
-        """Write the parts that learning changed, and the scheduler (which knows what the denoiser
-        predicts)."""
+        """Write the parts that learning changed, and the scheduler (which knows what the denoiser predicts);
+        an adapter merged into the denoiser, and by itself as diffusers reads it."""
         b = self.backbone
         parts = {part: getattr(b, part) for part in self.PARTS}
+        if self.lora.rank:
+            parts["unet"] = adapter.merged(b.unet)
         save_backbone(folder, Backbone(name=b.name, scheduler_config=b.scheduler_config, **parts))
+        if self.lora.rank:
+            write_diffusers(folder / DIFFUSERS_FILE, {"unet": adapter.updates(b.unet)})

@@ -103,6 +103,12 @@ def fit(
         "averaged": bool(module.averaging.average),
         "people": whom.joined(start.people, [whom.shown_by(pictures, settings.data.split)]),
     }
+    if module.lora.rank:
+        facts["lora"] = {
+            "rank": module.lora.rank,
+            "scale": module.lora.scale,
+            "targets": list(module.lora.targets),
+        }
     taught_by = sorted({*module.taught_by, *start.taught_by})
     if taught_by:
         facts["taught_by"] = taught_by

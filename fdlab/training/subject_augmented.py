@@ -6,6 +6,7 @@ Face-diffuser (arXiv 2311.10329), section 3.2; FastComposer (arXiv 2305.10431), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
 from fdlab.engine.module import Losses, Optimization
 from fdlab.measure.faces import SubjectFaces
+from fdlab.models.adapter import LoraSettings
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import sdm_choice, select
@@ -51,6 +53,11 @@ class SDM(DenoisingTraining):
         log_sigma_std: float = 0.9,
         uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
+        lora_rank: int = 0,
+        lora_alpha: float | None = None,
+        lora_dropout: float = 0.0,
+        lora_targets: Sequence[str] = ("attention",),
+        lora_init: str | None = None,
         face_weight: float = 0.0,
         identity_weight: float = 0.0,
         identity_recogniser: str = "faceres",
@@ -68,6 +75,7 @@ class SDM(DenoisingTraining):
             min_snr_gamma=min_snr_gamma,
             timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
+            lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
         )
         self.subjects = SubjectSettings(
             text_only=text_only,
@@ -95,7 +103,7 @@ class SDM(DenoisingTraining):
         localized = localization_weight > 0 and localization_blocks > 0
         self.maps = CrossAttentionMaps(backbone.unet, localization_blocks) if localized else None
         self.encoder_rests = train_image_blocks == 0
-        self.start(select(backbone, sdm_choice(train_image_blocks)))
+        self.start(select(backbone, sdm_choice(train_image_blocks, self.denoiser)))
 
     def on_fit_start(self) -> None:
         """Lightning's hook: the recogniser follows the networks to their device."""

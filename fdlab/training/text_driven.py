@@ -5,20 +5,21 @@ Face-diffuser (arXiv 2311.10329), section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
 from fdlab.engine.module import Losses, Optimization
+from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone
-from fdlab.models.trainable import TDM as TRAINED
 from fdlab.models.trainable import select
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.objective import text_driven_losses
 
 
 class TDM(DenoisingTraining):
-    """Only the UNet learns. Parameters are those of conf/model/tdm.yaml."""
+    """Only the UNet learns, or an adapter in it. Parameters are those of conf/model/tdm.yaml."""
 
     KIND = "tdm"
     PARTS = ("unet",)
@@ -36,6 +37,11 @@ class TDM(DenoisingTraining):
         log_sigma_std: float = 0.9,
         uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
+        lora_rank: int = 0,
+        lora_alpha: float | None = None,
+        lora_dropout: float = 0.0,
+        lora_targets: Sequence[str] = ("attention",),
+        lora_init: str | None = None,
         **optimization: Any,
     ) -> None:
         super().__init__(
@@ -47,8 +53,9 @@ class TDM(DenoisingTraining):
             min_snr_gamma=min_snr_gamma,
             timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
+            lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
         )
-        self.start(select(backbone, TRAINED))
+        self.start(select(backbone, self.denoiser))
 
     def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the captions."""

@@ -12,7 +12,7 @@ from fdlab.measure import choose
 from tests.worlds import squares, tiny
 from tests.worlds.backbones import write_tiny_sd15
 
-SD15 = [name for name in options("exp") if name.endswith("_sd15")]
+SD15 = [name for name in options("exp") if "_sd15" in name]
 
 
 @pytest.fixture(scope="module")
