@@ -114,15 +114,13 @@ def test_a_run_keeps_its_adapter_alone_and_goes_on_exactly(
     configure: Configure, backbone_folder: Path, tmp_path: Path
 ) -> None:
     options = (*LORA, "model.lora_dropout=0.3", "model.lr=0.01", "trainer.sample_every=0")
-    whole = fit(configure("sdm", *options, "trainer.max_steps=4", "name=whole"))
-    fit(configure("sdm", *options, "trainer.max_steps=2", "name=halves"))
-    halves = fit(configure("sdm", *options, "trainer.max_steps=4", "name=halves"))
+    whole = fit(configure("sdm", *options, "trainer.max_steps=2", "name=whole"))
+    fit(configure("sdm", *options, "trainer.max_steps=1", "name=halves"))
+    halves = fit(configure("sdm", *options, "trainer.max_steps=2", "name=halves"))
     once, twice = dict(states(whole.run_dir)), dict(states(halves.run_dir))
     assert once.keys() == twice.keys() and all(torch.equal(once[name], twice[name]) for name in once)
     learnt = {name for name in once if name.startswith("parameters unet.")}
     assert learnt and all(".lora_" in name for name in learnt)
-    without = fit(configure("sdm", *LORA, "model.lr=0.01", "trainer.max_steps=4", "name=without"))
-    assert not torch.equal(dict(states(without.run_dir))[min(learnt)], once[min(learnt)])
 
     # model/ is a folder as of any training: the adapter is merged, and lies beside for others.
     model = load_backbone(whole.model, parts=["unet"]).unet.state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from fdlab.errors import UserError
 from fdlab.models import finetuned
 from fdlab.models.adapter import LoraSettings, add, layers, merged, updates
-from fdlab.models.backbone import load_backbone
+from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.lora_files import Update, read_lora, write_diffusers, write_kohya
 
@@ -21,10 +22,15 @@ Z, T = torch.linspace(-2, 2, 256).reshape(1, 4, 8, 8), torch.tensor(300)
 IDS = torch.arange(10, 87)[None]
 
 
-@pytest.fixture
-def trained(sd15_folder: Path) -> Any:
+@pytest.fixture(scope="module")
+def plain(sd15_folder: Path) -> Backbone:
+    return load_backbone(sd15_folder)
+
+
+@pytest.fixture(scope="module")
+def trained(plain: Backbone) -> Any:
     """A denoiser with an adapter that has learned something."""
-    unet = load_backbone(sd15_folder, parts=["unet"]).unet
+    unet = deepcopy(plain.unet)
     add(unet, LoraSettings(rank=3, alpha=1.5, targets=("transformer", "resnet")), seed=1)
     with torch.no_grad():
         for number, layer in enumerate(layers(unet).values()):
@@ -46,11 +52,14 @@ def text_updates(encoder: Any) -> dict[str, Update]:
     }
 
 
-def plain_eps(folder: Path, file: Path, weight: float = 1.0) -> torch.Tensor:
+def plain_eps(backbone: Backbone, file: Path, weight: float = 1.0) -> torch.Tensor:
     """What plain diffusers predicts with a LoRA file loaded."""
-    from diffusers import StableDiffusionPipeline
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, feature_extractor=None)
+    networks = {part: deepcopy(backbone.need(part)) for part in ("vae", "text_encoder", "unet")}
+    others = {"tokenizer": backbone.tokenizer, "scheduler": PNDMScheduler(**backbone.scheduler_config)}
+    nothing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipe = StableDiffusionPipeline(**networks, **others, **nothing)
     pipe.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="x")
     pipe.set_adapters("x", weight)
     with torch.no_grad():
@@ -64,18 +73,17 @@ def eps(backbone: Any, unet: Any = None) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore")
 def test_plain_diffusers_reads_what_is_written_and_fdlab_merges_it(
-    trained: Any, sd15_folder: Path, tmp_path: Path
+    trained: Any, plain: Backbone, sd15_folder: Path, tmp_path: Path
 ) -> None:
-    plain = load_backbone(sd15_folder)
     ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
     write_diffusers(ours, {"unet": updates(trained)})
-    drawn = plain_eps(sd15_folder, ours)
+    drawn = plain_eps(plain, ours)
     assert (drawn - eps(plain)).abs().max() > 0.01
     torch.testing.assert_close(drawn, eps(plain, trained), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(drawn, eps(plain, merged(trained)), atol=1e-5, rtol=1e-5)
     both = {"unet": updates(trained), "text_encoder": text_updates(plain.text_encoder)}
     write_kohya(theirs, both)
-    drawn = plain_eps(sd15_folder, theirs, 0.5)
+    drawn = plain_eps(plain, theirs, 0.5)
     # Of text encoders today's diffusers reads no names with dots: these two have to agree.
     write_diffusers(ours, both)
     for file in (theirs, ours):
@@ -85,8 +93,8 @@ def test_plain_diffusers_reads_what_is_written_and_fdlab_merges_it(
         torch.testing.assert_close(eps(loaded), drawn, atol=1e-5, rtol=1e-5)
 
 
-def test_old_names_and_headers_mean_the_same(trained: Any, sd15_folder: Path, tmp_path: Path) -> None:
-    unet = load_backbone(sd15_folder, parts=["unet"]).unet
+def test_old_names_and_headers_mean_the_same(trained: Any, plain: Backbone, tmp_path: Path) -> None:
+    unet = plain.unet
     expected = {name: update.delta(_weight(unet, name)) for name, update in updates(trained).items()}
     write_diffusers(tmp_path / "new.safetensors", {"unet": updates(trained)})
     new = load_file(tmp_path / "new.safetensors")
@@ -131,27 +139,29 @@ WRONG: list[tuple[dict[str, tuple[int, ...]], str]] = [
 
 @pytest.mark.parametrize(("shapes", "said"), WRONG, ids=[said for _, said in WRONG])
 def test_what_is_no_lora_of_this_network_is_said(
-    shapes: dict[str, tuple[int, ...]], said: str, sd15_folder: Path, tmp_path: Path
+    shapes: dict[str, tuple[int, ...]], said: str, plain: Backbone, tmp_path: Path
 ) -> None:
     save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=said):
-        read_lora(tmp_path / "x.safetensors", {"unet": load_backbone(sd15_folder, parts=["unet"]).unet})
+        read_lora(tmp_path / "x.safetensors", {"unet": plain.unet})
 
 
-def test_choices_are_checked(sd15_folder: Path, tmp_path: Path, trained: Any) -> None:
-    unet = load_backbone(sd15_folder, parts=["unet"]).unet
+def test_choices_are_checked(plain: Backbone, tmp_path: Path) -> None:
+    def new(**settings: Any) -> Any:
+        unet = deepcopy(plain.unet)
+        add(unet, LoraSettings(**settings), seed=0)
+        return unet
+
     with pytest.raises(UserError, match=r"no layer's name ends so.*Did you mean 'attention'\?"):
-        add(unet, LoraSettings(rank=2, targets=("atention",)), seed=0)
+        new(rank=2, targets=("atention",))
     for value in ({"weight": 1.0}, 3, {"path": "x", "weight": "much"}, {"path": "x", "strength": 1}):
         with pytest.raises(UserError, match=r"as in backbone\.loras=\[\{path: FILE"):
             BackboneSettings.from_mapping({"name": "x", "path": "x", "loras": [value]})
     with pytest.raises(UserError, match=r"backbone\.loras: 'nowhere' does not exist"):
         BackboneSettings.from_mapping({"name": "x", "path": "x", "loras": ["nowhere"]})
     file = tmp_path / "x.safetensors"
-    write_kohya(file, {"unet": updates(trained)})
-    both = ("transformer", "resnet")
+    write_kohya(file, {"unet": updates(new(rank=3, targets=("attn2.to_k",)))})
     with pytest.raises(UserError, match=r"it has rank 3; give model\.lora_rank=3"):
-        add(unet, LoraSettings(rank=2, targets=both, init=str(file)), seed=0)
-    other = load_backbone(sd15_folder, parts=["unet"]).unet
+        new(rank=2, targets=("attn2.to_k",), init=str(file))
     with pytest.raises(UserError, match=r"only the file has '.*'; choose model\.lora_targets"):
-        add(other, LoraSettings(rank=3, targets=("to_k",), init=str(file)), seed=0)
+        new(rank=3, targets=("attn1.to_k",), init=str(file))
