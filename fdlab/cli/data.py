@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ MIXES = (
     "aligned-portraits", "aligned-drawings", "aligned-scenes", "aligned-all",
 )  # fmt: skip
 LAYOUTS = ("fastcomposer", "webdataset", "plain")
+SAMPLES = 24
+"""On the page of `stats`."""
 SHOWN = 50
 """Problems that are printed; the list has all."""
 SPLITS = ("all", "train", "test")
@@ -49,8 +52,14 @@ def _arguments() -> argparse.ArgumentParser:
     render.add_argument("--size", type=positive, default=128, help="pixels a side (default: 128)")
     render.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     check = verbs.add_parser("check", help="read every sample and name all that is wrong")
-    stats = verbs.add_parser("stats", help="count pictures, subjects and words")
+    stats = verbs.add_parser("stats", help="count pictures, people, words, faces; as text, JSON or a page")
     for verb in (check, stats):
+        verb.add_argument(
+            "--tokenizer",
+            default="asset:nano/tokenizer",
+            help="folder of the backbone's tokenizer; its tokens must reach every subject (default: nano's)",
+        )
+        verb.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
         verb.add_argument("folder", type=Path, help="data set in any layout")
         verb.add_argument("--split", choices=SPLITS, default="all", help="ids to read (default: all)")
         _add_labels(verb)
@@ -58,12 +67,12 @@ def _arguments() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FILE", help="list of all problems (default: FOLDER/check.jsonl)"
     )
     check.add_argument("--fix", type=Path, metavar="DST", help="write a clean copy there, in the same layout")
-    check.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
-    check.add_argument(
-        "--tokenizer",
-        default="asset:nano/tokenizer",
-        help="folder of the backbone's tokenizer, whose tokens must reach every subject (default: nano's)",
+    stats.add_argument(
+        "--look", type=positive, default=500, help="pictures to look at, for sizes and faces (default: 500)"
     )
+    stats.add_argument("--no-faces", action="store_true", help="look for no faces, which takes longest")
+    stats.add_argument("--json", action="store_true", help="print JSON")
+    stats.add_argument("--page", type=Path, metavar="FILE", help="write a page with plots and samples")
     check.add_argument(
         "--reference-crop",
         choices=("person", "head"),
@@ -161,19 +170,22 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from fdlab.data.layout import read_annotation, read_ids
+    from fdlab.layouts import stats
+    from fdlab.models.tokenizer import load_tokenizer
 
-    subjects: Counter[int] = Counter()
-    words: Counter[str] = Counter()
-    ids = read_ids(arguments.folder, arguments.split)
-    for name in ids:
-        annotation = read_annotation(arguments.folder, name, arguments.labels)
-        subjects[len(annotation.subjects)] += 1
-        words.update(annotation.caption.lower().replace(",", " ").replace(".", " ").split())
-    print(f"pictures               {len(ids)}")
-    for number, count in sorted(subjects.items()):
-        print(f"with {number} subjects        {count}")
-    each = sum(words.values()) / max(1, len(ids))
-    print(f"words in captions      {each:.1f} a picture, {len(words)} different")
-    print("most frequent          " + ", ".join(word for word, _ in words.most_common(20)))
+    a = arguments
+    faces = None
+    if not a.no_faces:
+        from fdlab.measure.faces import FaceDetector
+
+        faces = (FaceDetector,)
+    tokenizer = (load_tokenizer, str(resolve(a.tokenizer)))
+    found = stats.count(a.folder, stats.Asked(tokenizer, a.split, a.labels, a.look, faces), a.workers)
+    numbers = stats.summary(found)
+    print(json.dumps(numbers, indent=2) if a.json else stats.text(numbers))
+    if a.page is not None:
+        from fdlab.records import data_page
+
+        data_page.write(a.page, found, stats.some(found, SAMPLES))
+        print(f"page: {a.page}", file=sys.stderr)
     return 0

@@ -100,6 +100,12 @@ def unseen(tokenizer: Any, text: str) -> str:
     return str(tokenizer.decode(ids)).strip() if ids else ""
 
 
+def num_tokens(tokenizer: Any, text: str) -> int:
+    """Tokens of a plain caption with its begin and end, as many as they are: those past the text encoder's
+    length are not seen."""
+    return len(_plain_ids(tokenizer, text)) + 2
+
+
 def null_ids(tokenizer: Any) -> np.ndarray:
     """Token ids (L) of the empty prompt."""
     return encode(tokenizer, "").input_ids_L

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fdlab.data.captions import unmarked
 from fdlab.files import write_text
@@ -201,16 +202,19 @@ def box(corners: Sequence[float], size: tuple[int, int]) -> list[float]:
 def thumbnail(path: Path, side: int = THUMBNAIL, quality: int = 88) -> tuple[str, tuple[int, int]]:
     """A picture as a data URI of at most `side` pixels a side, and its own width and height. UserError as
     `read_image`."""
-    from PIL import Image
-
     from fdlab.data.pictures import read_image
 
     image = Image.fromarray(read_image(path))
     size = image.size
+    return data_uri(image, side, quality), size
+
+
+def data_uri(image: Image.Image, side: int = THUMBNAIL, quality: int = 88) -> str:
+    """A picture as a data URI, shrunk in place to at most `side` pixels a side."""
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     image.save(out, format="WEBP", quality=quality, method=2)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}", size
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def page(record: Mapping[str, Any], found: Mapping[str, Any], report: str | None = None) -> str:

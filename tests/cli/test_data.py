@@ -15,9 +15,16 @@ def test_render_check_and_count(tmp_path: Path, capsys: pytest.CaptureFixture[st
     folder = str(tmp_path / "people")
     assert main(["data", "render", folder, "--num", "3", "--size", "32", "--workers", "1"]) == 0
     assert main(["data", "check", folder]) == 0
-    assert main(["data", "stats", folder]) == 0
+    page = tmp_path / "page.html"
+    assert main(["data", "stats", folder, "--page", str(page)]) == 0
     shown = capsys.readouterr().out
-    assert "3 samples with" in shown and "pictures               3" in shown
+    assert "3 samples with" in shown and "pictures               3" in shown and "faces" in page.read_text()
+    assert main(["data", "stats", folder, "--json", "--no-faces"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures_by_subjects"].keys() <= {"1", "2", "3", "4"}
+    for to in ("webdataset", "plain"):
+        assert main(["data", "convert", folder, str(tmp_path / to), "--to", to]) == 0
+        assert main(["data", "check", str(tmp_path / to)]) == 0
+    assert "3 pictures in" in capsys.readouterr().out
     (broken, *_) = sorted((tmp_path / "people").rglob("*.png"))
     broken.write_bytes(broken.read_bytes()[:100])
     assert main(["data", "check", folder]) == 1
