@@ -7,12 +7,15 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from fdlab.errors import Failure
 
+Maker = tuple[Callable[..., Any], *tuple[str, ...]]
+"""What makes a thing, and its arguments: to a worker they travel better than the thing."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -64,6 +67,13 @@ def worth_starting(workers: int, num: int, each: int) -> int:
     """How many processes to start for `num` small pieces of work, `each` of which take as long as a start:
     those asked for, else (0) one a core at most."""
     return workers or max(1, min(os.cpu_count() or 1, num // each))
+
+
+@lru_cache(maxsize=4)
+def made(maker: Maker) -> Any:
+    """The thing that a maker makes, once a process."""
+    function, *arguments = maker
+    return function(*arguments)
 
 
 def _tell(connection: Connection, job: object, process: BaseProcess) -> None:

@@ -12,6 +12,7 @@ from fdlab.assets import resolve
 from fdlab.cli import data_benchmark
 from fdlab.cli.options import parser, positive
 from fdlab.data.sample import LABEL
+from fdlab.errors import UserError
 from fdlab.escape import visible
 
 MIXES = (
@@ -129,6 +130,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from fdlab.models.tokenizer import load_tokenizer
 
     a = arguments
+    if a.fix is not None and a.split != "all":
+        raise UserError(f"--fix writes all splits, and --split {a.split} reads one; give --split all.")
     crop = None
     if a.reference_crop == "head":
         from fdlab.measure.faces import HeadCrop

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fdlab.data import sides
 from fdlab.data.annotation import MOST_SEGMENTS, Annotation
 from fdlab.data.captions import Encoded, encode
 from fdlab.data.folder import Folder, folder_of
@@ -92,17 +93,23 @@ class Source(Protocol):
 
 
 def caption_tokens(
-    tokenizer: Any, annotation: Annotation, shape: Shape
+    tokenizer: Any, annotation: Annotation, shape: Shape, is_mirrored: bool = False
 ) -> tuple[Encoded, tuple[ShownSubject, ...]]:
-    """Tokenise a caption; one token can carry one subject, so of two at the same token the first stays.
+    """Tokenise a caption, where the picture is mirrored with left for right (if its subjects then have room);
+    one token can carry one subject, so of two at the same token the first stays.
 
     CorruptFile when a subject lies past the last token.
     """
+    text, ends = annotation.caption, [subject.end for subject in annotation.subjects]
+    if is_mirrored:
+        text, ends = sides.mirrored(text, ends)
     if not shape.max_subjects:
-        return encode(tokenizer, annotation.caption), ()
+        return encode(tokenizer, text), ()
     try:
-        encoded = encode(tokenizer, annotation.caption, [s.end for s in annotation.subjects])
+        encoded = encode(tokenizer, text, ends)
     except UserError as error:
+        if text != annotation.caption:
+            return caption_tokens(tokenizer, annotation, shape)
         raise CorruptFile(f"sample '{annotation.id}': {error}") from None
     first = [n for n, position in enumerate(encoded.positions) if position not in encoded.positions[:n]]
     subjects = tuple(annotation.subjects[n] for n in first)
@@ -200,16 +207,16 @@ class Live:
 
     def entry(self, row: int) -> Entry:
         """Read one row."""
-        picture, mirrored = self.ids[row // self.views], bool(row % self.views)
+        picture, is_mirrored = self.ids[row // self.views], bool(row % self.views)
         annotation = self._annotation(row)
-        encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape)
+        encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape, is_mirrored)
         sample = read_checked(self.folder, annotation, self.rendered)
-        shown = view(sample, subjects, self.shape, mirrored, self.reader)
+        shown = view(sample, subjects, self.shape, is_mirrored, self.reader)
         seen = [n for n in range(len(subjects)) if shown.masks_NHW[n].any()]
         if self.crop is not None and self.shape.reference_size is not None:
             # Where one cannot be cut, the row is not usable, and that must show here.
             for n in seen:
-                cut_subject(sample, subjects[n], self.shape.reference_size, mirrored, self.crop)
+                cut_subject(sample, subjects[n], self.shape.reference_size, is_mirrored, self.crop)
         keys = [row * MOST_SEGMENTS + annotation.subjects.index(subjects[n]) for n in seen]
         return Entry(
             picture,

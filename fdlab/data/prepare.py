@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fdlab.data import sides
 from fdlab.data.annotation import Annotation
+from fdlab.data.captions import Encoded
 from fdlab.data.entry import Crop, FaceReader, Shape, View, caption_tokens, cut_subject, read_checked, view
 from fdlab.data.folder import Folder, check_complete, fingerprint, folder_of, is_rendered
 from fdlab.data.latents import encode_images, weights_hash
@@ -62,6 +64,7 @@ def prepare(
     parts = [VERSION, split, mirror, asdict(shape), fingerprint(source, ids), weights_hash(vae)]
     parts += [float(vae.config.scaling_factor), getattr(vae.config, "shift_factor", None)]
     parts += [tokenizer.model_max_length, sorted(tokenizer.get_vocab().items())]
+    parts += [{"mirrored captions": sides.VERSION}] if mirror else []
     parts += [] if labels is None else [sorted(labels)]
     parts += [] if crop is None or shape.reference_size is None else [{"reference crop": crop.name}]
     parts += [] if reader is None else [{"faces": reader.name}]
@@ -106,8 +109,9 @@ class _Plan:
     rendered: bool
     annotations: list[Annotation]
     subjects: list[tuple[ShownSubject, ...]]
-    input_ids_PL: np.ndarray
+    input_ids_PVL: np.ndarray
     positions: list[list[int]]
+    """Of each picture's subjects, view after view."""
     skipped: dict[str, str]
     crop: Crop | None
     reader: FaceReader | None
@@ -155,16 +159,16 @@ def _plan(
     for id in ids:
         try:
             annotation = folder.annotation(id, labels)
-            encoded, kept = caption_tokens(tokenizer, annotation, shape)
+            encoded, kept = _tokens(tokenizer, annotation, shape, views)
         except CorruptFile as error:
             if not skip_corrupt:
                 raise
             skipped[id], annotation = str(error), Annotation(id, "", ())
-            encoded, kept = caption_tokens(tokenizer, annotation, shape)
+            encoded, kept = _tokens(tokenizer, annotation, shape, views)
         annotations.append(annotation)
         subjects.append(kept)
-        input_ids.append(encoded.input_ids_L)
-        positions.append(encoded.positions)
+        input_ids.append(np.stack([view.input_ids_L for view in encoded]))
+        positions.append([position for view in encoded for position in view.positions])
     return _Plan(
         folder,
         ids,
@@ -181,6 +185,14 @@ def _plan(
     )
 
 
+def _tokens(
+    tokenizer: Any, annotation: Annotation, shape: Shape, views: int
+) -> tuple[list[Encoded], tuple[ShownSubject, ...]]:
+    """A caption for each view, and the subjects, which are the same in all. Raises: CorruptFile."""
+    found = [caption_tokens(tokenizer, annotation, shape, bool(view)) for view in range(views)]
+    return [encoded for encoded, _ in found], found[0][1]
+
+
 def _fill(
     plan: _Plan, folder: Path, vae: Any, device: torch.device | str, skip_corrupt: bool, show: bool
 ) -> None:
@@ -188,7 +200,7 @@ def _fill(
     # A memory map cannot be empty, even where no picture has a subject.
     subjects = max(1, first[-1])
     layout: dict[str, tuple[tuple[int, ...], type]] = {
-        "input_ids": ((rows, plan.input_ids_PL.shape[1]), np.int32),
+        "input_ids": ((rows, plan.input_ids_PVL.shape[-1]), np.int32),
         "positions": ((subjects,), np.int16),
         "latents": ((rows, *shape.latent_CHW), np.float16),
         "masks": ((subjects, *shape.latent_CHW[1:]), np.uint8),
@@ -216,8 +228,8 @@ def _fill(
                     skipped[plan.ids[p]] = str(picture)
                     continue
                 window = slice(first[p * plan.views], first[(p + 1) * plan.views])
-                out.arrays["input_ids"][p * plan.views : (p + 1) * plan.views] = plan.input_ids_PL[p]
-                out.arrays["positions"][window] = plan.positions[p] * plan.views
+                out.arrays["input_ids"][p * plan.views : (p + 1) * plan.views] = plan.input_ids_PVL[p]
+                out.arrays["positions"][window] = plan.positions[p]
                 for name, array in picture.arrays.items():
                     out.arrays[name][window] = array
                 kept += range(p * plan.views, (p + 1) * plan.views)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from fdlab.data.folder import Folder, check_complete, fingerprint, is_rendered
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.errors import UserError
 from fdlab.files import write_text
-from fdlab.layouts.choose import open_folder
+from fdlab.layouts.choose import open_folder, opened_once
 from fdlab.layouts.convert import Converted, Options, convert
 from fdlab.layouts.flaws import blemishes, flaws
 from fdlab.progress import bar
-from fdlab.workers import in_processes, worth_starting
+from fdlab.workers import Maker, in_processes, made, worth_starting
 
 VERSION = 1
 CHUNK = 64
@@ -34,8 +33,6 @@ WORTH = 1000
 """Samples a process is worth starting for."""
 REFERENCE = 32
 """Pixels a side of the references that are cut out to see whether they can be."""
-Maker = tuple[Callable[..., Any], *tuple[str, ...]]
-"""What makes a thing in each process, and its arguments: they travel better than the thing."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,7 @@ def check(root: Path, asked: Asked, out: Path, workers: int = 0, show: bool = Tr
     notes = _Notes(partial, _digest(folder, ids, asked))
     todo = [job for job in jobs if job.number not in notes.found]
     left = sum(len(job.ids) for job in todo)
+    opened_once.cache_clear()
     with bar("check", len(ids), done=len(ids) - left, show=show) as progress:
         for number, found in in_processes(_examine, todo, worth_starting(workers, left, WORTH)):
             notes.add(number, found)
@@ -181,20 +179,10 @@ def _digest(folder: Folder, ids: list[str], asked: Asked) -> str:
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-@lru_cache(maxsize=4)
-def _made(function: Callable[..., Any], *arguments: str) -> Any:
-    return function(*arguments)
-
-
-@lru_cache(maxsize=1)
-def _opened(root: Path, kind: str) -> tuple[Folder, bool]:
-    folder = open_folder(root, kind)
-    return folder, is_rendered(folder.root)
-
-
 def _examine(job: _Job) -> tuple[int, dict[str, Any]]:
     """Read a job's samples, in a process of its own; its number, and what was found."""
-    folder, rendered = _opened(job.root, job.kind)
+    folder = opened_once(job.root, job.kind)
+    rendered = is_rendered(folder.root)
     problems: list[tuple[str, str, str | None]] = []
     subjects = 0
     for id in job.ids:
@@ -217,7 +205,7 @@ def _read(folder: Folder, id: str, asked: Asked, rendered: bool) -> tuple[Person
     sample = read_checked(folder, annotation, rendered)
     if asked.crop is not None:
         for subject in sample.subjects:
-            cut_subject(sample, subject, REFERENCE, False, _made(*asked.crop))
+            cut_subject(sample, subject, REFERENCE, False, made(asked.crop))
     shape = Shape(image_size=1, latent_CHW=(1, 1, 1), reference_size=None, max_subjects=1)
-    caption_tokens(_made(*asked.tokenizer), annotation, shape)
+    caption_tokens(made(asked.tokenizer), annotation, shape)
     return sample, flaws(sample, annotation), blemishes(sample, annotation, folder.pictures(id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from fdlab.data.folder import FastComposerFolder, Folder
@@ -29,6 +30,13 @@ def open_folder(root: Path | str, kind: str = ANY) -> Folder:
             f"data folder '{root}' has the layout '{found}', not '{kind}': take data.kind={found}."
         )
     return LAYOUTS[kind](root)
+
+
+@lru_cache(maxsize=1)
+def opened_once(root: Path, kind: str) -> Folder:
+    """The same, for a worker that is told many times; who starts workers calls `opened_once.cache_clear`
+    first, for it may be one itself."""
+    return open_folder(root, kind)
 
 
 def check_teaches(folder: Folder, subjects: bool) -> None:

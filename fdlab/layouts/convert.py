@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from fdlab.errors import UserError, unknown
 from fdlab.files import flush_all, whole, write_json
 from fdlab.layouts import plain, shards
 from fdlab.layouts.carried import carried
-from fdlab.layouts.choose import LAYOUTS, open_folder
+from fdlab.layouts.choose import LAYOUTS, open_folder, opened_once
 from fdlab.layouts.tars import index_path, write_tar
 from fdlab.lock import exclusive
 from fdlab.progress import bar
@@ -107,6 +106,7 @@ def convert(source: Path, folder: Path, options: Options, workers: int = 0, show
             write_json(folder / WORK / "plan.json", wanted)
             todo = [job for job in jobs if _noted(job) is None]
             left, total = (sum(len(job.ids) for job in some) for some in (todo, jobs))
+            opened_once.cache_clear()
             with bar(f"convert to {options.to}", total, done=total - left, show=show) as progress:
                 for num in in_processes(_write, todo, worth_starting(workers, left, CHUNK)):
                     progress.advance(num)
@@ -192,11 +192,6 @@ def _noted(job: _Job) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "skipped" in found else None
 
 
-@lru_cache(maxsize=1)
-def _opened(root: Path, kind: str) -> Folder:
-    return open_folder(root, kind)
-
-
 def _write(job: _Job) -> int:
     """Do a job, in a process of its own, and note what came of it; how many samples it saw."""
     result: dict[str, Any] = {"lost": 0, "skipped": {}, "captions": []}
@@ -222,7 +217,7 @@ def _write(job: _Job) -> int:
 
 def _samples(job: _Job, result: dict[str, Any]) -> Iterator[tuple[PersonSample, tuple[bytes, str]]]:
     """The job's samples with their pictures' files; what is skipped or lost is counted in `result`."""
-    folder = _opened(job.source, job.kind)
+    folder = opened_once(job.source, job.kind)
     for id in job.ids:
         try:
             sample = read_whole(folder, id, job.options.labels)

@@ -127,11 +127,9 @@ class ShardFolder:
 
     def facts(self, ids: Iterable[str]) -> Iterable[str]:
         """As `Folder.facts`: a line a tar that holds one of them."""
-        chosen = {id: self._tar_of[id] for id in ids if id in self._tar_of}
-        for tar in self.tars:
-            if tar in chosen.values():
-                stat = tar.path.stat()
-                yield f"{tar.path.name} {stat.st_size} {stat.st_mtime_ns}"
+        for path in sorted({self._tar_of[id].path for id in ids if id in self._tar_of}):
+            stat = path.stat()
+            yield f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
 
     def _parts(self, id: str) -> Collection[str]:
         if id not in self._tar_of:

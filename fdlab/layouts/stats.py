@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +19,10 @@ from fdlab.data.annotation import Annotation, mask_box
 from fdlab.data.captions import num_tokens
 from fdlab.data.folder import Folder
 from fdlab.data.sample import CorruptFile, PersonSample
-from fdlab.layouts.choose import open_folder
+from fdlab.layouts.choose import open_folder, opened_once
 from fdlab.progress import bar
 from fdlab.randomness import numpy_rng
-from fdlab.workers import in_processes, worth_starting
+from fdlab.workers import Maker, in_processes, made, worth_starting
 
 CHUNK = 100
 """Samples a job."""
@@ -38,9 +37,6 @@ SHARE_BINS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 SIDE_BINS = (0, 128, 256, 384, 512, 768, 1024, 1536, 2048)
 """Pixels of the shorter side."""
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-
-Maker = tuple[Callable[..., Any], *tuple[str, ...]]
-"""What makes a thing in each process, and its arguments."""
 
 
 class Boxed(Protocol):
@@ -125,13 +121,14 @@ def count(root: Path, asked: Asked, workers: int = 0, show: bool = True) -> Stat
         some = tuple(ids[start : start + CHUNK])
         jobs.append(_Job(folder.root, folder.kind, asked, some, looked_at.intersection(some)))
     counts = Counts()
+    opened_once.cache_clear()
     with bar("count", len(ids), show=show) as progress:
         processes = worth_starting(workers, num + len(ids) // 50, WORTH)
         for found in in_processes(_count, jobs, processes):
             counts.add(found)
             progress.advance(sum(found.lengths.values()) + sum(found.unreadable.values()))
     kept = [id for id in ids if id in looked_at and id not in counts.unreadable]
-    length = int(_made(*asked.tokenizer).model_max_length)
+    length = int(made(asked.tokenizer).model_max_length)
     return Statistics(
         folder, asked.split, asked.labels, len(ids), kept, counts, length, asked.faces is not None
     )
@@ -153,19 +150,9 @@ class _Job:
     looked_at: set[str]
 
 
-@lru_cache(maxsize=4)
-def _made(function: Callable[..., Any], *arguments: str) -> Any:
-    return function(*arguments)
-
-
-@lru_cache(maxsize=1)
-def _opened(root: Path, kind: str) -> Folder:
-    return open_folder(root, kind)
-
-
 def _count(job: _Job) -> Counts:
     """Count some samples, in a process of its own."""
-    folder, counts, asked = _opened(job.root, job.kind), Counts(), job.asked
+    folder, counts, asked = opened_once(job.root, job.kind), Counts(), job.asked
     for id in job.ids:
         try:
             annotation = folder.annotation(id, asked.labels)
@@ -174,9 +161,9 @@ def _count(job: _Job) -> Counts:
             counts.unreadable[id] += 1
             continue
         read_caption(counts, annotation)
-        counts.tokens[num_tokens(_made(*asked.tokenizer), annotation.caption)] += 1
+        counts.tokens[num_tokens(made(asked.tokenizer), annotation.caption)] += 1
         if sample is not None:
-            faces = None if asked.faces is None else _made(*asked.faces)(sample.image_HW3[None])[0]
+            faces = None if asked.faces is None else made(asked.faces)(sample.image_HW3[None])[0]
             look_at(counts, sample, faces)
     return counts
 
@@ -232,7 +219,7 @@ def summary(found: Statistics) -> dict[str, Any]:
     sides = Counter[int]()
     for size, num in c.sizes.items():
         sides[min(size)] += num
-    made: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "folder": str(found.folder.root),
         "layout": found.folder.kind,
         "split": found.split,
@@ -263,13 +250,13 @@ def summary(found: Statistics) -> dict[str, Any]:
         "subjects_by_share_of_height": binned(c.heights, SHARE_BINS),
     }
     if found.with_faces:
-        made["faces"] = {
+        numbers["faces"] = {
             "found": sum(c.faces.values()),
             "by_side": binned(c.faces, FACE_BINS),
             "subjects_without": c.faceless[True],
             "subjects_looked_at": c.faceless.total(),
         }
-    return made
+    return numbers
 
 
 def text(numbers: Mapping[str, Any]) -> str:

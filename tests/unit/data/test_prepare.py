@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -330,6 +331,27 @@ def test_a_broken_picture_is_one_line_from_a_worker_too(
     live = Live(folder, read_ids(folder), world.tokenizer(), shape)
     with pytest.raises(CorruptFile, match=r"^picture '.*\.png' cannot be read: [^\n]*$"):
         next(iter(DataLoader(batches(live), batch_size=None, sampler=range(2), num_workers=1)))
+
+
+def test_mirrored_captions(folder: Path, shape: Shape, world: ModuleType, tmp_path: Path) -> None:
+    path, words = folder / "00000/0000001.json", world.tokenizer()
+    segments = [{"id": 1, "end": 10}, {"id": 2, "end": 17}]
+    path.write_text(json.dumps({"caption": "a left man, a man", "segments": segments}))
+    cached = prepare(folder, tmp_path / "c", world.vae(), words, shape, mirror=True, show=False)
+    live = Live(folder, read_ids(folder), words, shape, views=2)
+    for source in (cached, live):
+        plain, mirrored = source.entry(2), source.entry(3)
+        # One token a letter, but for "man".
+        assert (plain.positions_N, mirrored.positions_N) == ([6, 9], [7, 10])
+        ids = mirrored.input_ids_L.tolist()
+        assert words.decode(ids, skip_special_tokens=True).replace(" ", "") == "arightman,aman"
+        assert words.decode(plain.input_ids_L, skip_special_tokens=True).replace(" ", "") == "aleftman,aman"
+    # Where the longer word leaves no room for the second man, both captions are one.
+    caption = "a left man, xxxxx a man"
+    segments[1]["end"] = len(caption)
+    path.write_text(json.dumps({"caption": caption, "segments": segments}))
+    for row in (2, 3):
+        assert live.entry(row).positions_N == [6, 14]
 
 
 def test_mirrored_views(folder: Path, shape: Shape, world: ModuleType, tmp_path: Path) -> None:
