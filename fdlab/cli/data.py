@@ -11,20 +11,20 @@ from typing import Any
 from fdlab.assets import resolve
 from fdlab.cli import data_benchmark
 from fdlab.cli.options import parser, positive
+from fdlab.data.layout import SPLITS
 from fdlab.data.sample import LABEL
 from fdlab.errors import UserError
 from fdlab.escape import visible
+from fdlab.layouts.choose import LAYOUTS
 
 MIXES = (
     "portraits", "drawings", "scenes", "all",
     "aligned-portraits", "aligned-drawings", "aligned-scenes", "aligned-all",
 )  # fmt: skip
-LAYOUTS = ("fastcomposer", "webdataset", "plain")
 SAMPLES = 24
 """On the page of `stats`."""
 SHOWN = 50
 """Problems that are printed; the list has all."""
-SPLITS = ("all", "train", "test")
 
 
 def _labels(text: str) -> tuple[str, ...] | None:
@@ -147,6 +147,8 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"... and {len(report.problems) - SHOWN:,} more in {out}")
     counts = f"{report.num_samples:,} samples with {report.num_subjects:,} subjects are sound"
     print(f"{counts}, {len(report.problems):,} problems in {out}")
+    if report.num_unlisted:
+        print(f"{report.num_unlisted:,} samples are there, but in no list, and were not read")
     if a.fix is not None:
         made = fix(a.folder, a.fix, asked, report, a.workers)
         print(f"{a.fix}: {made.pictures:,} pictures, without those problems")
@@ -189,6 +191,6 @@ def _stats(arguments: argparse.Namespace) -> int:
     if a.page is not None:
         from fdlab.records import data_page
 
-        data_page.write(a.page, found, stats.some(found, SAMPLES))
+        data_page.write(a.page, found, stats.samples_of(found, SAMPLES))
         print(f"page: {a.page}", file=sys.stderr)
     return 0

@@ -38,6 +38,9 @@ class Folder(Protocol):
         """What is there and belongs to no sample, or is listed and should not be: entry to reason. Looks
         through the whole folder."""
 
+    def unlisted(self) -> list[str]:
+        """Ids of samples that are there, and that no list names; they are not read."""
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """Caption, subjects and truth of one sample; `labels` as of `annotation.parse`. Raises:
         CorruptFile."""
@@ -75,6 +78,10 @@ class FastComposerFolder:
     def strays(self) -> dict[str, str]:
         """As `Folder.strays`."""
         return layout.strays(self.root)
+
+    def unlisted(self) -> list[str]:
+        """As `Folder.unlisted`."""
+        return layout.unlisted(self.root)
 
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """As `Folder.annotation`."""

@@ -78,19 +78,28 @@ def list_ids(root: Path, split: str = "all") -> tuple[list[str], dict[str, str]]
 
 
 def strays(root: Path) -> dict[str, str]:
-    """What the lists say that cannot be, and samples that none of them names: id to reason."""
-    listed = {"all": set(list_ids(root)[0])}
-    for split in ("train", "test"):
-        path = root / f"image_ids_{split}.txt"
-        listed[split] = set(filter(is_id, _lines(path))) if path.is_file() else set()
+    """What the lists say that cannot be: id to reason."""
+    listed = _listed(root)
     found: dict[str, str] = {}
     for id in sorted(listed["train"] & listed["test"]):
         found[id] = f"data folder '{root}': '{id}' is of the split train and of test."
     for id in sorted((listed["train"] | listed["test"]) - listed["all"]):
         found[id] = f"data folder '{root}': a split lists '{id}', which image_ids.txt does not."
+    return found
+
+
+def unlisted(root: Path) -> list[str]:
+    """Ids of samples that are there and in no list: the lists may well be a choice."""
     there = {path.stem for path in root.glob("*/*.json") if path.stem[:5] == path.parent.name}
-    for id in sorted(there.difference(*listed.values())):
-        found[id] = f"data folder '{root}': sample '{id}' is there, but in no list."
+    return sorted(there.difference(*_listed(root).values()))
+
+
+def _listed(root: Path) -> dict[str, set[str]]:
+    """Ids by split, `all` among them; none where a list is missing."""
+    found = {"all": set(list_ids(root)[0])}
+    for split in ("train", "test"):
+        path = root / f"image_ids_{split}.txt"
+        found[split] = set(filter(is_id, _lines(path))) if path.is_file() else set()
     return found
 
 

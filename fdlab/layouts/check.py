@@ -53,6 +53,8 @@ class Report:
     num_samples: int = 0
     """Without a problem of their own."""
     num_subjects: int = 0
+    num_unlisted: int = 0
+    """There, but in no list of the folder, and so not read: lists may be a choice."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -105,6 +107,7 @@ def check(root: Path, asked: Asked, out: Path, workers: int = 0, show: bool = Tr
             notes.add(number, found)
             progress.advance(len(jobs[number].ids))
     report, strays = Report(), folder.strays() if asked.split == "all" else {}
+    report.num_unlisted = len(folder.unlisted()) if asked.split == "all" else 0
     report.problems += [Problem(entry, reason, None) for entry, reason in faults.items()]
     report.problems += [Problem(entry, reason, None) for entry, reason in strays.items()]
     for job in jobs:

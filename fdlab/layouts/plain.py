@@ -95,6 +95,10 @@ class PlainFolder:
                     found[str(path.relative_to(self.root))] = f"caption '{path}' has no picture beside it."
         return found
 
+    def unlisted(self) -> list[str]:
+        """As `Folder.unlisted`: there are no lists."""
+        return []
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """As `Folder.annotation`; it has no subjects, whatever the labels."""
         path = self._of(id)

@@ -88,6 +88,10 @@ class ShardFolder:
         """As `Folder.strays`: what is no file of a sample is passed over."""
         return {}
 
+    def unlisted(self) -> list[str]:
+        """As `Folder.unlisted`: there are no lists."""
+        return []
+
     def annotation(self, id: str, labels: Collection[str] | None = None) -> Annotation:
         """As `Folder.annotation`."""
         parts = self._parts(id)

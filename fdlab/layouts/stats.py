@@ -112,14 +112,14 @@ class Statistics:
 def count(root: Path, asked: Asked, workers: int = 0, show: bool = True) -> Statistics:
     """Count what is in a data set of any layout. workers: processes; 0: one a core. Raises: UserError."""
     folder = open_folder(root)
-    ids = folder.ids(asked.split)
+    ids, _ = folder.listed(asked.split)
     num = min(asked.look, len(ids))
     drawn = numpy_rng(asked.seed, "look").choice(len(ids), num, replace=False)
     looked_at = {ids[row] for row in drawn.tolist()}
     jobs = []
     for start in range(0, len(ids), CHUNK):
-        some = tuple(ids[start : start + CHUNK])
-        jobs.append(_Job(folder.root, folder.kind, asked, some, looked_at.intersection(some)))
+        these = tuple(ids[start : start + CHUNK])
+        jobs.append(_Job(folder.root, folder.kind, asked, these, looked_at.intersection(these)))
     counts = Counts()
     opened_once.cache_clear()
     with bar("count", len(ids), show=show) as progress:
@@ -134,7 +134,7 @@ def count(root: Path, asked: Asked, workers: int = 0, show: bool = True) -> Stat
     )
 
 
-def some(found: Statistics, num: int) -> list[PersonSample]:
+def samples_of(found: Statistics, num: int) -> list[PersonSample]:
     """So many of the samples that were looked at."""
     ids = found.looked_at
     chosen = [ids[place] for place in sorted({len(ids) * n // num for n in range(num)})] if ids else []
@@ -232,12 +232,12 @@ def summary(found: Statistics) -> dict[str, Any]:
             "words_median": quantile(c.lengths, 0.5),
             "words_max": max(c.lengths, default=0),
             "different_words": len(c.words),
-            "most_frequent": dict(c.words.most_common(TOP)),
+            "most_frequent": _most_frequent(c.words),
             "tokens_max": max(c.tokens, default=0),
             "tokens_read": found.max_tokens,
             "cut": sum(num for length, num in c.tokens.items() if length > found.max_tokens),
         },
-        "nouns": dict(c.nouns.most_common(TOP)),
+        "nouns": _most_frequent(c.nouns),
         "identities": {
             "known": len(c.identities),
             "in_one_picture": sum(num == 1 for num in c.identities.values()),
@@ -245,7 +245,9 @@ def summary(found: Statistics) -> dict[str, Any]:
             "pictures_max": max(c.identities.values(), default=0),
         },
         "looked_at": len(found.looked_at),
-        "most_frequent_sizes": {f"{w} x {h}": num for (w, h), num in c.sizes.most_common(TOP)},
+        "most_frequent_sizes": _most_frequent(
+            Counter({f"{w} x {h}": num for (w, h), num in c.sizes.items()})
+        ),
         "pictures_by_shorter_side": binned(sides, SIDE_BINS),
         "subjects_by_share_of_height": binned(c.heights, SHARE_BINS),
     }
@@ -257,6 +259,11 @@ def summary(found: Statistics) -> dict[str, Any]:
             "subjects_looked_at": c.faceless.total(),
         }
     return numbers
+
+
+def _most_frequent(counter: Counter[str]) -> dict[str, int]:
+    """The first of them; of equals by the alphabet, in whatever order they were counted."""
+    return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:TOP])
 
 
 def text(numbers: Mapping[str, Any]) -> str:

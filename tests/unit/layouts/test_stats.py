@@ -106,7 +106,7 @@ def test_quantiles_and_bins(values: list[int], share: float) -> None:
 
 def test_the_page_shows_all_and_asks_nobody(people: Path, tmp_path: Path) -> None:
     found = count(people, Asked((lambda: WORDS,), faces=(Finder,)), show=False)
-    samples = stats.some(found, 5)
+    samples = stats.samples_of(found, 5)
     assert [sample.id for sample in samples] == [f"000000{n}" for n in (0, 1, 3, 4, 6)]
     data_page.write(tmp_path / "page.html", found, samples)
     page = (tmp_path / "page.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from fdlab.errors import UserError
+from fdlab.evaluation.requirements import check_data
+from fdlab.layouts.convert import Options, convert
 from fdlab.measure.faces import HeadCrop
 from fdlab.training import source
 from fdlab.training.settings import DataSettings
+from tests.worlds import tiny
 from tests.worlds.backbones import tiny_backbone
 
 
@@ -55,3 +59,29 @@ def test_a_rendered_picture_in_which_no_face_is_found_is_left_out(
     (folder.root / "00000" / "000000003.png").write_bytes(b"")
     backbone.reference_crop = "person"
     assert len(source.make_source(settings(tmp_path), backbone, True, torch.device("cpu"))[1].usable) == 4
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("to", ["fastcomposer", "webdataset", "plain"])
+def test_a_folder_of_any_layout(to: str, cached: bool, tmp_path: Path) -> None:
+    """Masks are asked for where there are some; without, a TDM learns and an SDM is refused in its first
+    second."""
+    convert(tiny.write_folder(tmp_path / "in", 3, 64), tmp_path / "out", Options(to), show=False)
+    asked = replace(
+        settings(tmp_path), kind="folder", root=tmp_path / "out", split="train", cache_latents=cached
+    )
+    seconds = {"size": 64, "kind": "folder", "root": str(asked.root), "split": "train"}
+    backbone, references = tiny_backbone(), to != "plain"
+    if not references:
+        for refused in (
+            lambda: source.make_source(asked, backbone, True, torch.device("cpu")),
+            lambda: check_data(seconds, 64, True),
+        ):
+            with pytest.raises(UserError, match="captions but no masks: a TDM learns from it"):
+                refused()
+    check_data(seconds, 64, references)
+    folder, rows = source.make_source(asked, backbone, references, torch.device("cpu"))
+    assert folder.kind == to and len(rows.usable) == 2
+    entry = rows.entry(1)
+    assert entry.id == "0000001" and len(entry.keys_N) == (2 if references else 0)
+    assert bool(entry.masks_NHW.any()) == references
