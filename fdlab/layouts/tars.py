@@ -25,6 +25,8 @@ from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.files import whole, write_text
 
+_BROKEN_HEADER = (tarfile.TarError, ValueError, LookupError, ArithmeticError, TypeError)
+"""What Python's reader of tars stumbles over in one."""
 BLOCK = 512
 """Bytes; all in a tar comes in whole ones."""
 Parts = dict[str, tuple[int, int]]
@@ -124,14 +126,18 @@ def _place(value: object, size: int) -> tuple[int, int]:
 
 
 def _walked(path: Path) -> Tar:
-    found, end = Tar(path), 0
+    found, end, is_whole = Tar(path), 0, True
     with _named(path), tarfile.open(path, mode="r:") as tar:
         try:
             for member in tar:
+                if member.size < 0 or member.offset_data < end:
+                    # A header that leads back, where it would be read for ever.
+                    is_whole = False
+                    break
                 end = member.offset_data + -(-member.size // BLOCK) * BLOCK
                 _take(found, member)
-            is_whole = _ends_well(path, max(end, tar.offset))
-        except tarfile.ReadError:
+            is_whole = is_whole and _ends_well(path, max(end, tar.offset))
+        except _BROKEN_HEADER:
             is_whole = False
     if not is_whole:
         found.faults[path.name] = (
@@ -165,7 +171,7 @@ def _ends_well(path: Path, offset: int) -> bool:
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
-    except tarfile.TarError as error:
+    except _BROKEN_HEADER as error:
         raise UserError(
             f"shard '{path}' cannot be read as a tar without compression: {foreign.said(error)}."
         ) from error

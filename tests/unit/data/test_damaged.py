@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,8 @@ from fdlab.data.prepare import prepare
 from fdlab.data.prepared import Prepared
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
+from fdlab.layouts.choose import open_folder
+from fdlab.layouts.convert import Options, convert
 from tests.worlds import damage, tiny
 
 NUM = int(os.environ.get("FDLAB_DAMAGED_FILES", "40"))
@@ -35,8 +38,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = Shape(tiny.IMAGE, (4, tiny.LATENT, tiny.LATENT), tiny.REFERENCE, 2)
     made = prepare(root, root.parent / "cache", tiny.vae(), tiny.tokenizer(), shape, show=False)
     made.folder.rename(root / "prepared")
+    for to in ("webdataset", "plain"):
+        convert(root, root.parent / to, Options(to, shard=2), show=False)
+        (root.parent / to).rename(root / to)
+    shutil.copy(root / "webdataset/train-000001.tar", root / "alone.tar")
     (root / "prompts.txt").write_text("# place\na {noun} <|image|> on a beach\n\na {noun} in snow\n")
     return root
+
+
+def everything(root: Path) -> list[object]:
+    """All samples of a data set."""
+    folder = open_folder(root)
+    return [folder.sample(id) for id in folder.ids()]
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -52,6 +65,10 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rows": ("prepared/rows.json", lambda root: Prepared(root / "prepared").entry(0)),
     "masks": ("prepared/masks.npy", lambda root: Prepared(root / "prepared")),
     "latents": ("prepared/latents.npy", lambda root: Prepared(root / "prepared")),
+    "shard": ("webdataset/train-000000.tar", lambda root: everything(root / "webdataset")),
+    "shard without index": ("alone.tar", lambda root: everything(root / "alone.tar")),
+    "index of a shard": ("webdataset/train-000000.index.json", lambda root: everything(root / "webdataset")),
+    "captions": ("plain/metadata.jsonl", lambda root: everything(root / "plain")),
     "prompts": ("prompts.txt", lambda root: prompt_lists.read(root / "prompts.txt")),
 }
 
@@ -87,7 +104,7 @@ def test_a_damaged_file_is_read_or_named_in_one_line(root: Path, reader: str) ->
     finally:
         path.write_bytes(whole)
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*") if p != path} == before
-    assert refused > NUM // 8 or reader in ("whole", "prompts"), "the damage does none"
+    assert refused > NUM // 8 or reader in ("whole", "prompts", "index of a shard"), "the damage does none"
 
 
 JSON = st.recursive(
