@@ -42,15 +42,25 @@ def arguments() -> argparse.ArgumentParser:
     bring.add_argument("--force", action="store_true", help="replace OUT if it exists")
     take = verbs.add_parser(
         "export",
-        help="a model folder to the flat file that the released code reads",
-        description="Write a model folder as one flat state dict with the released names: .bin as torch.save"
-        " does, .safetensors as its name says.",
+        help="a run or model folder to what other programs read: a pipeline's folder, one file, LoRA files",
+        description="Write a run's model, or a model folder, in another layout. released: one flat state dict"
+        " as Face-diffuser's and FastComposer's code reads it. diffusers: a folder that plain diffusers loads"
+        " alone. original: one .safetensors file as other programs read Stable Diffusion. lora, kohya: the"
+        " adapter of a run trained by LoRA, by diffusers' or kohya's names.",
     )
-    take.add_argument("source", help="model folder in diffusers' layout")
-    take.add_argument("out", help="file to write: NAME.bin or NAME.safetensors")
+    take.add_argument("source", help="a run's folder, a model folder in diffusers' layout, or a LoRA file")
+    take.add_argument("out", help="what to write: NAME.bin, NAME.safetensors, or for diffusers a folder")
+    take.add_argument(
+        "--layout", choices=("released", "diffusers", "original", "lora", "kohya"), default="released"
+    )
+    take.add_argument(
+        "--base",
+        help="folder of the parts that SOURCE lacks; default: the backbone that its run was made with",
+    )
+    take.add_argument("--half", action="store_true", help="store fp16")
     take.add_argument("--force", action="store_true", help="replace OUT if it exists")
     look = verbs.add_parser("info", help="parts, parameters and precision of a checkpoint")
-    look.add_argument("path", help="model folder, part folder or flat file")
+    look.add_argument("path", help="a run's folder, model folder, part folder, single file or LoRA file")
     return top
 
 
@@ -105,16 +115,17 @@ def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
 
 
 def _export(args: argparse.Namespace) -> int:
-    if Path(args.out).suffix not in (".bin", ".safetensors"):
-        raise UserError(f"'{args.out}': the name must end in .bin or .safetensors.")
+    ends = (".bin", ".safetensors") if args.layout == "released" else (".safetensors",)
+    is_file = Path(args.out).suffix in ends
+    if args.layout == "diffusers" and is_file:
+        raise UserError(f"'{args.out}': --layout diffusers writes a folder; give a name without an end.")
+    if args.layout != "diffusers" and not is_file:
+        raise UserError(f"'{args.out}': the name must end in {' or '.join(ends)}.")
     _writable(args.out, args.force)
-    from fdlab.exchange.released import export_released
-    from fdlab.models.backbone import load_backbone, part_folders
-    from fdlab.models.parts import NETWORKS
+    from fdlab.exchange.whole_model import LAYOUTS
 
-    found = [part for part in part_folders(args.source) if part in NETWORKS]
-    export_released(args.out, load_backbone(args.source, parts=found))
-    print(f"{', '.join(found)} written to {args.out}")
+    written = LAYOUTS[args.layout](Path(args.out), args.source, args.base, args.half)
+    print(f"{written} written to {args.out}")
     return 0
 
 

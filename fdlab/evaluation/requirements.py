@@ -26,7 +26,7 @@ from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure import choose as loading
 from fdlab.measure.choose import ExtractorSettings
 from fdlab.models import finetuned
-from fdlab.models.backbone import Backbone, load_backbone
+from fdlab.models.backbone import Backbone
 from fdlab.pipeline.inputs import tokens
 from fdlab.training import loggers
 from fdlab.training.loggers import LoggerSettings
@@ -80,7 +80,7 @@ def check(asked: Asked, data: Mapping[str, Any]) -> None:
     device_of(asked.accelerator, asked.devices)
     check_data(data, method.backbone.image_size, method.trained == "sdm")
     loggers.check(asked.logger)
-    backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])
+    backbone = finetuned.load(method.backbone, None, ("tokenizer", "scheduler"))
     check_sampler(method.sampler, backbone)
     if asked.validation.is_asked_for():
         sampler = {**method.sampler, "num_steps": asked.validation.num_steps}
@@ -107,7 +107,7 @@ def check_evaluation(asked: Asked) -> Benchmark:
         raise UserError(f"label={asked.label}: it names pictures that are given; give images=FOLDER with it.")
     loading.check(asked.extractors)
     if asked.images is None:
-        backbone = load_backbone(method.backbone.path, parts=["tokenizer", "scheduler"])
+        backbone = finetuned.load(method.backbone, None, ("tokenizer", "scheduler"))
         check_sampler(method.sampler, backbone)
         check_benchmark(method, benchmark, backbone.tokenizer)
         finetuned.need_all(method.backbone, {kind: method.weights[kind] for kind in method.needs})

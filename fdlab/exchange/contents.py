@@ -9,12 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.exchange.released import any_weights, read_flat, split
 from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, is_original, kind_of, look_into
 from fdlab.models import formats
+from fdlab.models.finetuned import model_folder
+from fdlab.models.lora_files import DIFFUSERS_FILE
 from fdlab.models.parts import NETWORKS
+from fdlab.models.weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class PartInfo:
 
 
 def describe(path: Path | str) -> list[PartInfo]:
-    """Parts of a checkpoint: a folder in diffusers' layout, one part's folder, or a released flat file."""
-    root = resolve(path)
+    """Parts of a checkpoint: a run, a folder in diffusers' layout, one part's folder, a single file in the
+    original layout, a released flat file, or a LoRA file. Raises: UserError."""
+    root = model_folder(path)
     if not root.exists():
         raise UserError(f"checkpoint '{path}' does not exist.")
     if root.is_file():
@@ -41,13 +44,24 @@ def describe(path: Path | str) -> list[PartInfo]:
             rest = set(file.shapes).difference(*named.values())
             parts = {**named, "(left out)": sorted(rest)} if rest else named
             return [_info(part, "original layout", file.read(names)) for part, names in parts.items()]
+        if any("lora_" in name or ".lora." in name for name in file.shapes):
+            return [_lora(root)]
         return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
     folders = {part: root / part for part in NETWORKS if (root / part).is_dir()}
     if not folders and (root / "config.json").is_file():
         folders = {root.name: root}
     if not folders:
         raise UserError(f"'{path}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
-    return [_info(part, _class_name(folder), any_weights(folder, part)) for part, folder in folders.items()]
+    rows = [_info(part, _class_name(folder), any_weights(folder, part)) for part, folder in folders.items()]
+    return [*rows, *([_lora(root / DIFFUSERS_FILE)] if (root / DIFFUSERS_FILE).is_file() else [])]
+
+
+def _lora(file: Path) -> PartInfo:
+    state = read_weights(file)
+    ends = (".lora_A.weight", ".lora_down.weight", "lora.down.weight")
+    ranks = sorted({t.shape[0] for name, t in state.items() if name.endswith(ends) and t.ndim})
+    said = f"LoRA of rank {ranks[0]}" if len(ranks) == 1 else "LoRA"
+    return _info("lora", said, state)
 
 
 def _class_name(folder: Path) -> str:

@@ -28,7 +28,7 @@ from fdlab.exchange.single_file import (
 )
 from fdlab.files import fingerprint, whole_folder, write_json
 from fdlab.lock import exclusive
-from fdlab.models.backbone import INDEX
+from fdlab.models.backbone import INDEX, PIPELINE
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import check_network, index_entry, save_part
 from fdlab.models.tensor_names import TEXT_LEVEL
@@ -131,7 +131,7 @@ def unpack(
     kind = kind_of(file)
     size = image_size or (_V_FROM if (kind, prediction_type) == ("sd2", "v_prediction") else _PIXELS)
     config = ldm_configs.configs(file, kind, size, prediction_type)
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
+    index: dict[str, Any] = dict(PIPELINE)
     with whole_folder(folder) as temporary, bar(f"unpacking {file.path.name}", 4) as progress:
         for part in ("scheduler", "tokenizer"):
             value = (

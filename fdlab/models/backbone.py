@@ -26,6 +26,13 @@ OPTIONAL = ("image_encoder", "fusion")
 """Parts that a plain Stable Diffusion folder does not have; None then, unless asked for by name."""
 
 INDEX = "model_index.json"
+PIPELINE: Mapping[str, Any] = {
+    "_class_name": "StableDiffusionPipeline",
+    "safety_checker": [None, None],
+    "feature_extractor": [None, None],
+    "requires_safety_checker": False,
+}
+"""What it says beside the parts, so that plain diffusers asks for no more than is there."""
 _HOW_TO_GET = {
     "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5: ViT-L/14) as"
     f" backbone.image_encoder=FOLDER, or get it: {hub.how_to_get(hub.CLIP_FOLDER)}",
@@ -161,10 +168,7 @@ def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) ->
     """Write all parts that are there in diffusers' layout, the whole folder or nothing; `half` stores
     fp16."""
     with whole_folder(folder) as temporary:
-        index: dict[str, Any] = {
-            "_class_name": "StableDiffusionPipeline",
-            "_diffusers_version": _diffusers_version(),
-        }
+        index: dict[str, Any] = {**PIPELINE, "_diffusers_version": _diffusers_version()}
         for part in PARTS:
             value = backbone.scheduler_config if part == "scheduler" else getattr(backbone, part)
             if value is not None:

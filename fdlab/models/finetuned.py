@@ -159,11 +159,7 @@ def find(backbone: BackboneSettings, kind: str, choice: str, option: str | None 
             return None
         own = {"unet": backbone.folder("unet")}
         return _with_named(backbone, kind, choice, resolve(backbone.path), own)
-    folder = resolve(choice)
-    if (folder / "model").is_dir():
-        folder = folder / "model"
-    elif (folder / "checkpoints").is_dir():
-        raise UserError(f"'{folder}' is a run whose training has not ended: it has no model/ yet.")
+    folder = model_folder(choice)
     own = part_folders(folder)
     said = facts(folder).get("kind")
     # A base is trained as a TDM is: an SDM may well begin there.
@@ -173,6 +169,16 @@ def find(backbone: BackboneSettings, kind: str, choice: str, option: str | None 
             f" a {kind.upper()}'s are needed here."
         )
     return _with_named(backbone, kind, str(choice), folder, own)
+
+
+def model_folder(choice: Path | str) -> Path:
+    """The folder of a model: of a run's folder its model/. Raises: UserError for a run that has none yet."""
+    folder = resolve(choice)
+    if (folder / "model").is_dir():
+        return folder / "model"
+    if (folder / "checkpoints").is_dir():
+        raise UserError(f"'{folder}' is a run whose training has not ended: it has no model/ yet.")
+    return folder
 
 
 def need(backbone: BackboneSettings, kind: str, choice: str, option: str | None = None) -> Weights:

@@ -93,19 +93,27 @@ class LoraChoice:
         return cls(str(Path(path).expanduser()), float(weight))
 
 
-def read_lora(file: Path | str, networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Update]]:
+def read_lora(
+    file: Path | str, networks: Mapping[str, nn.Module] | None = None
+) -> dict[str, dict[str, Update]]:
     """Part (unet, text_encoder) -> layer -> what a file adds to it; parts that `networks` lacks are left out.
+
+    Without networks (None) all that the file has is taken as it is, which kohya's names do not allow.
 
     Raises: UserError for a file of another kind, and for a layer that the networks do not have, or in another
     shape.
     """
     file = Path(file)
     state, strengths = read_weights(file), _metadata(file)
-    known = {part: _layers(network) for part, network in networks.items()}
+    known = {part: _layers(network) for part, network in (networks or {}).items()}
     sides: dict[tuple[str, str], dict[str, Tensor]] = {}
     for name, tensor in state.items():
         part, layer, side = _parse(name, known, file)
-        if part in networks:
+        if networks is None and layer.replace(".", "_") == layer:
+            raise UserError(
+                f"'{file}' has kohya's names, which lack the dots; give --base FOLDER, whose they are."
+            )
+        if networks is None or part in networks:
             sides.setdefault((part, layer), {})[side] = tensor
     found: dict[str, dict[str, Update]] = {}
     for (part, layer), both in sides.items():
@@ -113,8 +121,8 @@ def read_lora(file: Path | str, networks: Mapping[str, nn.Module]) -> dict[str, 
             raise UserError(f"'{file}': layer '{layer}' of the {part} has but one of its two matrices.")
         alpha = float(both["alpha"]) if "alpha" in both else strengths.get(part)
         update = Update(both["down"], both["up"], alpha)
-        weight = _weight(networks[part], known[part][_flat(layer)][1])
-        if not update.fits(weight):
+        weight = _weight(networks[part], known[part][_flat(layer)][1]) if networks else None
+        if weight is not None and not update.fits(weight):
             shapes = f"{tuple(update.up.shape)} x {tuple(update.down.shape)}"
             raise _another(file, f"'{layer}' of the {part} is {shapes} there and {tuple(weight.shape)} here")
         found.setdefault(part, {})[layer] = update
@@ -226,7 +234,9 @@ def apply(loras: tuple[LoraChoice, ...], networks: Mapping[str, nn.Module]) -> N
             merge(networks[part], updates, choice.weight)
 
 
-def write_diffusers(file: Path | str, updates: Mapping[str, Mapping[str, Update]]) -> None:
+def write_diffusers(
+    file: Path | str, updates: Mapping[str, Mapping[str, Update]], half: bool = False
+) -> None:
     """Write part -> layer -> update as diffusers' `load_lora_weights` reads it.
 
     Alpha is multiplied into the second matrix, since readers differ in where they look for it.
@@ -237,10 +247,10 @@ def write_diffusers(file: Path | str, updates: Mapping[str, Mapping[str, Update]
             level = TEXT_LEVEL if part == "text_encoder" else ""
             state[f"{part}.{level}{layer}.lora_A.weight"] = update.down
             state[f"{part}.{level}{layer}.lora_B.weight"] = update.up * update.scale
-    write_weights(Path(file), state)
+    write_weights(Path(file), state, half)
 
 
-def write_kohya(file: Path | str, updates: Mapping[str, Mapping[str, Update]]) -> None:
+def write_kohya(file: Path | str, updates: Mapping[str, Mapping[str, Update]], half: bool = False) -> None:
     """Write part -> layer -> update by kohya's names, as most programs that draw read it."""
     state = {}
     for part, layers in updates.items():
@@ -252,4 +262,4 @@ def write_kohya(file: Path | str, updates: Mapping[str, Mapping[str, Update]]) -
             state[f"{flat}.alpha"] = torch.tensor(
                 float(update.rank if update.alpha is None else update.alpha)
             )
-    write_weights(Path(file), state)
+    write_weights(Path(file), state, half)

@@ -1,0 +1,124 @@
+"""A text-driven model as other programs read it: a pipeline's folder, one file, LoRA files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fdlab.assets import resolve
+from fdlab.errors import UserError
+from fdlab.exchange.ldm_names import original
+from fdlab.exchange.released import export_released
+from fdlab.exchange.unpacking import read_backbone
+from fdlab.foreign import read_yaml
+from fdlab.models import finetuned
+from fdlab.models.backbone import Backbone, load_backbone, save_backbone
+from fdlab.models.finetuned import BackboneSettings
+from fdlab.models.lora_files import DIFFUSERS_FILE, PARTS, Update, read_lora, write_diffusers, write_kohya
+from fdlab.models.parts import NETWORKS
+from fdlab.models.weights import write_weights
+
+CONFIG = "config.yaml"
+"""What a run was asked for, in its folder."""
+
+
+def load_whole(source: Path | str, base: Path | str | None = None) -> Backbone:
+    """A TDM with the parts that it shares with its backbone: `base`, else the one that its run was made with.
+
+    `source` is a run's folder, its model/, or a folder that has all parts itself. Raises: UserError for an
+    SDM, which no other program draws with, and where parts are nowhere.
+    """
+    folder = finetuned.model_folder(source)
+    if "fusion" in finetuned.part_folders(folder):
+        raise UserError(
+            f"'{source}' is a subject-augmented model, and other programs know no fusion; its denoiser is in"
+            f" '{folder / 'unet'}', and --layout released has all."
+        )
+    settings = _settings(source, folder, base)
+    own = finetuned.need(settings, "tdm", str(folder.absolute()))
+    finetuned.check(settings, {"tdm": own})
+    return replace(finetuned.load(settings, own, finetuned.COMMON), name=str(source))
+
+
+def _settings(source: Path | str, folder: Path, base: Path | str | None) -> BackboneSettings:
+    if base is not None:
+        return BackboneSettings(name=str(base), path=str(base))
+    for place in (resolve(source), folder.parent):
+        if (place / CONFIG).is_file():
+            said = read_yaml(place / CONFIG, "configuration")
+            node = said.get("backbone") if isinstance(said, Mapping) else None
+            if not isinstance(node, Mapping) or not {"name", "path"} <= node.keys():
+                raise UserError(f"'{place / CONFIG}' names no backbone; give its folder as --base.")
+            # Its folders are as the run saw them: relative ones, from where it was started.
+            paths = said.get("paths") or {}
+            return read_backbone(node, str(paths.get("cache", "~/.cache/fdlab")))
+    return BackboneSettings(name=str(source), path=str(folder))
+
+
+def write_pipeline(out: Path, source: str, base: str | None, half: bool) -> str:
+    """Write a folder that plain diffusers loads alone as a StableDiffusionPipeline. Raises: UserError."""
+    backbone = load_whole(source, base)
+    if type(backbone.vae).__name__ != "AutoencoderKL":
+        raise UserError(
+            f"plain diffusers knows no {type(backbone.vae).__name__}, the autoencoder of '{source}'."
+        )
+    save_backbone(out, backbone, half)
+    return ", ".join([*backbone.networks(), "tokenizer", "scheduler"])
+
+
+def write_original(out: Path, source: str, base: str | None, half: bool) -> str:
+    """Write one file in the original layout. Raises: UserError."""
+    backbone = load_whole(source, base)
+    write_weights(out, original(backbone), half)
+    return ", ".join(backbone.networks())
+
+
+def write_lora(out: Path, source: str, base: str | None, half: bool) -> str:
+    """Write a run's adapter, or a LoRA file, by diffusers' names. Raises: UserError."""
+    return _write_adapter(out, source, base, half, write_diffusers)
+
+
+def write_lora_kohya(out: Path, source: str, base: str | None, half: bool) -> str:
+    """The same by kohya's names. Raises: UserError."""
+    return _write_adapter(out, source, base, half, write_kohya)
+
+
+Write = Callable[[Path, Mapping[str, Mapping[str, Update]], bool], None]
+
+
+def _write_adapter(out: Path, source: str, base: str | None, half: bool, write: Write) -> str:
+    file = resolve(source)
+    if file.is_dir():
+        file = finetuned.model_folder(source) / DIFFUSERS_FILE
+        if not file.is_file():
+            raise UserError(
+                f"'{source}' has no {DIFFUSERS_FILE}: it was not trained by LoRA (model.lora_rank=)."
+            )
+    networks = load_backbone(base, parts=PARTS).networks() if base else None
+    found = read_lora(file, networks)
+    write(out, found, half)
+    return ", ".join(f"LoRA of the {part}" for part in found)
+
+
+def write_released(out: Path, source: str, base: str | None, half: bool) -> str:
+    """Write the flat file of Face-diffuser's and FastComposer's code: what the folder has. Raises:
+    UserError."""
+    folder = finetuned.model_folder(source)
+    found = [part for part in finetuned.part_folders(folder) if part in NETWORKS]
+    if half or base:
+        raise UserError(
+            "--layout released takes neither --half nor --base: it writes what SOURCE has, as it is."
+        )
+    export_released(out, load_backbone(folder, parts=found))
+    return ", ".join(found)
+
+
+LAYOUTS: Mapping[str, Callable[[Path, str, str | None, bool], str]] = {
+    "released": write_released,
+    "diffusers": write_pipeline,
+    "original": write_original,
+    "lora": write_lora,
+    "kohya": write_lora_kohya,
+}
+"""Name -> (out, source, base, half) -> what was written."""

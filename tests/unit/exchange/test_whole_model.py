@@ -1,0 +1,136 @@
+"""A run of a TDM taken out: what plain diffusers draws with it, and files that come back bit for bit."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fdlab.cli.checkpoint import main
+from fdlab.diffusion.conditioning import Conditioning
+from fdlab.diffusion.guidance import Guidance
+from fdlab.diffusion.guiders.model import Model
+from fdlab.diffusion.guiders.tdm import TextDriven
+from fdlab.errors import UserError
+from fdlab.files import write_text
+from fdlab.models.backbone import Backbone, load_backbone, save_backbone
+from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.lora_files import read_lora
+from fdlab.models.parts import save_part
+from fdlab.models.tokenizer import token_ids
+from fdlab.training.text_driven import TDM
+from tests.worlds.backbones import tiny_sd15
+from tests.worlds.original import tiny_original
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a LoRA training leaves: model/ with the parts that learned, and the configuration."""
+    folder = tmp_path_factory.mktemp("run")
+    base = tiny_original(prediction_type="v_prediction")
+    save_backbone(folder / "base", base)
+    module = TDM(deepcopy(base), seed=0, lora_rank=2)
+    with torch.no_grad():
+        for p in module.trainable_parameters().values():
+            p += 0.05
+    module.export(folder / "model")
+    write_text(folder / "config.yaml", f"backbone: {{name: x, path: '{folder / 'base'}', image_size: 64}}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(run: Path) -> Backbone:
+    return load_backbone(run / "base", {"unet": run / "model/unet"})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_plain_diffusers_loads_the_folder_and_draws_the_same(
+    run: Path, whole: Backbone, tmp_path: Path
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    assert main(["export", str(run), str(tmp_path / "out"), "--layout", "diffusers"]) == 0
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "out")
+    assert pipe.scheduler.config.prediction_type == "v_prediction" and pipe.safety_checker is None
+    pipe.set_progress_bar_config(disable=True)
+    z = torch.linspace(-2, 2, 256).reshape(1, 4, 8, 8)
+    asked = {"num_inference_steps": 3, "guidance_scale": 2.0, "output_type": "latent"}
+    theirs = pipe("a woman on a beach", latents=z, **asked).images
+    with torch.no_grad():
+        null, text = (
+            whole.text_encoder(token_ids(whole.tokenizer, [words]))[0] for words in ("", "a woman on a beach")
+        )
+        guider = TextDriven(Model(UNetDenoiser(whole.unet), Conditioning(null, text)), Guidance(2.0))
+        pipe.scheduler.set_timesteps(3)
+        for step, t in enumerate(pipe.scheduler.timesteps):
+            z = pipe.scheduler.step(guider(z, t, step), t, z).prev_sample
+    torch.testing.assert_close(z, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_the_original_layout_comes_back_bit_for_bit(run: Path, whole: Backbone, tmp_path: Path) -> None:
+    file = tmp_path / "tdm.safetensors"
+    assert main(["export", str(run / "model"), str(file), "--layout", "original"]) == 0
+    first = file.read_bytes()
+    save_part(tmp_path / "tokenizer", "tokenizer", whole.tokenizer)
+    assert main(["import", str(file), str(tmp_path / "back")]) == 0
+    back = load_backbone(tmp_path / "back", image_size=64)
+    assert back.scheduler_config["prediction_type"] == "v_prediction"
+    for part, network in whole.networks().items():
+        state = back.networks()[part].state_dict()
+        assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
+    write = [str(tmp_path / "back"), str(file), "--layout", "original", "--force"]
+    assert main(["export", *write]) == 0 and file.read_bytes() == first
+
+
+def test_an_adapter_is_written_by_both_names(run: Path, whole: Backbone, tmp_path: Path) -> None:
+    for layout in ("lora", "kohya"):
+        assert main(["export", str(run), str(tmp_path / f"{layout}.safetensors"), "--layout", layout]) == 0
+    found = [
+        read_lora(tmp_path / f"{layout}.safetensors", {"unet": whole.unet}) for layout in ("lora", "kohya")
+    ]
+    assert found[0].keys() == {"unet"} and found[0]["unet"].keys() == found[1]["unet"].keys()
+    for name, update in found[0]["unet"].items():
+        weight = whole.unet.get_submodule(name).weight
+        torch.testing.assert_close(update.delta(weight), found[1]["unet"][name].delta(weight))
+    assert any(
+        name.startswith("lora_unet_down_blocks_0") for name in load_file(tmp_path / "kohya.safetensors")
+    )
+    kohya, again = str(tmp_path / "kohya.safetensors"), str(tmp_path / "again.safetensors")
+    with pytest.raises(UserError, match=r"kohya's names.*give --base FOLDER"):
+        main(["export", kohya, again, "--layout", "lora"])
+    assert main(["export", kohya, again, "--layout", "lora", "--base", str(run / "base")]) == 0
+    expected = load_file(tmp_path / "lora.safetensors")
+    assert all(torch.equal(expected[name], tensor) for name, tensor in load_file(again).items())
+
+
+def test_what_cannot_be_taken_out_is_said(
+    run: Path, whole: Backbone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(said: str, *words: str) -> None:
+        with pytest.raises(UserError, match=said):
+            main(["export", *words])
+
+    refused("knows no NanoAutoencoder", "asset:nano/base", str(tmp_path / "x"), "--layout", "diffusers", "--base",
+            "asset:nano")  # fmt: skip
+    refused("writes a folder", str(run), "x.safetensors", "--layout", "diffusers")
+    refused(r"must end in \.safetensors", str(run), "x.bin", "--layout", "original")
+    refused("was not trained by LoRA", str(run / "base"), str(tmp_path / "x.safetensors"), "--layout", "lora")
+    refused("neither --half nor --base", str(run), str(tmp_path / "x.bin"), "--half")
+    subjects = tmp_path / "sdm"
+    save_backbone(subjects, tiny_sd15(subjects=True))
+    refused("other programs know no fusion", str(subjects), str(tmp_path / "x"), "--layout", "diffusers")
+    (subjects / "fusion/config.json").unlink()
+    (subjects / "fusion/diffusion_pytorch_model.safetensors").unlink()
+    (subjects / "fusion").rmdir()
+    refused("neither Stable Diffusion 1 nor 2", str(subjects), str(tmp_path / "x.safetensors"), "--layout",
+            "original")  # fmt: skip
+    assert main(["info", str(run)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert (
+        "LoRA of rank 2" in rows["lora"]
+        and f"{sum(p.numel() for p in whole.unet.parameters()):,}" in rows["unet"]
+    )
+    assert {"lora", "unet"} <= rows.keys() and not list(tmp_path.glob("x*"))
