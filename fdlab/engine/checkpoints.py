@@ -28,8 +28,14 @@ from fdlab.sharded import gathered, slice_like
 FORMAT = 1
 LAST, BEST = "last.ckpt", "best.ckpt"
 """BEST is what an evaluation while training chose."""
-SLOTS = {"adamw": ({"step", "exp_avg", "exp_avg_sq"},), "muon": ({"momentum"}, {"step", "mean", "square"})}
+SLOTS = {
+    "adamw": ({"step", "exp_avg", "exp_avg_sq"},),
+    "muon": ({"momentum"}, {"step", "mean", "square"}),
+    "adafactor": ({"step", "row_var", "col_var"}, {"step", "variance"}),
+}
 """What an optimiser keeps of a parameter."""
+SUMS = ("row_var", "col_var")
+"""What of it has a parameter's shape but for one axis, along which it is summed."""
 
 
 class Unreadable(UserError):
@@ -191,7 +197,7 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
         slots = state["optimizer"].get(name)
         if slots is not None and set(slots) not in SLOTS[optimizer]:
             raise UserError(f"checkpoint '{path}' is of another optimiser than {optimizer}: see '{name}'.")
-        moments = [t for slot, t in (slots or {}).items() if slot != "step"]
+        moments = [t for slot, t in (slots or {}).items() if slot not in ("step", *SUMS)]
         averaged = [average[name]] if name in average else []
         for tensor in (stored[name], *averaged, *moments):
             if tensor.shape != parameter.shape:
@@ -200,10 +206,20 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
                     f"{tuple(tensor.shape)} in it, "
                     f"{tuple(parameter.shape)} in the model."
                 )
+        for slot in SUMS:
+            if slots and slot in slots and slots[slot].shape != _summed(parameter.shape, slot):
+                raise UserError(f"checkpoint '{path}' is damaged: '{name}' ({slot}) has another shape.")
         if any(t.numel() != 1 for slot, t in (slots or {}).items() if slot == "step"):
             raise UserError(f"checkpoint '{path}' is damaged: the step of '{name}' is no number.")
         if average and not averaged:
             raise UserError(f"checkpoint '{path}' is damaged: the average of '{name}' is missing.")
+
+
+def _summed(shape: torch.Size, slot: str) -> torch.Size:
+    """The shape of sums over rows' entries (row_var) or columns' (col_var); a vector has neither."""
+    whole = list(shape) if len(shape) > 1 else [0, 0]
+    whole[-1 if slot == "row_var" else -2] = 1
+    return torch.Size(whole)
 
 
 @torch.no_grad()
@@ -227,6 +243,8 @@ def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.
         for slot, value in state["optimizer"].pop(name, {}).items():
             if slot == "step":
                 slots[slot] = value.to(parameter.device if fused else "cpu")
+            elif slot in SUMS:
+                slots[slot] = value.to(parameter.device)
             else:
                 slots[slot] = torch.empty_like(parameter).copy_(slice_like(value, parameter))
         optimizer.state[parameter] = slots

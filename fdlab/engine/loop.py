@@ -25,7 +25,7 @@ from fdlab.engine.callbacks.progress import ShowProgress
 from fdlab.engine.callbacks.speed import Speed
 from fdlab.engine.continuing import Resumed, make_room
 from fdlab.engine.module import Training
-from fdlab.engine.precision import choose_device, lightning_precision
+from fdlab.engine.precision import choose_device, lightning_precision, tf32
 from fdlab.errors import UserError
 
 STARTED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK", "GROUP_RANK", "RANK")
@@ -43,6 +43,8 @@ class LoopSettings:
     batch_size: int | None = None
     """Pictures a device and pass, where a batch is one of pictures."""
     precision: str = "auto"
+    tf32: bool = False
+    """Let GPUs multiply fp32 matrices in TF32."""
     accelerator: str = "auto"
     devices: str | int = "auto"
     nodes: int = 1
@@ -73,6 +75,7 @@ class LoopSettings:
         chosen: dict[str, Any] = {key: str(trainer[key]) for key in texts}
         chosen |= {key: int(trainer[key]) for key in numbers}
         counts = not trainer.get("compile") and chosen["strategy"] in ("auto", "ddp")
+        chosen["tf32"] = bool(trainer["tf32"])
         return cls(**chosen, devices=trainer["devices"], counts=counts, profile=profile)
 
 
@@ -159,7 +162,7 @@ def run(
     ordered += [Profile(folder / "profile")] if settings.profile else []
     ordered += [*callbacks, saver, stopper, speed.last]
     started = time.monotonic()
-    with quiet(), stopper.listening():
+    with quiet(), tf32(settings.tf32), stopper.listening():
         trainer = _trainer(
             settings, settings.max_steps - module.step, module.optimization.clip, ordered, loggers, folder
         )

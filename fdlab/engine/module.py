@@ -36,7 +36,7 @@ ADAM_SHARE = 0.07
 class Optimization:
     """The optimiser and what goes with it; defaults are the released scripts' but for the learning rate."""
 
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "muon", "adafactor"] = "adamw"
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -156,6 +156,8 @@ class Training(lightning.LightningModule):
             return Muon(
                 self._trained.items(), lr=o.lr, adam_lr=o.lr * ADAM_SHARE, weight_decay=o.weight_decay
             )
+        if o.optimizer == "adafactor":
+            return torch.optim.Adafactor(list(self._trained.values()), lr=o.lr, weight_decay=o.weight_decay)
         return torch.optim.AdamW(
             list(self._trained.values()),
             lr=o.lr,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from fdlab.errors import UserError, unknown
@@ -20,6 +23,20 @@ def lightning_precision(precision: str, device: torch.device | str) -> str:
     if str(precision) == "auto":
         precision = "bf16" if has_native_bf16(torch.device(device)) else "32"
     return {"32": "32-true", "bf16": "bf16-mixed"}[str(precision)]
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Inside, products of fp32 matrices may be computed in TF32 (10 bits of mantissa) on GPUs that have it;
+    elsewhere, and where it is not allowed, nothing changes."""
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    if allowed:
+        products.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
 
 def has_native_bf16(device: torch.device) -> bool:

@@ -54,10 +54,15 @@ class DenoisingTraining(Training):
         timesteps: TimestepDensity,
         gradient_checkpointing: bool,
         lora: LoraSettings,
+        noise_offset: float,
+        input_perturbation: float,
+        zero_terminal_snr: bool,
     ) -> None:
         super().__init__(optimization, seed)
         if prediction_type is not None:
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
+        if zero_terminal_snr:
+            backbone.scheduler_config = {**backbone.need("scheduler"), "rescale_betas_zero_snr": True}
         self.backbone, self.lora = backbone, lora
         if lora.rank:
             adapter.add(backbone.unet, lora, seed)
@@ -72,6 +77,8 @@ class DenoisingTraining(Training):
             condition_dropout=condition_dropout,
             min_snr_gamma=min_snr_gamma,
             timesteps=timesteps,
+            noise_offset=noise_offset,
+            input_perturbation=input_perturbation,
         )
 
     def on_fit_start(self) -> None:

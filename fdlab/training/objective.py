@@ -38,6 +38,12 @@ class NoiseSettings:
     """Share of samples with the empty caption and no subject."""
     min_snr_gamma: float | None = None
     timesteps: TimestepDensity = field(default_factory=TimestepDensity)
+    noise_offset: float = 0.0
+    """Strength of one more draw for each whole channel: Gaussian noise alone hardly changes a picture's mean
+    (Guttenberg 2023)."""
+    input_perturbation: float = 0.0
+    """Strength of noise that the denoiser sees and is not asked for: its own errors while sampling are such
+    (Ning et al. 2023, arXiv 2301.11706)."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,18 @@ class SubjectNetworks:
 def add_noise(z0_BCHW: Tensor, settings: NoiseSettings, draws: Draws) -> Noised:
     """Draw noise and timesteps and apply them."""
     schedule, device = settings.schedule, z0_BCHW.device
-    eps_BCHW = draws.normal(*z0_BCHW.shape).to(device)
+    eps_BCHW = draws.normal(*z0_BCHW.shape)
+    if settings.noise_offset:
+        eps_BCHW = eps_BCHW + settings.noise_offset * draws.normal(*z0_BCHW.shape[:2], 1, 1)
+    seen_BCHW = eps_BCHW
+    if settings.input_perturbation:
+        seen_BCHW = eps_BCHW + settings.input_perturbation * draws.normal(*z0_BCHW.shape)
+    eps_BCHW, seen_BCHW = eps_BCHW.to(device), seen_BCHW.to(device)
     t_B = draws.own(settings.timesteps.draw(draws.all(len(z0_BCHW)), schedule, draws.generator)).to(device)
     weight_B = None
     if settings.min_snr_gamma is not None:
         weight_B = min_snr_weight(schedule.snr(t_B), settings.min_snr_gamma, schedule.prediction_type)
-    z_BCHW = schedule.add_noise(z0_BCHW, eps_BCHW, t_B)
+    z_BCHW = schedule.add_noise(z0_BCHW, seen_BCHW, t_B)
     return Noised(z_BCHW, t_B, schedule.target(z0_BCHW, eps_BCHW, t_B), weight_B)
 
 

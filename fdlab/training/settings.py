@@ -106,10 +106,12 @@ class FitSettings:
         trainer, kind = resolved["trainer"], class_of(str(resolved["model"][KEY]))
         if not issubclass(kind, DenoisingTraining):
             raise UserError(f"model.{KEY}={resolved['model'][KEY]}: not a training of a denoiser.")
-        if trainer["strategy"] in ZERO and resolved["model"]["optimizer"] == "muon":
+        optimizer = resolved["model"]["optimizer"]
+        allowed = {FSDP: ("adamw", "muon"), **dict.fromkeys(ZERO, ("adamw",))}.get(trainer["strategy"])
+        if allowed is not None and optimizer not in allowed:
             raise UserError(
-                f"trainer.strategy={trainer['strategy']} knows no matrices; use model.optimizer=adamw, or "
-                f"trainer.strategy={FSDP}."
+                f"trainer.strategy={trainer['strategy']} does not go with model.optimizer={optimizer}: it"
+                f" cuts weights apart; use {' or '.join(allowed)}, or trainer.strategy=ddp."
             )
         if trainer.get("compile") and trainer["strategy"] == FSDP:
             raise UserError(f"trainer.compile=true does not go with trainer.strategy={FSDP}; leave one out.")

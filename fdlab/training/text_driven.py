@@ -37,6 +37,9 @@ class TDM(DenoisingTraining):
         log_sigma_std: float = 0.9,
         uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
+        noise_offset: float = 0.0,
+        input_perturbation: float = 0.0,
+        zero_terminal_snr: bool = False,
         lora_rank: int = 0,
         lora_alpha: float | None = None,
         lora_dropout: float = 0.0,
@@ -53,6 +56,9 @@ class TDM(DenoisingTraining):
             min_snr_gamma=min_snr_gamma,
             timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
+            noise_offset=noise_offset,
+            input_perturbation=input_perturbation,
+            zero_terminal_snr=zero_terminal_snr,
             lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
         )
         self.start(select(backbone, self.denoiser))

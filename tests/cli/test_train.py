@@ -94,7 +94,7 @@ def test_a_training_that_diverges_fails_and_leaves_no_model(
         ("trainer.accelerator=gpu", "trainer.accelerator=gpu, but no GPU is here; allowed: auto, cpu"),
         ("trainer.accelerator=gpuu", "gpuu"),
         ("trainer.strategy=ddpp", "Did you mean 'ddp'"),
-        ("trainer.strategy=zero2", "knows no matrices"),
+        ("trainer.strategy=zero2", "does not go with model.optimizer=muon"),
         ("trainer.nodes=2", "started by torchrun or srun"),
         ("trainer.devices=none", "trainer.devices=none"),
         ("trainer.precision=16", "16"),

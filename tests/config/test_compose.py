@@ -179,3 +179,11 @@ def test_composing_imports_no_torch() -> None:
 
 def test_a_choice_named_null_may_be_typed_plainly() -> None:
     assert compose(["sampler=sdm", "sampler.base=null"]).sampler.base == "null"
+
+
+def test_every_key_that_other_scripts_flags_are_mapped_to_exists() -> None:
+    page = (locate.conf_dir() / "README.md").read_text()
+    rows = [line.split("|")[4] for line in page.splitlines() if line.startswith("|") and line.count("|") == 5]
+    keys = {key.partition("=")[0] for row in rows for key in re.findall(r"`([^`]+)`", row)}
+    known = {path for path, _ in leaves(plain(compose(filled("sdm_sd15"))))}
+    assert len(keys) > 40 and keys - known == {"logger"}
