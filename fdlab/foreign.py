@@ -193,6 +193,13 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def is_span(value: Any) -> bool:
+    """Whether a value is [first, last] of whole numbers from 0."""
+    return (
+        isinstance(value, list) and len(value) == 2 and is_count(value[0], 0) and is_count(value[1], value[0])
+    )
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Readers differ in which of two values they take."""
     found = dict(pairs)

@@ -16,7 +16,7 @@ from typing import Any
 from fdlab import foreign
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json, write_text
-from fdlab.foreign import is_count, is_number, is_texts, shown
+from fdlab.foreign import is_count, is_number, is_span, is_texts, shown
 from fdlab.metrics.bootstrap import Estimate
 from fdlab.metrics.metric import Metric
 from fdlab.metrics.registry import METRICS
@@ -29,7 +29,8 @@ PER_SAMPLE = "per_sample.jsonl"
 
 METRIC_KEYS = ("value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "version", "extractor")
 BENCHMARK_KEYS = ("name", "version", "sha256", "num_subjects", "num_prompts", "images_per_prompt")
-METHOD_KEYS = ("name", "backbone", "sampler", "tdm", "sdm")
+MODELS = ("tdm", "sdm")
+METHOD_KEYS = ("name", "backbone", "sampler", *MODELS)
 PROVENANCE_KEYS = (
     "kind", "source", "fdlab_version", "git_commit", "git_dirty", "config_sha256",
     "packages", "device", "seconds", "seed", "image_format", "created",
@@ -135,6 +136,11 @@ def _benchmark_problems(benchmark: Mapping[str, Any]) -> Iterator[str]:
             yield f"benchmark.{key} is {shown(benchmark[key])}; it counts from 1"
     if not is_texts(benchmark.get("departures", [])):
         yield f"benchmark.departures is {shown(benchmark['departures'])}, no list of texts"
+    people, most = benchmark.get("people", []), benchmark.get("num_subjects")
+    if not isinstance(people, list) or not all(is_span(span) for span in people):
+        yield f"benchmark.people is {shown(people)}, no list of spans [first, last] of whole numbers"
+    elif is_count(most) and (num := sum(last - first + 1 for first, last in people)) > most:
+        yield f"benchmark.people are {num}, more than its {most} subjects"
 
 
 def _method_problems(method: Mapping[str, Any]) -> Iterator[str]:
@@ -144,6 +150,25 @@ def _method_problems(method: Mapping[str, Any]) -> Iterator[str]:
         yield f"method.label is {shown(method['label'])}, no text"
     if not isinstance(method.get("training_steps"), str | int | None):
         yield f"method.training_steps is {shown(method['training_steps'])}, neither text nor a whole number"
+    for kind in MODELS:
+        if isinstance(model := method.get(kind), dict):
+            yield from _model_problems(model, f"method.{kind}")
+
+
+def _model_problems(model: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Who taught a model and whom it saw: marks rest on both, so nothing else may stand there."""
+    taught_by, people = model.get("taught_by"), model.get("people")
+    if taught_by is not None and not is_texts(taught_by):
+        yield f"{where}.taught_by is {shown(taught_by)}, no list of texts"
+    if people is None:
+        return
+    if not isinstance(people, list) or not all(isinstance(shown_by, dict) for shown_by in people):
+        yield f"{where}.people is {shown(people)}, no list of objects"
+        return
+    for shown_by in people:
+        if "rendered" in shown_by and not is_span(shown_by["rendered"]):
+            given = shown(shown_by["rendered"])
+            yield f"{where}.people has rendered {given}, no span [first, last] of whole numbers"
 
 
 def _provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
@@ -203,6 +228,15 @@ def _value_problems(metric: Metric, entry: Mapping[str, Any], where: str) -> Ite
             yield f"{where}.{key} is {shown(end)}; allowed: {_between(metric.interval_limits)}"
     if is_number(low) and is_number(high) and low > high:
         yield f"{where}: ci_low {low} is above ci_high {high}"
+    elif is_number(value) and is_number(low) and low - value > _ROUNDED:
+        yield f"{where}: ci_low {low} is above its value {value}"
+    elif is_number(value) and is_number(high) and value - high > _ROUNDED:
+        yield f"{where}: ci_high {high} is below its value {value}"
+
+
+_ROUNDED = 1e-6
+"""By how much an end may pass its value: of pictures that are all alike, both are the same but for
+rounding."""
 
 
 def widened(limits: tuple[float, float]) -> tuple[float, float]:

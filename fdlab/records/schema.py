@@ -1,8 +1,9 @@
 """record.json's contract as JSON Schema (2020-12), for checks outside of fdlab: `record.schema.json`.
 
 It is made from what `record.problems` checks, and a test holds the file to it. What JSON Schema cannot say
-is left to that: that no metric counts more pictures than the benchmark has, and that no interval is upside
-down. To JSON Schema 1.0 is a whole number; fdlab wants it written as 1.
+is left to that: that no metric counts more pictures than the benchmark has, and this no more people than
+subjects, that no interval is upside down or beside its value, and no span upside down. To JSON Schema 1.0 is
+a whole number; fdlab wants it written as 1.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fdlab.records.record import (
     BENCHMARK_KEYS,
     METHOD_KEYS,
     METRIC_KEYS,
+    MODELS,
     PROVENANCE_KEYS,
     SCHEMA_VERSION,
     widened,
@@ -25,6 +27,11 @@ from fdlab.records.record import (
 FILE = Path(__file__).with_name("record.schema.json")
 ID = f"urn:fdlab:record:{SCHEMA_VERSION}"
 _TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_SPAN = {
+    "type": "array", "minItems": 2, "maxItems": 2,
+    "items": {"type": "integer", "minimum": 0, "maximum": LARGEST},
+}  # fmt: skip
 _COUNT = {"type": "integer", "minimum": 1, "maximum": LARGEST}
 
 
@@ -59,7 +66,8 @@ def _benchmark() -> dict[str, Any]:
         "properties": {
             **dict.fromkeys(("name", "version", "sha256", "profile"), _TEXT),
             **dict.fromkeys(counts, _COUNT),
-            "departures": {"type": "array", "items": _TEXT},
+            "departures": _TEXTS,
+            "people": {"type": "array", "items": _SPAN},
         },
     }
 
@@ -72,7 +80,17 @@ def _method() -> dict[str, Any]:
             "name": _TEXT,
             "label": {"type": ["string", "null"]},
             "training_steps": {"type": ["string", "integer", "null"]},
+            **dict.fromkeys(MODELS, _model()),
         },
+    }
+
+
+def _model() -> dict[str, Any]:
+    # No type: what is no object says nothing of a model.
+    people = {"type": "object", "properties": {"rendered": _SPAN}}
+    lists = {"taught_by": _TEXT, "people": people}
+    return {
+        "properties": {key: {"type": ["array", "null"], "items": item} for key, item in lists.items()},
     }
 
 

@@ -3,14 +3,18 @@ pages."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fdlab import escape
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
+from fdlab.records.record import MODELS
 
 ABSENT = "-"
+_FOLDER = re.compile(r"(?<![^\s(])~?(?:/[^\s/,;()<>]+){2,}/?")
+"""A whole path of two parts or more in a label."""
 
 NOTE = (
     "Brackets: 95 % interval, subjects resampled (distances: one subject left out at a time). "
@@ -45,20 +49,32 @@ def _taught(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def teachers(record: Mapping[str, Any]) -> list[str]:
-    """Recognisers that taught a record's weights and measured it as well."""
+    """Recognisers that taught a record's weights and measured it as well, in lower case."""
     method = record.get("method", {})
-    models = [method[kind] for kind in ("tdm", "sdm") if isinstance(method.get(kind), dict)]
+    models = [method[kind] for kind in MODELS if isinstance(method.get(kind), dict)]
     lists = [model["taught_by"] for model in models if isinstance(model.get("taught_by"), list)]
-    taught = {str(name) for names in lists for name in names}
+    taught = {_parts(str(name))[-1] for names in lists for name in names}
     measured = {str(entry["extractor"]["name"]) for entry in record["metrics"].values() if taught}
-    # A face extractor is called by its detector and its recogniser: mtcnn+faceres_centered.
-    parts = {part.partition("_")[0] for name in measured for part in name.split("+")}
-    return sorted(taught & parts)
+    return sorted(taught & {part for name in measured for part in _parts(name)})
+
+
+def _parts(name: str) -> list[str]:
+    """The networks of an extractor, which is called by its detector and its recogniser:
+    mtcnn+faceres_centered."""
+    return [part.partition("_")[0].strip() for part in name.casefold().split("+")]
 
 
 def label(record: Mapping[str, Any]) -> str:
-    """A record as a person names it."""
-    return str(record["method"].get("label") or record["method"]["name"])
+    """A record as a person names it; of a folder on somebody's machine no more than a name."""
+    said = str(record["method"].get("label") or record["method"]["name"])
+    return _FOLDER.sub(lambda found: _ends(found[0]), said)
+
+
+def _ends(folder: str) -> str:
+    """The last two parts of a folder's path, without the `model` that every run has."""
+    parts = [part for part in folder.split("/") if part]
+    named = parts[:-1] if parts[-1:] == ["model"] else parts
+    return "/".join(named[-2:])
 
 
 def steps(record: Mapping[str, Any]) -> str:

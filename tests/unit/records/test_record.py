@@ -80,6 +80,17 @@ def broken(path: str, value: Any) -> dict[str, Any]:
         ("metrics/identity_auc/value", "0.8", "not a finite number"),
         ("metrics/identity_auc/n", 0, "counts images"),
         ("metrics/identity_auc/ci_low", 0.95, "above ci_high"),
+        ("metrics/identity_auc/ci_low", 0.85, "ci_low 0.85 is above its value 0.8"),
+        ("metrics/identity_auc/ci_high", 0.75, "ci_high 0.75 is below its value 0.8"),
+        ("benchmark/people", "1-4", "benchmark.people is '1-4', no list of spans"),
+        ("benchmark/people", [[4, 1]], "no list of spans"),
+        ("benchmark/people", [[1.0, 4.0]], "no list of spans"),
+        ("benchmark/people", [[0, 10**9]], "are 1000000001, more than its 4 subjects"),
+        ("method/sdm", {"people": "1-4"}, "method.sdm.people is '1-4', no list of objects"),
+        ("method/sdm", {"people": [[1, 4]]}, "no list of objects"),
+        ("method/tdm", {"people": [{"rendered": [1.0, 4.0]}]}, "method.tdm.people has rendered"),
+        ("method/sdm", {"people": [{"rendered": [4, 1]}]}, "no span"),
+        ("method/sdm", {"taught_by": "faceres"}, "method.sdm.taught_by is 'faceres', no list of texts"),
         ("metrics/identity_auc/unit", None, "metrics.identity_auc.unit is missing"),
         ("metrics/identity_auc/higher_is_better", False, "is True by its name"),
         ("metrics/identity_auc/extractor", "dlib", "must hold name and sha256"),
@@ -229,3 +240,16 @@ def test_a_recogniser_is_no_judge_of_what_it_taught() -> None:
         assert said in table.note([of(name, "faceres"), of(name)])
     for other in (of("faceres_centered"), of("mtcnn+dlib_resnet_centered", "faceres")):
         assert "independent" not in table.note([other])
+    # However it is called, but not for the detector, which judges nobody.
+    for name in ("FaceRes", "mtcnn+faceres", "MTCNN+FACERES_centered"):
+        assert said in table.note([of("mtcnn+faceres_centered", name)])
+    assert "independent" not in table.note([of("mtcnn+dlib_resnet_centered", "mtcnn+faceres")])
+
+
+def test_a_label_tells_no_folder_of_a_machine() -> None:
+    for given, shown in (
+        ("SNF: TDM /home/me/runs/train/tdm1/model + SDM shipped", "SNF: TDM train/tdm1 + SDM shipped"),
+        ("SDM (/home/me/a/b)", "SDM (a/b)"),
+        ("and/or, 1/2, </b>", "and/or, 1/2, </b>"),
+    ):
+        assert table.label({"method": {"name": "x", "label": given}}) == shown
