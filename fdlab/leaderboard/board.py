@@ -5,23 +5,22 @@ Every output, from the terminal to the page, prints this one structure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fdlab.leaderboard import labels, marks, pooling
+from fdlab.leaderboard import labels, marks, pooling, quoted_records
+from fdlab.leaderboard.asked import Asked
 from fdlab.leaderboard.collect import Entry, Group
-from fdlab.leaderboard.evidence import Evidence, Reader, mean_of
+from fdlab.leaderboard.evidence import Reader, mean_of
 from fdlab.leaderboard.marks import Mark
 from fdlab.leaderboard.published import Quoted
-from fdlab.leaderboard.ranks import ranked, refute
+from fdlab.leaderboard.ranks import Look, examine, ranked
 from fdlab.metrics import bootstrap, registry
 from fdlab.metrics.registry import METRICS
 from fdlab.records.comparability import described
-
-Look = Callable[[Entry], Evidence]
 
 
 @dataclass(frozen=True)
@@ -120,32 +119,39 @@ class Board:
 
 def make(groups: Sequence[Group], quoted: Sequence[Quoted] = (), look: Look | None = None) -> Board:
     """The board of groups that `collect.group` made. `look` gives a record's single pictures; None reads
-    them."""
+    them. Records that say they are quoted stand with published numbers."""
     look = look or Reader()
+    parts = [quoted_records.split(group) for group in groups]
+    measured = [group for group, _ in parts if group.entries]
+    told = {id(group): found for group, found in parts if found is not None}
     tables = []
-    for number, group in enumerate(groups, 1):
-        beside = [entry for entry in quoted if entry.follows(group.benchmark)]
-        tables.append(_table(number, group, _apart(group, groups[: number - 1]), beside, look))
+    for number, group in enumerate(measured, 1):
+        beside = [told.pop(id(group))] if id(group) in told else []
+        beside += [entry for entry in quoted if entry.follows(group.benchmark)]
+        tables.append(_table(number, group, _apart(group, measured[: number - 1]), beside, look))
     placed = {entry.id for table in tables for entry in table.quoted}
-    return Board(tables, [entry for entry in quoted if entry.id not in placed])
+    return Board(tables, [*told.values(), *(entry for entry in quoted if entry.id not in placed)])
 
 
 def _table(number: int, group: Group, apart: str, quoted: list[Quoted], look: Look) -> Table:
     pools = pooling.pooled(group.entries)
-    found = [_row(pool, label, look) for pool, label in zip(pools, labels.labels(pools), strict=True)]
+    people = marks.people_of(entry.record for entry in group.entries)
+    found = [_row(pool, label, people, look) for pool, label in zip(pools, labels.labels(pools), strict=True)]
     rows = _ordered(found, group.ordered_by)
-    ranked(rows, group.ordered_by, look)
-    _refute_leaders(rows, look)
+    usual = ranked(rows, group.ordered_by, look)
+    _examine_leaders(rows, look, usual)
     axes = _axes(rows)
     while axes is not None:
         _mark_front(rows, axes)
         # Who is struck off made room for others.
-        if not any(refute(row, look) for row in rows if row.on_front):
+        if not any(examine(row, look, usual) for row in rows if row.on_front):
             break
+    # Whom pictures speak against stands below those whom they bear out.
+    rows = _ordered(rows, group.ordered_by)
     return Table(number, group.benchmark, group.ordered_by, rows, apart, axes, quoted)
 
 
-def _row(pool: list[Entry], label: str, look: Look) -> Row:
+def _row(pool: list[Entry], label: str, people: Sequence[Any], look: Look) -> Row:
     seeds = pooling.seeds_of(pool)
     firsts = [repeats[0] for repeats in seeds]
     names = [name for name in METRICS if all(name in entry.record["metrics"] for entry in firsts)]
@@ -154,7 +160,7 @@ def _row(pool: list[Entry], label: str, look: Look) -> Row:
         cells = {name: _single(metrics[name]) for name in names}
     else:
         cells = {name: _pooled(name, firsts, look) for name in names}
-    said = {mark: None for entry in firsts for mark in marks.of(entry.record)}
+    said = {mark: None for entry in firsts for mark in marks.of(entry.record, people)}
     return Row(pool, label, cells, len(firsts), list(said))
 
 
@@ -174,13 +180,14 @@ def _pooled(name: str, firsts: Sequence[Entry], look: Look) -> Cell:
 
 
 def _ordered(rows: list[Row], by: str) -> list[Row]:
-    """Best first; then rows of too few pictures, then those without the metric."""
+    """Best first; then rows that cannot compete (but for ceilings, which stand where a method would), then
+    those without the metric."""
     sign = -1 if by and METRICS[by].higher_is_better else 1
 
     def key(row: Row) -> tuple[bool, bool, float, str]:
         cell = row.cells.get(by)
-        short = any(mark.word == "incomplete" for mark in row.marks)
-        return (cell is None, short, 0.0 if cell is None else sign * cell.value, str(row.entry.path))
+        last = any(mark.unranks and mark.word != marks.CEILING for mark in row.marks)
+        return (cell is None, last, 0.0 if cell is None else sign * cell.value, str(row.entry.path))
 
     return sorted(rows, key=key)
 
@@ -202,6 +209,8 @@ def _apart(group: Group, earlier: Sequence[Group]) -> str:
 def leading(rows: Sequence[Row], name: str) -> tuple[set[int], set[int]]:
     """The rows (by id) that lead a column, and those that come second, among those that compete."""
     cells = [(row.cells[name].value, id(row)) for row in rows if row.competes and name in row.cells]
+    if len(cells) < 2:
+        return set(), set()  # nobody leads alone
     shown = {key: round(number, METRICS[name].decimals) for number, key in cells}
     order = sorted(set(shown.values()), reverse=METRICS[name].higher_is_better)
     first, second = (
@@ -210,12 +219,12 @@ def leading(rows: Sequence[Row], name: str) -> tuple[set[int], set[int]]:
     return first, second
 
 
-def _refute_leaders(rows: Sequence[Row], look: Look) -> None:
+def _examine_leaders(rows: Sequence[Row], look: Look, usual: Asked | None) -> None:
     """Look at the pictures of rows that lead in anything: ranks asked only for those of the best rows."""
     for name in METRICS:
         while True:
             first, second = leading(rows, name)
-            if not any(refute(row, look) for row in rows if id(row) in first | second):
+            if not any(examine(row, look, usual) for row in rows if id(row) in first | second):
                 break
 
 

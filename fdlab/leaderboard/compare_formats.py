@@ -129,8 +129,12 @@ def _cells(line: Line, corrected: Mapping[str, float], better: str) -> list[str]
         f"{won.value:.3f}\n{_interval(won, 2)}".strip() if won else table.ABSENT,
         f"{line.difference.num}",
         better or table.ABSENT,
-        f"{corrected[line.metric]:.3f}" if line.metric in corrected else table.ABSENT,
+        _chance(corrected[line.metric]) if line.metric in corrected else table.ABSENT,
     ]
+
+
+def _chance(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _interval(estimate: Estimate, decimals: int, sign: str = "") -> str:

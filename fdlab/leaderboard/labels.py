@@ -25,24 +25,43 @@ def labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     for group, (_, key) in zip(groups, made, strict=True):
         alike.setdefault(key, []).append(group)
     settings = {key: _settings(found) for key, found in alike.items() if len(found) > 1}
-    return [
+    found = [
         _with_settings(settings[key][id(group)], label, list(settings[key].values()))
         if key in settings
         else label
         for group, (label, key) in zip(groups, made, strict=True)
     ]
+    return _told_apart(found, [group[0] for group in groups])
+
+
+def _told_apart(labels: Sequence[str], firsts: Sequence[Entry]) -> list[str]:
+    """Labels that are still alike, each with the folders by which its record lies apart, or a number."""
+    alike: dict[str, list[int]] = {}
+    for n, label in enumerate(labels):
+        alike.setdefault(label, []).append(n)
+    made = list(labels)
+    for label, places in alike.items():
+        if len(places) > 1:
+            folders = [firsts[n].path.parent.parts for n in places]
+            differ = [len(set(parts)) > 1 for parts in zip(*folders, strict=False)]
+            shared = differ.index(True) if True in differ else len(differ)
+            apart = ["/".join(parts[shared : shared + 2])[:_LONGEST_RUN] for parts in folders]
+            alone = len(set(apart)) == len(apart) and all(apart)
+            for k, n in enumerate(places):
+                made[n] = f"{label}: {apart[k] if alone else f'no. {k + 1}'}"
+    return made
 
 
 def _with_run(group: Sequence[Entry]) -> tuple[str, str]:
     """A label, and what it must differ in from others' to tell it apart."""
     first = group[0]
-    name, kind = table.label(first.record), first.record["provenance"]["kind"]
+    name = table.label(first.record)
     num = len(seeds_of(group))
     run = f"{num} seeds" if num > 1 else first.run
     cut = len(run) > _LONGEST_RUN
     if cut:
         run = f"{run[: _LONGEST_RUN // 2 - 1]}…{run[-_LONGEST_RUN // 2 :]}"
-    label = f"{name} ({run if kind == 'measured' else f'{run}, {kind}'})"
+    label = f"{name} ({run})"
     return label, f"{name} (…)" if cut else label
 
 

@@ -71,7 +71,9 @@ def _table(table: Table, folder: Path, look: Look, carried: int) -> dict[str, An
     configs = [_config(row) for row in table.rows]
     shared = _shared(configs)
     seen = [look(row.entry).scored for row in table.rows]
-    usual = _usual([scored for scored in seen if scored is not None])
+    # What pictures were asked to show is told by those that nothing speaks against.
+    sound = [scored for row, scored in zip(table.rows, seen, strict=True) if scored and row.competes]
+    usual = _usual(sound or [scored for scored in seen if scored is not None])
     scores = _scores([scored for scored in seen if scored is not None])
     asked = _cells(usual)
     chosen = thumbnails.places(asked["pictures"], carried)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fdlab.leaderboard import marks
+from fdlab.leaderboard import asked, marks
+from fdlab.leaderboard.asked import Asked
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.evidence import Drawn, Evidence, mean_of
+from fdlab.leaderboard.marks import Mark
 from fdlab.leaderboard.pooling import seeds_of
 from fdlab.metrics import ranking
 from fdlab.metrics.registry import METRICS
 
 if TYPE_CHECKING:
     from fdlab.leaderboard.board import Row
+
+Look = Callable[[Entry], Evidence]
 
 MOST = 100
 """Rows of a table that are ranked, the best by value: every one costs the reading of its pictures."""
@@ -27,12 +30,15 @@ NOTE = (
 )
 
 
-def ranked(rows: Sequence[Row], by: str, look: Callable[[Entry], Evidence]) -> None:
-    """Give ranks to the rows (best first) that may have one, and say of the others why they have none."""
-    racing: list[tuple[Row, Drawn, tuple[str, ...]]] = []
+def ranked(rows: Sequence[Row], by: str, look: Look) -> Asked | None:
+    """Give ranks to the rows (best first) that may have one, and say of the others why they have none.
+
+    Returns what the pictures were asked to show, those of most rows; None where there are none to rank.
+    """
+    racing: list[Row] = []
     for row in rows:
         if len(racing) < MOST:
-            refute(row, look)
+            examine(row, look)
         row.unranked = next((mark.word for mark in row.marks if mark.unranks), "")
         if row.unranked:
             continue
@@ -41,51 +47,68 @@ def ranked(rows: Sequence[Row], by: str, look: Callable[[Entry], Evidence]) -> N
         elif len(racing) >= MOST:
             row.unranked = f"below the {MOST} best"
         else:
-            found = _drawn(row, by, look)
-            if isinstance(found, str):
-                row.unranked = found
-            else:
-                racing.append((row, *found))
-    _rank(racing, METRICS[by].higher_is_better if by else True)
+            racing.append(row)
+    usual = asked.usual([pictures for row in racing if (pictures := _pictures(row, look)) is not None])
+    paired = []
+    for row in racing:
+        if examine(row, look, usual):
+            continue
+        found = _drawn(row, by, look)
+        if isinstance(found, str):
+            row.unranked = found
+        else:
+            paired.append((row, found))
+    _rank(paired, METRICS[by].higher_is_better if by else True)
+    return usual
 
 
-def refute(row: Row, look: Callable[[Entry], Evidence]) -> bool:
-    """Mark a row one of whose records is contradicted by its own pictures; returns whether it is one."""
-    if any(mark.word == marks.REFUTED for mark in row.marks):
+def examine(row: Row, look: Look, usual: Asked | None = None) -> bool:
+    """Mark a row that its pictures do not bear out, or whose pictures are not the `usual` ones; returns
+    whether it is one that competes no more."""
+    if not row.competes:
         return True
     seen = [look(repeats[0]) for repeats in seeds_of(row.entries)]
-    found = [each for each in seen if each.refuted]
-    if found:
-        which = f"{found[0].entry.run}, one of {len(seen)} seeds: " if len(seen) > 1 else ""
-        row.marks.append(marks.refuted(f"{which}{found[0].refuted}"))
-        row.rank, row.unranked = None, marks.REFUTED
-    return bool(found)
+    for each in seen:
+        found = _against(each, usual)
+        if found is not None:
+            which = f"{each.entry.run}, one of {len(seen)} seeds: " if len(seen) > 1 else ""
+            row.marks.append(Mark(found[0], f"{which}{found[1]}", unranks=True))
+            row.rank, row.unranked = None, found[0]
+            return True
+    return False
 
 
-def _drawn(row: Row, by: str, look: Callable[[Entry], Evidence]) -> tuple[Drawn, tuple[str, ...]] | str:
-    seen = [look(repeats[0]) for repeats in seeds_of(row.entries)]
-    if any(each.scored is None for each in seen):
-        return "no scores of single pictures"
-    drawn = mean_of([each.of(by) for each in seen])
+def _against(seen: Evidence, usual: Asked | None) -> tuple[str, str] | None:
+    """What forbids a record to compete, as a word and in full."""
+    if seen.refuted:
+        return marks.REFUTED, seen.refuted
+    if seen.scored is None:
+        return marks.UNPROVEN, seen.problem
+    if seen.unproven:
+        return marks.UNPROVEN, f"none give its {', '.join(METRICS[name].label for name in seen.unproven)}"
+    if seen.widths:
+        return marks.WIDTHS, "; ".join(seen.widths)
+    differing = usual and usual.differing(seen.asked)
+    return (marks.OTHERS, differing) if differing else None
+
+
+def _pictures(row: Row, look: Look) -> Asked | None:
+    return look(row.entry).asked
+
+
+def _drawn(row: Row, by: str, look: Look) -> Drawn | str:
+    drawn = mean_of([look(repeats[0]).of(by) for repeats in seeds_of(row.entries)])
     if drawn is None:
         return f"single pictures do not give its {METRICS[by].label}"
-    if drawn.num_clusters < 2:
-        return "one subject alone"
-    assert seen[0].scored is not None
-    return drawn, tuple(sorted(seen[0].scored.ids))
+    return drawn if drawn.num_clusters > 1 else "one subject alone"
 
 
-def _rank(racing: Sequence[tuple[Row, Drawn, tuple[str, ...]]], higher_is_better: bool) -> None:
-    """Only methods that drew the same pictures can be paired: those of most rows are."""
-    if not racing:
+def _rank(paired: Sequence[tuple[Row, Drawn]], higher_is_better: bool) -> None:
+    """Ranks of rows that drew the same pictures, and so of the same subjects."""
+    if len(paired) < 2:
+        for row, _ in paired:
+            row.unranked = "nothing to rank against"
         return
-    usual = Counter(ids for _, _, ids in racing).most_common(1)[0][0]
-    paired = []
-    for row, drawn, ids in racing:
-        if ids == usual:
-            paired.append((row, drawn))
-        else:
-            row.unranked = "other pictures than the others'"
     sign = 1 if higher_is_better else -1
     values_M = sign * np.array([drawn.value for _, drawn in paired])
     drawn_MR = sign * np.array([drawn.replicates_R for _, drawn in paired])

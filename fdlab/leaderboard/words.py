@@ -14,7 +14,10 @@ SEEDS = (
     "±: standard deviation over seeds; a bracket then is of the mean over seeds, and says how it moves with "
     "other subjects, not with other seeds."
 )
-FRONT = "◆: on the Pareto front, no method is better in {0} and at least as good in {1}."
+FRONT = (
+    "◆: on the Pareto front: of the rows that compete, no other is at least as good in both {0} and {1} and "
+    "better in one of them. Values count as they were measured, so a difference that is noise counts too."
+)
 
 
 def heading(table: Table) -> str:

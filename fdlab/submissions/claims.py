@@ -13,9 +13,8 @@ from fdlab.config import provenance
 from fdlab.errors import UserError
 from fdlab.leaderboard import board, collect, marks
 from fdlab.leaderboard.collect import Entry
-from fdlab.leaderboard.evidence import AUC, drawn
+from fdlab.leaderboard.evidence import AUC, drawn, interval, intervals_differ, is_interval
 from fdlab.leaderboard.pooling import CONFIG
-from fdlab.metrics import bootstrap
 from fdlab.metrics.registry import METRICS
 from fdlab.records import per_sample, record
 from fdlab.records.per_sample import ScoredPictures
@@ -23,10 +22,6 @@ from fdlab.submissions import packing
 from fdlab.submissions.packing import Submission
 
 HOLDS, FAILS, OPEN = STATES = ("holds", "does not hold", "cannot be checked")
-_NOISE = 0.2
-"""Share of an interval's width by which its ends may differ: other replicates, which 2,000 are enough for."""
-_ROUNDED = 2e-3
-"""Scores are kept to six decimals; an interval of a few subjects moves more than a mean."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +80,7 @@ def of_metrics(made: Mapping[str, Any], scored: ScoredPictures) -> Iterator[Clai
         given = drawn(scored, name)
         if given is None or entry["ci_low"] is None or entry["ci_high"] is None:
             continue
-        found = bootstrap.percentile_interval(given.replicates_R, given.num_clusters)
-        if found is not None:
-            yield _interval_claim(name, entry, found)
+        yield _interval_claim(name, entry, interval(scored, name, given))
 
 
 def _auc_claim(entry: Mapping[str, Any], scored: ScoredPictures) -> Claim:
@@ -101,13 +94,11 @@ def _auc_claim(entry: Mapping[str, Any], scored: ScoredPictures) -> Claim:
     return Claim(AUC, OPEN, "no similarities of single pictures")
 
 
-def _interval_claim(name: str, entry: Mapping[str, Any], found: tuple[float, float]) -> Claim:
-    what, width = f"{name}, interval", found[1] - found[0]
-    off = max(abs(entry["ci_low"] - found[0]), abs(entry["ci_high"] - found[1]))
-    said = f"[{entry['ci_low']:.4g}, {entry['ci_high']:.4g}]"
-    if off <= _NOISE * width + _ROUNDED:
-        return Claim(what, HOLDS, said)
-    return Claim(what, FAILS, f"the record says {said}, pictures give [{found[0]:.4g}, {found[1]:.4g}]")
+def _interval_claim(name: str, entry: Mapping[str, Any], found: tuple[float, float] | None) -> Claim:
+    what = f"{name}, interval"
+    if is_interval(entry, found):
+        return Claim(what, HOLDS, f"[{entry['ci_low']:.4g}, {entry['ci_high']:.4g}]")
+    return Claim(what, FAILS, intervals_differ(entry, found))
 
 
 def of_config(found: Submission, made: Mapping[str, Any]) -> Claim:
@@ -146,6 +137,8 @@ def of_rank(found: Submission, made: Mapping[str, Any], folders: Sequence[Path])
     """Where it would stand on the board of the records below some folders."""
     if not folders:
         return Claim("rank", OPEN, "no board to stand on; give --board DIR")
+    if made["provenance"]["kind"] == "quoted":
+        return Claim("rank", OPEN, "quoted, not measured")
     own = Entry(found.record, dict(made))
     entries, _ = collect.find(folders)
     others = [entry for entry in entries if entry.record != own.record]

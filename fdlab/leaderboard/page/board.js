@@ -138,7 +138,8 @@ class View {
   leaders(name) {
     const values = this.rows.filter((row) => competes(row) && row.cells[name]).map((row) => number(name, row.cells[name][VALUE]));
     const order = [...new Set(values)].sort((a, b) => (metric(name).higher ? b - a : a - b));
-    return { best: order[0], second: order[1] };
+    // Nobody leads alone.
+    return values.length < 2 ? {} : { best: order[0], second: order[1] };
   }
 
   build() {
@@ -184,7 +185,7 @@ class View {
     const text = (row) => (row.label + " " + row.marks.flat().join(" ") + " "
       + Object.entries(row.config).map(([key, value]) => key + "=" + value).join(" ")).toLowerCase();
     const kept = {
-      all: () => true, ranked: (row) => row.rank !== null, front: (row) => row.front, clean: (row) => !row.marks.length,
+      all: () => true, ranked: (row) => row.rank !== null, front: (row) => row.front, clean: (row) => row.competes && !row.marks.length,
     }[this.only];
     const words = this.query.split(/\s+/).filter(Boolean);
     return this.rows.filter((row) => kept(row) && (!words.length || words.every((word) => text(row).includes(word))));
@@ -332,13 +333,23 @@ class View {
     });
     if (front.length) path += "V" + (H - B);
     const label = (row) => row.label.length > 34 ? row.label.slice(0, 33) + "…" : row.label;
+    // A label that would lie on another, or on a point, is left to hovering.
+    const places = front.map((row) => [px(row.cells[x][VALUE]), py(row.cells[y][VALUE])]), taken = [];
+    const free = ([u, v], text) => {
+      const wide = 6.4 * text.length, from = u > W * 0.6 ? u - 8 - wide : u + 8;
+      const box = [from, v - 18, from + wide, v - 3];
+      const meets = ([a, b, c, d]) => a < box[2] && c > box[0] && b < box[3] && d > box[1];
+      if (taken.some(meets) || places.some(([p, q]) => p !== u && meets([p - 5, q - 5, p + 5, q + 5]))) return false;
+      taken.push(box);
+      return true;
+    };
     const point = (row) => {
       const u = px(row.cells[x][VALUE]), v = py(row.cells[y][VALUE]), left = u > W * 0.6;
       const made = svg("g", {
         class: row.front ? "point on" : "point", tabindex: 0, role: "button", "aria-label": row.label, onclick: () => openRow(this, row),
         onkeydown: (event) => { if (event.key === "Enter") openRow(this, row); },
       }, svg("circle", { cx: u, cy: v, r: row.front ? 5 : 4 }),
-      row.front && front.length < 9 ? svg("text", { x: left ? u - 8 : u + 8, y: v - 7, "text-anchor": left ? "end" : "start" }, label(row)) : null);
+      row.front && free([u, v], label(row)) ? svg("text", { x: left ? u - 8 : u + 8, y: v - 7, "text-anchor": left ? "end" : "start" }, label(row)) : null);
       return hover(made, () => [row.label, ...[x, y].map((name) => metric(name).label + " " + number(name, row.cells[name][VALUE]) + " " + interval(name, row.cells[name]))]);
     };
     this.front.replaceChildren(svg("svg", { class: "front-plot", viewBox: "0 0 " + W + " " + H },
@@ -531,15 +542,16 @@ function provenanceSection(row) {
 function openPair(view, a, b) {
   const { table } = view;
   const metrics = table.columns.filter((name) => a.cells[name] && b.cells[name]).map((name) => {
-    const change = b.cells[name][VALUE] - a.cells[name][VALUE], good = (change > 0) === metric(name).higher;
-    const cell = (row, better) => el("td", { class: "num" }, el("span", { class: better ? "better" : "" }, number(name, row.cells[name][VALUE])), " ", el("span", { class: "dim" }, interval(name, row.cells[name])));
-    return el("tr", {}, el("td", {}, heading(name)), cell(a, change !== 0 && !good), cell(b, change !== 0 && good),
-      el("td", { class: "num" }, (change > 0 ? "+" : "") + number(name, change)));
+    const shown = number(name, b.cells[name][VALUE] - a.cells[name][VALUE]);
+    const cell = (row) => el("td", { class: "num" }, number(name, row.cells[name][VALUE]), " ", el("span", { class: "dim" }, interval(name, row.cells[name])));
+    // What rounds to nothing has no sign.
+    const change = Number(shown) === 0 ? shown.replace("-", "") : (Number(shown) > 0 ? "+" : "") + shown;
+    return el("tr", {}, el("td", {}, heading(name)), cell(a), cell(b), el("td", { class: "num" }, change));
   });
   const keys = [...new Set([...Object.keys(a.config), ...Object.keys(b.config)])].filter((key) => a.config[key] !== b.config[key]);
   const inside = [
     el("div", { class: "scroll" }, el("table", { class: "plain sides" }, el("thead", {}, el("tr", {}, el("th", {}, ""), ["A", "B", "B − A"].map((text) => el("th", { class: "num" }, text)))), el("tbody", {}, metrics))),
-    el("p", { class: "dim" }, "Intervals are each method's own; `leaderboard diff A B` gives those of the paired differences."),
+    el("p", { class: "dim" }, "Intervals are each method's own and do not say which is better: `leaderboard diff A B` does, by the paired differences and their intervals."),
     el("h3", {}, "Settings that differ"),
     keys.length ? keyTable(keys.map((key) => [key, a.config[key] ?? "–", b.config[key] ?? "–"]), ["setting", "A", "B"]) : el("p", { class: "dim" }, "None."),
   ];

@@ -122,14 +122,20 @@ def test_what_orders_a_table_is_said_and_shown(
     assert json.loads(formats.as_json(made))["measured"][0]["ordered_by"] == group.ordered_by
 
 
-def test_a_quoted_record_is_marked_in_its_row(make: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_quoted_record_is_in_no_column_of_measured_ones(make: Callable[..., Path], tmp_path: Path) -> None:
     def quote(made: Any, _: Any) -> None:
         made["provenance"] = {"kind": "quoted", "source": "a paper"}
 
     make("mine")
     make("theirs", edit=quote)
-    text = formats.markdown(board.make(collect.group(collect.find([tmp_path])[0])))
-    assert "| theirs (theirs, quoted) |" in text and "| mine (mine) |" in text
+    made = board.make(collect.group(collect.find([tmp_path])[0]))
+    assert [row.label for table in made.tables for row in table.rows] == ["mine (mine)"]
+    text = formats.markdown(made)
+    measured, _, quoted = text.partition("## Quoted: ")
+    assert "theirs" not in measured and "| theirs (quoted) |" in quoted and "| a paper |" in quoted
+    # Nothing but quoted ones: no table of measured ones.
+    (told,) = board.make(collect.group(collect.find([tmp_path / "theirs"])[0])).quoted
+    assert told.rows[0]["source"] == "a paper"
 
 
 def test_records_of_one_label_say_in_which_settings_they_differ(
