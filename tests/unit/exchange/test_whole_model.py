@@ -113,8 +113,8 @@ def test_what_cannot_be_taken_out_is_said(
         with pytest.raises(UserError, match=said):
             main(["export", *words])
 
-    refused("knows no NanoAutoencoder", "asset:nano/base", str(tmp_path / "x"), "--layout", "diffusers", "--base",
-            "asset:nano")  # fmt: skip
+    nano = ["asset:nano/base", str(tmp_path / "x"), "--layout", "diffusers", "--base", "asset:nano"]
+    refused("knows no NanoAutoencoder", *nano)
     refused("writes a folder", str(run), "x.safetensors", "--layout", "diffusers")
     refused(r"must end in \.safetensors", str(run), "x.bin", "--layout", "original")
     refused("was not trained by LoRA", str(run / "base"), str(tmp_path / "x.safetensors"), "--layout", "lora")

@@ -37,7 +37,7 @@ def test_arrays_are_read_as_numpy_reads_them(dtype: str, shape: tuple[int, ...])
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200).map(lambda tail: b"\x93NUMPY\x01\x00v\x00" + tail) | st.binary(max_size=90))
 def test_bytes_that_are_no_array_are_named(data: bytes) -> None:
-    with pytest.raises(CorruptFile, match="^it is corrupt: [^\n]*$"):
+    with pytest.raises(CorruptFile, match=r"^it is corrupt: [^\n]*$"):
         array_of(data, "it")
 
 
