@@ -18,6 +18,10 @@ from fdlab.config import naming
 from fdlab.errors import UserError
 from fdlab.files import write_json, write_text
 
+DIGEST_VERSIONS = (1, 2)
+DIGEST_VERSION = DIGEST_VERSIONS[-1]
+"""What `config_sha256` is the digest of; a record says which, so that an older one is not held to a newer."""
+
 PACKAGES = (
     "torch",
     "lightning",
@@ -65,9 +69,11 @@ def load(path: Path) -> Any:
     return cfg
 
 
-def config_sha256(resolved: Mapping[str, Any]) -> str:
-    """Digest of a resolved configuration, whatever the order of its keys and the folders of this machine."""
-    moved = {key: value for key, value in naming.without_folders(resolved).items() if key != "paths"}
+def config_sha256(resolved: Mapping[str, Any], version: int = DIGEST_VERSION) -> str:
+    """Digest of a resolved configuration, whatever the order of its keys and the folders of this machine (in
+    version 1: but for values below them)."""
+    told = resolved if version == 1 else naming.without_folders(resolved)
+    moved = {key: value for key, value in told.items() if key != "paths"}
     return hashlib.sha256(json.dumps(moved, sort_keys=True).encode()).hexdigest()
 
 

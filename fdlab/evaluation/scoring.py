@@ -138,7 +138,7 @@ def _pictures(
     scores: dict[str, np.ndarray | Estimate | None],
 ) -> list[dict[str, Any]]:
     """Every picture: what was asked for, what its faces are, and its scores."""
-    pictures = [_asked(job) for job in todo]
+    pictures = [asked(job) for job in todo]
     if similarities is not None and seen.matches is not None:
         assert measured.faces is not None and measured.counted is not None
         for n, picture in enumerate(pictures):
@@ -162,7 +162,8 @@ def _pictures(
     return pictures
 
 
-def _asked(job: Job) -> dict[str, Any]:
+def asked(job: Job) -> dict[str, Any]:
+    """What a picture's line says of its job."""
     return {
         "id": job.id,
         "subject": job.group,

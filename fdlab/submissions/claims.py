@@ -11,6 +11,7 @@ from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import jobs
 from fdlab.config import provenance
 from fdlab.errors import UserError
+from fdlab.foreign import shown
 from fdlab.leaderboard import board, collect, marks
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.evidence import AUC, drawn, interval, intervals_differ, is_interval
@@ -22,6 +23,14 @@ from fdlab.submissions import packing
 from fdlab.submissions.packing import Submission
 
 HOLDS, FAILS, OPEN = STATES = ("holds", "does not hold", "cannot be checked")
+
+
+_SAID_OF_IT = (
+    "name", "version", "profile", "num_subjects", "num_prompts", "images_per_prompt", "num_groups", "people",
+)  # fmt: skip
+"""What a record says of its benchmark beside the digest; `departures` are of what measured it."""
+_ASKED = ("subject", "subjects", "prompt", "index", "seed", "text", "category")
+"""What a picture's line says of what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -111,26 +120,59 @@ def of_config(found: Submission, made: Mapping[str, Any]) -> Claim:
         resolved: Any = OmegaConf.to_container(found.config(), resolve=True)
     except UserError as error:
         return Claim("configuration", FAILS, _beside(error, found))
-    if provenance.config_sha256(resolved) == made["provenance"].get("config_sha256"):
-        return Claim("configuration", HOLDS, str(made["provenance"]["config_sha256"])[:10])
-    return Claim("configuration", FAILS, "its digest is not the record's")
+    return _digest_claim(resolved, made["provenance"])
+
+
+def _digest_claim(resolved: Mapping[str, Any], said: Mapping[str, Any]) -> Claim:
+    what, digest, version = "configuration", said.get("config_sha256"), said.get("config_sha256_version")
+    if digest is None:
+        return Claim(what, OPEN, "the record has no digest of it")
+    known = version in provenance.DIGEST_VERSIONS
+    # Older records do not say which they have.
+    for each in provenance.DIGEST_VERSIONS:
+        if (each == version or not known) and provenance.config_sha256(resolved, each) == digest:
+            return Claim(what, HOLDS, str(digest)[:10])
+    if known:
+        return Claim(what, FAILS, "its digest is not the record's")
+    commit = f", commit {str(said['git_commit'])[:10]}" if said.get("git_commit") else ""
+    return Claim(what, OPEN, f"another fdlab's digest ({said.get('fdlab_version')}{commit})")
 
 
 def of_benchmark(made: Mapping[str, Any], scored: ScoredPictures, known: Benchmark | None) -> Claim:
-    """That it is the benchmark known here, and that pictures are those that it asks for."""
+    """That it is the benchmark known here, that the record says nothing else of it, and that pictures are
+    those that it asks for."""
+    from fdlab.evaluation.scoring import asked
+
     what, said = "benchmark", made["benchmark"]
     if known is None:
         return Claim(what, OPEN, f"'{said['name']}' is not here; give --benchmark FOLDER")
     if known.sha256 != said["sha256"]:
         return Claim(what, FAILS, f"the record's is {said['sha256'][:10]}, that here is {known.sha256[:10]}")
-    todo = {job.id: job for job in jobs(known)}
+    summary = known.summary()
+    for key in _SAID_OF_IT:
+        if key in said and said[key] != summary.get(key):
+            theirs, own = shown(said[key]), shown(summary[key]) if key in summary else "none"
+            return Claim(what, FAILS, f"the record says {key} {theirs}, that here has {own}")
+    todo = {job.id: asked(job) for job in jobs(known)}
     for picture in scored.pictures:
         job = todo.get(picture["id"])
         if job is None:
             return Claim(what, FAILS, f"it asks for no picture {picture['id']}")
-        if "seed" in picture and picture["seed"] != job.seed:
-            return Claim(what, FAILS, f"picture {picture['id']} has another seed than it asks for")
-    return Claim(what, HOLDS, f"{known.name}, {known.sha256[:10]}")
+        for key in _ASKED:
+            if picture.get(key) is not None and picture[key] != job[key]:
+                return Claim(what, FAILS, f"picture {picture['id']} has another {key} than it asks for")
+    return Claim(what, HOLDS, ", ".join([known.name, known.sha256[:10], *_not_said(said, summary, scored)]))
+
+
+def _not_said(said: Mapping[str, Any], summary: Mapping[str, Any], scored: ScoredPictures) -> Iterator[str]:
+    """What of a benchmark a submission leaves out, so that it cannot be checked."""
+    if "people" in summary and "people" not in said:
+        yield "the record does not say whom it shows"
+    for key in _ASKED:
+        lacking = sum(picture.get(key) is None for picture in scored.pictures)
+        # Either says whom a picture shows.
+        if lacking and key not in ("subject", "subjects"):
+            yield f"{lacking} pictures without {key}, which cannot be checked"
 
 
 def of_rank(found: Submission, made: Mapping[str, Any], folders: Sequence[Path]) -> Claim:
@@ -150,7 +192,8 @@ def of_rank(found: Submission, made: Mapping[str, Any], folders: Sequence[Path])
     if row.rank is None:
         return Claim("rank", OPEN, row.unranked)
     by = METRICS[table.ordered_by].label
-    return Claim("rank", HOLDS, f"{row.rank_text} of {len(table.rows)} by {by}, {table.title}")
+    ranked = sum(each.rank is not None for each in table.rows)
+    return Claim("rank", HOLDS, f"{row.rank_text} of {ranked} ranked by {by}, {table.title}")
 
 
 def _beside(error: UserError, found: Submission) -> str:

@@ -5,7 +5,7 @@ N pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,24 @@ def _rendered(name: str, folder: Path, selection: tuple[int, int, int]) -> Bench
 
 def extractors_of(
     found: Submission, made: Mapping[str, Any], known: Benchmark, device: str
-) -> Extractors | str:
-    """The networks that measured a record, by its own configuration; or why they are not here."""
+) -> tuple[Extractors, Claim] | str:
+    """The networks that measured a record, by its own configuration, and whether the record says how they
+    depart from its profile; or why they are not here."""
     try:
         settings = EvaluationSettings.read(found.config())
         profile = profiles.profile_of(known.profile)
         loaded = choose.load_extractors(settings.extractors, device, profile.min_face)
-        _, loaded = departures.settle(known, loaded, settings.extractors.clip, {})
+        settled, loaded = departures.settle(known, loaded, settings.extractors.clip, {})
     except UserError as error:
         return str(error)
-    return loaded
+    said, here = made["benchmark"].get("departures", []), list(settled.departures)
+    if said == here:
+        return loaded, Claim("departures", HOLDS, f"{len(here)} from profile {known.profile}")
+    return loaded, Claim("departures", FAILS, f"the record says {_listed(said)}; they are {_listed(here)}")
+
+
+def _listed(departures: Sequence[str]) -> str:
+    return "; ".join(departures) or "none"
 
 
 def measured_again(

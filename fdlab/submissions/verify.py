@@ -67,10 +67,15 @@ def _with_pictures(
     if not here.measure or not found.pictures:
         yield Claim("scores", OPEN, "not asked for" if not here.measure else "no pictures were packed")
     else:
-        networks = here.extractors or remeasure.extractors_of(found, made, known, here.device)
-        if isinstance(networks, str):
-            yield Claim("scores", OPEN, networks.rstrip("."))
-        else:
+        networks: Extractors | None = here.extractors
+        if networks is None:
+            loaded = remeasure.extractors_of(found, made, known, here.device)
+            if isinstance(loaded, str):
+                yield Claim("scores", OPEN, loaded.rstrip("."))
+            else:
+                networks, claim = loaded
+                yield claim
+        if networks is not None:
             yield from remeasure.measured_again(found, made, scored, known, networks)
     if here.redraw:
         yield remeasure.drawn_again(found, made, known, here.redraw, here.device)

@@ -8,6 +8,7 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 
 from fdlab.__main__ import main
 from fdlab.benchmarks.choice import BenchmarkSettings
+from fdlab.config import provenance
 from fdlab.errors import UserError
 from fdlab.leaderboard import compare
 from fdlab.submissions import archive, claims, packing, remeasure, verify
@@ -164,7 +166,8 @@ def test_a_score_and_its_mean_edited_together_are_caught_by_the_pictures(
         lower_score(lines[0])
         files["per_sample.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
         made = json.loads(files["record.json"])
-        made["metrics"]["clip_score"]["value"] -= 0.3 / len(lines)
+        entry = made["metrics"]["clip_score"]
+        entry |= {key: entry[key] - 0.3 / len(lines) for key in ("value", "ci_low")}
         files["record.json"] = json.dumps(made).encode()
 
     found = check(change(packed, edit), squares, world)
@@ -244,6 +247,83 @@ def test_a_configuration_is_read_as_if_an_enemy_had_written_it(
     assert not any("hunter2" in claim.why for claim in found.values())
 
 
+def known_parts(packed: Path, squares: Path) -> tuple[dict[str, Any], Any, Any]:
+    """The record of a submission, its pictures, and the benchmark that they are of."""
+    with packing.opened(packed) as found:
+        made, _ = claims.of_record(found)
+        assert made is not None
+        scored, _ = claims.of_pictures(found, made)
+    return made, scored, remeasure.benchmark_of(made, squares.parent / "bench", packed.parent)
+
+
+def test_pictures_are_held_against_all_that_the_benchmark_asks(packed: Path, squares: Path) -> None:
+    made, scored, known = known_parts(packed, squares)
+    assert claims.of_benchmark(made, scored, known) == Claim("benchmark", HOLDS, claims_why(known))
+    line = scored.pictures[1]
+    for key, other in (
+        ("subject", "s01"), ("subjects", ["s01"]), ("prompt", "p01"), ("text", "a face"), ("index", 7),
+        ("category", "other"), ("seed", True),
+    ):  # fmt: skip
+        before, line[key] = line[key], other
+        claim = claims.of_benchmark(made, scored, known)
+        assert claim.state == FAILS and f"{line['id']} has another {key}" in claim.why
+        line[key] = before
+    for picture in scored.pictures:
+        del picture["seed"]
+    claim = claims.of_benchmark(made, scored, known)
+    num = len(scored.pictures)
+    assert claim.state == HOLDS and f"{num} pictures without seed, which cannot be checked" in claim.why
+
+
+def claims_why(known: Any) -> str:
+    return f"{known.name}, {known.sha256[:10]}"
+
+
+def test_what_a_record_says_of_its_benchmark_is_held_against_it(packed: Path, squares: Path) -> None:
+    made, scored, known = known_parts(packed, squares)
+    people = tuple(replace(subject, identity=n) for n, subject in enumerate(known.subjects))
+    numbered = replace(known, subjects=people)
+    made["benchmark"] |= {"sha256": numbered.sha256, "people": [[0, len(people) - 1]]}
+    assert claims.of_benchmark(made, scored, numbered).why == claims_why(numbered)
+    for key, other in (
+        ("version", "9"), ("name", "people_single"), ("people", [[7, 7]]), ("num_groups", 2),
+        ("num_prompts", 9),
+    ):  # fmt: skip
+        claim = claims.of_benchmark(
+            {**made, "benchmark": {**made["benchmark"], key: other}}, scored, numbered
+        )
+        assert claim.state == FAILS and f"the record says {key} " in claim.why
+    del made["benchmark"]["people"]
+    claim = claims.of_benchmark(made, scored, numbered)
+    assert claim.state == HOLDS and "does not say whom it shows" in claim.why
+
+
+@pytest.mark.parametrize(
+    ("digest_of", "version", "state"),
+    [
+        (2, 2, HOLDS), (1, 1, HOLDS), (2, None, HOLDS), (1, None, HOLDS), (0, None, OPEN), (0, 9, OPEN),
+        (0, [], OPEN), (None, 2, OPEN), (1, 2, FAILS), (0, 2, FAILS), (0, 1, FAILS),
+    ],
+)  # fmt: skip
+def test_a_digest_is_held_to_its_own_version(
+    packed: Path, digest_of: int | None, version: Any, state: str
+) -> None:
+    config = {"paths": {"cache": "/x"}, "clip": "/x/clip"}
+    digest = "0" * 64 if digest_of == 0 else digest_of and provenance.config_sha256(config, digest_of)
+
+    def edit(files: dict[str, bytes]) -> None:
+        files["config.yaml"] = json.dumps(config).encode()
+        made = json.loads(files["record.json"])
+        made["provenance"] |= {"config_sha256": digest, "config_sha256_version": version}
+        files["record.json"] = json.dumps(made).encode()
+
+    with packing.opened(change(packed, edit)) as found:
+        made, _ = claims.of_record(found)
+        assert made is not None
+        claim = claims.of_config(found, made)
+    assert claim.state == state and (digest is None or state != OPEN or "another fdlab's digest" in claim.why)
+
+
 def test_the_rank_on_a_board(tmp_path: Path) -> None:
     out = tmp_path / "close.zip"
     packing.pack(compare.locate(FROZEN / "close"), out)
@@ -252,7 +332,9 @@ def test_the_rank_on_a_board(tmp_path: Path) -> None:
         assert made is not None
         claim = claims.of_rank(found, made, [FROZEN])
         alone = claims.of_rank(found, made, [FROZEN / "else"])
-    assert claim.state == HOLDS and claim.why.startswith("2-3 of 10 by identity") and alone.state == OPEN
+    assert (
+        claim.state == HOLDS and claim.why.startswith("2-3 of 6 ranked by identity") and alone.state == OPEN
+    )
 
 
 def test_a_folder_that_is_no_benchmark_is_said_before_any_claim(
@@ -368,7 +450,7 @@ def test_the_sub_commands(
     assert "holds              identity_similarity" in shown and "0 does not hold" in shown
     change(
         tmp_path / "close.zip",
-        edited("record.json", lambda made: made["metrics"]["prompt_accuracy"].update(value=0.5)),
+        edited("record.json", lambda made: made["metrics"]["prompt_accuracy"].update(value=0.9)),
     )
     assert main(["leaderboard", "verify", "changed.zip"]) == 1
     assert "does not hold      prompt_accuracy" in capsys.readouterr().out
