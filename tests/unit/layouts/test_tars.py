@@ -46,7 +46,7 @@ def test_an_index_says_what_a_walk_finds(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     sizes = [0, 1, 511, 512, 513, 5000]
     samples = [(f"{'é' * n}{n}.x", {".a": rng.bytes(n), ".b": b"b"}) for n in sizes[:3]]
-    samples += [("n" * (n // 30), {".a": rng.bytes(n), ".json": b"{}"}) for n in sizes[3:]]
+    samples += [(f"{'n' * (n // 30)}{n}", {".a": rng.bytes(n), ".json": b"{}"}) for n in sizes[3:]]
     path = tmp_path / "a.tar"
     assert write_tar(path, samples) == 6
     by_index = open_tar(path)
