@@ -18,6 +18,7 @@ from fdlab.config.schema import leaves
 from fdlab.errors import UserError
 from fdlab.leaderboard import marks
 from fdlab.leaderboard.collect import Entry
+from fdlab.records.record import PER_SAMPLE
 
 CONFIG = "config.yaml"
 _OF_ONE_RUN = ("seed", "name", "resume", "jobs")
@@ -31,6 +32,8 @@ _OF_WEIGHTS = ("sha256", "source")
 def pooled(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Entries in groups of one method, in the order of each group's first."""
     groups = _by(entries, lambda entry: _text([entry.record["method"], entry.record["metrics"]]))
+    # Of copies the one beside which pictures lie speaks for all.
+    groups = [sorted(group, key=lambda entry: not _has_pictures(entry)) for group in groups]
     firsts = [group[0] for group in groups]
     repeats = {id(group[0]): group for group in groups}
     alike = _by(firsts, lambda entry: _text(_without_weights(entry.record["method"])))
@@ -67,6 +70,10 @@ def run_folder(record: Path) -> Path | None:
     parts = record.parent.parts
     place = max((i for i, part in enumerate(parts) if part == "evaluation" and i), default=0)
     return Path(*parts[:place]) if place else None
+
+
+def _has_pictures(entry: Entry) -> bool:
+    return (entry.path.parent / PER_SAMPLE).is_file()
 
 
 def _seeds(candidates: list[Entry]) -> list[list[Entry]]:

@@ -85,6 +85,8 @@ def test_the_sub_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["leaderboard", "diff", a, b]) == 0
     shown = capsys.readouterr().out
     assert "settings that differ" in shown and "B - A" in shown and "p, corrected" in shown
+    # No chance is nought.
+    assert "<0.001" in shown
     out = tmp_path / "d.json"
     assert main(["leaderboard", "diff", a, b, "--format", "json", "--out", str(out)]) == 0
     found = json.loads(out.read_text())

@@ -172,6 +172,8 @@ def test_two_rows_stand_side_by_side(opened: Any, data: dict[str, Any]) -> None:
     dialog = opened.locator("#dialog")
     assert "A: average (close)" in dialog.inner_text() and "B: taught (taught)" in dialog.inner_text()
     assert dialog.locator("#pairs figure").count() == 24
+    # Two values do not say who is better, paired differences do.
+    assert dialog.locator(".better").count() == 0 and "leaderboard diff A B" in dialog.inner_text()
     first, second = dialog.locator("#pairs figure").first.locator("img").all()
     assert "close/evaluation/images" in first.get_attribute("src")
     assert "taught/evaluation/images" in second.get_attribute("src")
@@ -214,6 +216,32 @@ def test_the_keyboard_reaches_everything(opened: Any) -> None:
     assert "95 % interval [" in tip and "mtcnn+faceres" in tip and "24 pictures" in tip
 
 
+CROWDED = """() => {
+    const view = views[0], [x, y] = view.table.axes, kept = view.visible;
+    const row = view.rows.find((r) => r.front);
+    const at = (label, u, v) => ({ ...row, label, cells: { [x]: [u, null, null], [y]: [v, null, null] } });
+    view.visible = [at("method 0", 0.5, 0.5), at("method 1", 0.50001, 0.49999),
+      at("method 2", 0.50002, 0.49998), at("elsewhere", 0.1, 0.9)];
+    view.drawFront();
+    const said = [...view.front.querySelectorAll(".point text")].map((text) => text.textContent);
+    view.visible = kept;
+    view.drawFront();
+    return said.sort().reverse();
+}"""
+"""Labels of a front whose points lie on one another but for one."""
+
+ALIKE = """() => {
+    const view = views[0], row = view.rows[1], [x, y] = view.table.axes;
+    const cell = (value) => [value, null, null, 1, null];
+    const by = (u, v) => ({ ...row, cells: { [x]: cell(0.5 + u), [y]: cell(0.5 + v) } });
+    openPair(view, by(0, 0), by(-0.0001, 0.001));
+    const said = [...dialog.querySelectorAll(".sides tbody tr")].map((line) => line.lastChild.textContent);
+    dialog.close();
+    return said;
+}"""
+"""Differences as two rows side by side have them."""
+
+
 @needs_browser
 def test_plots_and_a_phone(opened: Any) -> None:
     opened.locator("#table-1 .forest").scroll_into_view_if_needed()
@@ -230,6 +258,8 @@ def test_plots_and_a_phone(opened: Any) -> None:
     ):
         assert opened.evaluate(f"isWorse('identity_similarity', {entry}, {whole})") is marked
     assert opened.evaluate(f"isWorse('copy_paste', [0.7, 0.6, 0.8, 30], {whole})") is True
+    assert opened.evaluate(CROWDED) == ["method 0", "elsewhere"]
+    assert opened.evaluate(ALIKE) == ["0.000", "+0.001"]
     opened.set_viewport_size({"width": 390, "height": 844})
     opened.emulate_media(color_scheme="dark")
     # The table scrolls within its frame; the page itself does not go sideways.

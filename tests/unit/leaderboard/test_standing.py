@@ -212,6 +212,14 @@ def test_people_cannot_be_left_out(tmp_path: Path) -> None:
     assert [mark.word for mark in rows(made_of(tmp_path))["seen"].marks] == ["saw these people"]
 
 
+def test_a_copy_without_pictures_costs_nothing(tmp_path: Path) -> None:
+    copied(tmp_path / "runs", "close", "weak")
+    copied(tmp_path / "copies", "close")
+    (tmp_path / "copies/close/evaluation/per_sample.jsonl").unlink()
+    row = rows(made_of(tmp_path))["close"]
+    assert row.rank == (1, 1) and len(row.entries) == 2 and row.entry.path.is_relative_to(tmp_path / "runs")
+
+
 def test_people_count_once(tmp_path: Path) -> None:
     copied(tmp_path, "seen", "weak")
     spans = [{"rendered": [1000, 1003]}, {"rendered": [0, 1002]}, {"rendered": [1003, 1003]}]
