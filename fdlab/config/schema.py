@@ -161,3 +161,8 @@ def _cast(path: str, given: Any, kind: type) -> Any:
     if type(given) is not kind:
         raise UserError(f"{path}={given}: {_NAMES.get(kind, kind.__name__)} is needed.")
     return given
+
+
+def written(value: Any) -> str:
+    """A leaf's value as YAML has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

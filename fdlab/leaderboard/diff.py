@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdlab import escape
-from fdlab.config.schema import leaves
+from fdlab.config.schema import leaves, written
 from fdlab.errors import UserError
 from fdlab.leaderboard import compare_formats, pooling
 from fdlab.leaderboard.collect import Entry
@@ -50,7 +50,7 @@ def _settings(entry: Entry) -> dict[str, str]:
     """The run's configuration; where none lies there, what the record says of its method."""
     config = pooling.config_of(entry)
     method = {f"method.{k}": v for k, v in leaves(_unweighted(entry.record["method"]))}
-    return {key: _text(value) for key, value in (method if config is None else config).items()}
+    return {key: written(value) for key, value in (method if config is None else config).items()}
 
 
 def _unweighted(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,10 +69,6 @@ def _weights(entry: Entry) -> dict[str, str]:
 def _changes(a: Mapping[str, str], b: Mapping[str, str]) -> list[Change]:
     keys = sorted({*a, *b})
     return [(k, a.get(k, _UNKNOWN), b.get(k, _UNKNOWN)) for k in keys if a.get(k) != b.get(k)]
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def markdown(made: Difference) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from fdlab.config.schema import leaves
+from fdlab.config.schema import leaves, written
 from fdlab.data.captions import unmarked
 from fdlab.leaderboard import pooling, quoted_tables, runs, thumbnails, words
 from fdlab.leaderboard.board import Board, Cell, Look, Row, Table
@@ -150,7 +150,7 @@ def _config(row: Row) -> dict[str, str]:
     """The run's configuration, or the record's method where there is none; everything as text."""
     found = pooling.config_of(row.entry) or {}
     method = {f"method.{key}": value for key, value in leaves(dict(row.record["method"]))}
-    return {key: _text(value) for key, value in {**method, **found}.items()}
+    return {key: written(value) for key, value in {**method, **found}.items()}
 
 
 def _shared(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -255,7 +255,3 @@ def _link(path: Path, folder: Path) -> str:
 
 def _short(value: Any, digits: int = _DIGITS) -> Any:
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -48,7 +48,7 @@ def ranked(rows: Sequence[Row], by: str, look: Look) -> Asked | None:
             row.unranked = f"below the {MOST} best"
         else:
             racing.append(row)
-    usual = asked.usual([pictures for row in racing if (pictures := _pictures(row, look)) is not None])
+    usual = asked.usual([shown for row in racing if (shown := look(row.entry).asked) is not None])
     paired = []
     for row in racing:
         if examine(row, look, usual):
@@ -90,10 +90,6 @@ def _against(seen: Evidence, usual: Asked | None) -> tuple[str, str] | None:
         return marks.WIDTHS, "; ".join(seen.widths)
     differing = usual and usual.differing(seen.asked)
     return (marks.OTHERS, differing) if differing else None
-
-
-def _pictures(row: Row, look: Look) -> Asked | None:
-    return look(row.entry).asked
 
 
 def _drawn(row: Row, by: str, look: Look) -> Drawn | str:
