@@ -51,6 +51,7 @@ def test_the_commands_it_ends_with_exist(tour: nbformat.NotebookNode) -> None:
 
 
 @pytest.mark.command
+@pytest.mark.long
 def test_it_runs_at_its_smallest_and_shows_its_figures(
     tour: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Train in two processes: a tiny SDM by each way of sharing it, in two goes, and a line that diverges.
 
-    python shared.py FOLDER BACKBONE DATA STRATEGY-KIND...
+    python shared.py FOLDER BACKBONE DATA
 Both are forked from a process that has computed nothing, so that imports cost once.
 """
 
@@ -29,11 +29,10 @@ KINDS = {
     "muon": ["model.optimizer=muon", "model.lr=0.01", "model.localization_weight=0", "data.background=grey"],
 }
 """By name: what is trained."""
-FEW = ["ddp-adamw", "fsdp-adamw"]
-ALL = [*FEW, "fsdp-muon"]
+WAYS = ["ddp-adamw", "fsdp-adamw", "fsdp-muon"]
 """Strategies, and what each trains."""
 if importlib.util.find_spec("deepspeed"):
-    ALL += ["zero1-adamw", "zero2-adamw"]
+    WAYS += ["zero1-adamw", "zero2-adamw"]
 
 
 def configured(folder: Path, backbone: Path, data: Path, *more: str) -> Any:
@@ -68,7 +67,7 @@ def diverge(folder: Path, strategy: str) -> str:
     return "done"
 
 
-def work(rank: int, port: int, folder: Path, backbone: Path, data: Path, ways: list[str]) -> None:
+def work(rank: int, port: int, folder: Path, backbone: Path, data: Path) -> None:
     """What one of the two processes does."""
     os.environ |= {
         "LOCAL_RANK": str(rank),
@@ -77,7 +76,7 @@ def work(rank: int, port: int, folder: Path, backbone: Path, data: Path, ways: l
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
-    pairs = [way.split("-") for way in ways]
+    pairs = [way.split("-") for way in WAYS]
     for strategy, kind in pairs:
         share(folder, backbone, data, strategy, kind)
     said = {strategy: diverge(folder, strategy) for strategy, kind in pairs if kind == "adamw"}
@@ -88,8 +87,7 @@ def main() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folders, ways = map(Path, sys.argv[1:4]), sys.argv[4:]
-    mp.start_processes(work, (port, *folders, ways), nprocs=2, start_method="fork")
+    mp.start_processes(work, (port, *map(Path, sys.argv[1:])), nprocs=2, start_method="fork")
 
 
 if __name__ == "__main__":

@@ -38,14 +38,12 @@ def test_processes_draw_parts_of_what_one_draws() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or not dist.is_available(), reason="needs gloo")
-@pytest.mark.parametrize(
-    "ways", [shared.FEW, pytest.param(shared.ALL, marks=pytest.mark.services)], ids=["few", "all"]
-)
-def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Path, ways: list[str]) -> None:
+@pytest.mark.long
+def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Path) -> None:
     backbone, data = tiny.write_backbone(tmp_path / "tiny"), tiny.write_folder(tmp_path / "data", 10)
-    in_two(tmp_path, backbone, data, ways)
+    in_two(tmp_path, backbone, data)
     runs = tmp_path / "runs" / "sdm"
-    pairs = [way.split("-") for way in ways]
+    pairs = [way.split("-") for way in shared.WAYS]
     for kind in sorted({kind for _, kind in pairs}):
         fit(shared.configured(tmp_path, backbone, data, f"name=one-{kind}", *shared.KINDS[kind]))
     for strategy, kind in pairs:
@@ -72,13 +70,13 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         assert sorted(p.name for p in states.iterdir()) == ["last.ckpt", "step-2.ckpt"]
 
 
-def in_two(folder: Path, backbone: Path, data: Path, ways: list[str]) -> None:
+def in_two(folder: Path, backbone: Path, data: Path) -> None:
     """Run shared.py, which forks."""
     script = Path(shared.__file__)
     environment = {**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
     for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE"):
         environment.pop(name, None)
-    command = [sys.executable, str(script), *map(str, (folder, backbone, data)), *ways]
+    command = [sys.executable, str(script), *map(str, (folder, backbone, data))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
 

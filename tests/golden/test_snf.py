@@ -68,6 +68,7 @@ def test_one_image_is_the_same_alone(
         assert (together - other).abs().max() < 1e-4 * together.abs().max()
 
 
+@pytest.mark.long
 def test_every_step_teacher_forced(scheduler: Any, trajectory: dict[str, Tensor]) -> None:
     """Through the pipeline, with embeddings and the released inclusive indices. The callback replaces each
     step's latents by the recorded ones, from which the next step starts."""

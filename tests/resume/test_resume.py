@@ -63,6 +63,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.long
 def test_killed_at_eight_moments_and_still_the_same_bits(
     backbone_folder: Path, people_folder: Path, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ LATE = [
     ("tdm_sd15", ["data.root=EMPTY"], "not FastComposer's layout"),
     ("tdm_sd15", ["data.split=test", "data.root=EMPTY"], "not FastComposer's layout"),
     ("tdm_sd15", ["data.size=32"], "data.size=32: the backbone works at 64 pixels"),
-    ("tdm_sd15", ["data.kind=webdataset"], "allowed: people, fastcomposer"),
+    ("tdm_sd15", ["data.kind=webdataset"], "has the layout 'fastcomposer', not 'webdataset'"),
     ("tdm_sd15", ["paths.runs=FILE"], "is a file; give a folder"),
     ("tdm_sd15", ["paths.cache=FILE/below"], "is a file; give a folder"),
     ("tdm_sd15", ["logger=wandb", "logger.mode=online"], "logger.mode=offline"),
