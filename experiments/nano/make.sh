@@ -191,17 +191,33 @@ ships() {
 }
 
 unfinished=75 told=no running=()
-if [ "${SHARED:-no}" = yes ] && [ "$ship" = no ]; then
-    echo "SHARED=yes needs SHIP=yes: all that follows reads these networks from fdlab/assets/nano" >&2
+wrong() { # MESSAGE
+    echo "$1" >&2
     exit 2
+}
+for name in JUDGE SHIP SHARED; do
+    case "${!name:-no}" in yes | no) ;; *) wrong "$name=${!name}: yes or no" ;; esac
+done
+for name in LIMIT GRACE LANES JOBS BATCH PORTRAITS DRAWINGS SCENES PAIRS JUDGED ALL; do
+    case "${!name:-0}" in *[!0-9]*) wrong "$name=${!name}: a whole number" ;; esac
+done
+for name in ${!SECONDS_*}; do
+    case "${!name}" in '' | 0 | *[!0-9]*) wrong "$name=${!name}: whole seconds, from 1" ;; esac
+done
+if [ "${SHARED:-no}" = yes ] && [ "$ship" = no ]; then
+    wrong "SHARED=yes needs SHIP=yes: all that follows reads these networks from fdlab/assets/nano"
 fi
 mkdir -p "$out"
+# A finished part is not made again, so other settings would be passed over.
+asked="batch $batch, pictures $portraits $drawings $scenes $pairs $judged $all, seconds $autoencoder_s $clip_s $encoder_s"
+asked+=" $first_s $sdm_s $drawings_s $base_s $tdm_s $judge_s"
+if [ -e "$out/settings" ] && [ "$(cat "$out/settings")" != "$asked" ]; then
+    wrong "$out was begun with other settings ($(cat "$out/settings"); now $asked): take those, or another folder"
+fi
 # Whatever this run started holds the lock, also when the run itself was killed.
 exec 9>"$out/lock"
-if ! flock -n 9; then
-    echo "another run works in $out" >&2
-    exit 2
-fi
+if ! flock -n 9; then wrong "another run works in $out"; fi
+echo "$asked" >"$out/settings"
 trap 'told=yes' INT TERM
 trap 'stop_all TERM' EXIT
 if [ "${SHARED:-no}" = yes ]; then together shared; fi

@@ -290,8 +290,10 @@ def main() -> None:
         export(given.out / "model", net, average, given.encoder, facts(given, step, spent, pictures))
 
     curve = given.out / "curve.csv"
-    if not curve.exists():
-        curve.write_text("step,seconds,error,identity\n")
+    rows = curve.read_text().splitlines()[1:] if curve.exists() else []
+    # A state is as old as four minutes: what came after it comes again.
+    rows = [row for row in rows if int(row.partition(",")[0]) <= step]
+    files.write_text(curve, "\n".join(["step,seconds,error,identity", *rows]) + "\n")
     stop = WhenAsked()
     while (done := spent / (60 * given.minutes)) < 1 and not stop.asked:
         batch = {k: v.to(given.device) for k, v in pictures.batch(given.batch_size, rng).items()}

@@ -65,3 +65,24 @@ def test_the_limit_stops_what_works_and_the_same_command_goes_on(make):
     assert "unfinished" in said and "saved" in calls
     status, said, calls = make()
     assert status == 0 and "denoiser.py sdm" in calls and "reference_encoder" not in calls
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"JUDGE": "0"}, "JUDGE=0: yes or no"),
+        ({"SHIP": "YES"}, "SHIP=YES: yes or no"),
+        ({"LIMIT": "9m"}, "LIMIT=9m: a whole number"),
+        ({"SECONDS_A_PART": "abc"}, "SECONDS_A_PART=abc: whole seconds"),
+        ({"SECONDS_SDM": "0"}, "SECONDS_SDM=0: whole seconds"),
+    ],
+)
+def test_settings_that_are_none_are_refused_before_anything_is_made(make, settings, said):
+    status, printed, calls = make(**settings)
+    assert (status, calls) == (2, "") and said in printed
+
+
+def test_other_settings_in_the_same_folder_are_refused(make):
+    assert make(JUDGE="no")[0] == 0
+    status, said, calls = make(JUDGE="no", SECONDS_SDM="9")
+    assert (status, calls) == (2, "") and "was begun with other settings" in said
