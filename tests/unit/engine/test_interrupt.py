@@ -98,7 +98,12 @@ def test_any_command_ends_in_one_line(
         pytest.fail("went on")
 
     monkeypatch.setattr("fdlab.cli.doctor.main", signalled)
-    assert main(["doctor"]) == 130
+    # A shell has what it starts in the background ignore Ctrl-C, these tests included.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["doctor"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("interrupted") and line.endswith("fdlab doctor")
 
