@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,12 @@ SPLITS = ("all", "train", "test")
 def read_ids(root: Path, split: str = "all") -> list[str]:
     """Ids of a split, in file order. `all` falls back to train + test where only those files exist. Raises:
     UserError."""
-    ids, faults = list_ids(root, split)
+    return without_faults(*list_ids(root, split))
+
+
+def without_faults(ids: list[str], faults: Mapping[str, str]) -> list[str]:
+    """The ids that a data set lists, nothing being wrong with its lists. Raises: UserError for the first
+    fault."""
     for reason in faults.values():
         raise UserError(reason)
     return ids

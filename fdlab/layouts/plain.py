@@ -22,7 +22,7 @@ import numpy as np
 
 from fdlab import foreign
 from fdlab.data.annotation import Annotation
-from fdlab.data.layout import SPLITS, is_id, joined, unreadable
+from fdlab.data.layout import SPLITS, is_id, joined, unreadable, without_faults
 from fdlab.data.pictures import read_photo
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.errors import UserError, unknown
@@ -76,10 +76,7 @@ class PlainFolder:
 
     def ids(self, split: str = "all") -> list[str]:
         """As `Folder.ids`."""
-        ids, faults = self.listed(split)
-        for reason in faults.values():
-            raise UserError(reason)
-        return ids
+        return without_faults(*self.listed(split))
 
     def strays(self) -> dict[str, str]:
         """As `Folder.strays`: captions whose picture is gone."""

@@ -26,7 +26,7 @@ import numpy as np
 from fdlab import foreign
 from fdlab.data.annotation import Annotation, parse, written
 from fdlab.data.arrays import array_of
-from fdlab.data.layout import SPLITS, is_id, joined, label_map, unreadable
+from fdlab.data.layout import SPLITS, is_id, joined, label_map, unreadable, without_faults
 from fdlab.data.pictures import photo_of
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.errors import UserError, unknown
@@ -79,10 +79,7 @@ class ShardFolder:
 
     def ids(self, split: str = "all") -> list[str]:
         """As `Folder.ids`."""
-        ids, faults = self.listed(split)
-        for reason in faults.values():
-            raise UserError(reason)
-        return ids
+        return without_faults(*self.listed(split))
 
     def strays(self) -> dict[str, str]:
         """As `Folder.strays`: what is no file of a sample is passed over."""
