@@ -6,9 +6,11 @@ says what of it is allowed.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import reprlib
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,21 @@ def text(path: Path, kind: str, most: int | None = None) -> str:
         return decoded(path.read_bytes(), name)
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def unpacked(path: Path, kind: str, most: int | None = None) -> str:
+    """The text of a file packed with gzip, of at most `most` bytes packed or not. UserError as `text`."""
+    name, most = f"{kind} '{path}'", MOST_BYTES if most is None else most
+    try:
+        if not path.is_file():
+            raise UserError(f"{name} cannot be read: it is no file.")
+        with gzip.open(path) as stream:
+            data = stream.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{name} cannot be unpacked: {said(error)}.") from error
+    if len(data) > most:
+        raise UserError(f"{name} has more than {most:,} bytes.")
+    return decoded(data, name)
 
 
 def decoded(data: bytes, name: str) -> str:

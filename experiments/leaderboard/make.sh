@@ -36,13 +36,14 @@ mkdir -p "$board"
 "$python" -m fdlab leaderboard "$runs" --no-quoted --page "$board/index.html" --thumbnails 32 --format markdown --out "$board/board.md"
 "$python" -m fdlab leaderboard "$runs" --no-quoted --format csv --out "$board/board.csv"
 
-# The records alone: what a newcomer's own stand beside. Scores of single pictures are many megabytes.
+# What ranks and comparisons need, without pictures: what a newcomer's own records stand beside.
 rm -rf "$board/records"
 find "$runs" -name record.json | sort | while read -r record; do
     folder="$(dirname "$record")"
     target="$board/records/${folder#"$runs"/evaluate/}"
     mkdir -p "$target"
     cp "$record" "$target/"
+    gzip -9nc "$folder/per_sample.jsonl" >"$target/per_sample.jsonl.gz"
     [ ! -f "$folder/breakdown.json" ] || cp "$folder/breakdown.json" "$target/"
 done
 echo "the page: $board/index.html"

@@ -18,7 +18,7 @@ from fdlab.config.schema import leaves
 from fdlab.errors import UserError
 from fdlab.leaderboard import marks
 from fdlab.leaderboard.collect import Entry
-from fdlab.records.record import PER_SAMPLE
+from fdlab.records import per_sample
 
 CONFIG = "config.yaml"
 _OF_ONE_RUN = ("seed", "name", "resume", "jobs")
@@ -73,7 +73,7 @@ def run_folder(record: Path) -> Path | None:
 
 
 def _has_pictures(entry: Entry) -> bool:
-    return (entry.path.parent / PER_SAMPLE).is_file()
+    return per_sample.kept(entry.path.parent) is not None
 
 
 def _seeds(candidates: list[Entry]) -> list[list[Entry]]:

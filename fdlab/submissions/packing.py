@@ -3,6 +3,7 @@ digests; the pictures where wanted."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,20 +68,25 @@ def pack(entry: Entry, out: Path, pictures: bool = False) -> list[str]:
     beside = entry.path.parent
     scored = per_sample.load(entry.path, entry.record)
     files: dict[str, Path | bytes] = {name: beside / name for name in OF_RECORD if (beside / name).is_file()}
+    packed = per_sample.kept(beside)
+    if packed is not None and packed.name != PER_SAMPLE:
+        files[PER_SAMPLE] = per_sample.text(packed).encode()
     run = run_folder(entry.path)
     if run is not None:
         files |= {name: run / name for name in OF_RUN if (run / name).is_file()}
     if pictures:
         files |= _pictures(scored.pictures, beside)
-    listed = {
-        name: {"sha256": sha256(path), "size": path.stat().st_size}
-        for name, path in sorted(files.items())
-        if isinstance(path, Path)
-    }
+    listed = {name: _listed(files[name]) for name in sorted(files)}
     manifest = {"kind": KIND, "schema_version": VERSION, "files": listed}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     archive.write(out, files)
     return sorted(files)
+
+
+def _listed(source: Path | bytes) -> dict[str, Any]:
+    if isinstance(source, Path):
+        return {"sha256": sha256(source), "size": source.stat().st_size}
+    return {"sha256": hashlib.sha256(source).hexdigest(), "size": len(source)}
 
 
 def _pictures(listed: list[dict[str, Any]], beside: Path) -> dict[str, Path | bytes]:

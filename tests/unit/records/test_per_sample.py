@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +46,27 @@ def test_every_metric_of_pictures_comes_out_as_recorded(squares: Path, written: 
     # Similarities of squares are nearly all 1, so that six decimals tie some of them.
     assert auc == pytest.approx(metrics["identity_auc"]["value"], abs=1e-3)
     assert set(found.left_out) == sets
+
+
+def test_packed_pictures_are_the_same(squares: Path, tmp_path: Path) -> None:
+    shutil.copytree(squares, tmp_path / "run")
+    packed, plain = tmp_path / "packed", per_sample.read(squares / "evaluation")
+    (tmp_path / "run/evaluation").rename(packed)
+    data = (packed / "per_sample.jsonl").read_bytes()
+    (packed / "per_sample.jsonl").unlink()
+    (packed / "per_sample.jsonl.gz").write_bytes(gzip.compress(data))
+    assert per_sample.read(packed) == plain
+    for damage, said in ((b"no gzip", "unpacked"), (gzip.compress(data)[:-9], "unpacked")):
+        (packed / "per_sample.jsonl.gz").write_bytes(damage)
+        with pytest.raises(UserError, match=said):
+            per_sample.read(packed)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "per_sample.jsonl.gz").write_bytes(gzip.compress(bytes(2 << 20)))
+    monkeypatch.setattr(per_sample, "MOST_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="more than 1,048,576 bytes"):
+        per_sample.read(tmp_path)
 
 
 def test_rows_of_another_record_are_seen(squares: Path, written: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -50,6 +51,16 @@ def change(path: Path, edit: Callable[[dict[str, bytes]], None], sign: bool = Tr
     out = path.with_name("changed.zip")
     archive.write(out, files)
     return out
+
+
+def test_packed_scores_are_packed_whole(packed: Path, squares: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(squares, tmp_path / "travelled")
+    scores = next(run.rglob("per_sample.jsonl"))
+    scores.with_name("per_sample.jsonl.gz").write_bytes(gzip.compress(scores.read_bytes()))
+    scores.unlink()
+    packing.pack(compare.locate(run), tmp_path / "again.zip", pictures=True)
+    with packing.opened(tmp_path / "again.zip") as again, packing.opened(packed) as first:
+        assert again.manifest == first.manifest and not list(packing.damaged(again))
 
 
 def check(path: Path, squares: Path, world: ModuleType, **more: Any) -> dict[str, Claim]:
