@@ -1,6 +1,6 @@
-"""Records in; comparable tables, a page, comparisons and model cards out.
+"""Records in; comparable tables out.
 
-`collect` finds records and groups what may be compared, `board` makes tables of them (`pooling`, `marks`,
-`ranks`, by `evidence` from single pictures), `formats`, `latex` and `page` print those; `compare` and `diff`
-set two records side by side.
+`collect` finds records and groups what may be compared, `board` makes `tables` of them (`pooling`, `marks`,
+`ranks`, by `evidence` from single pictures), `compare` sets two records side by side. How they are shown is
+`publishing`'s.
 """

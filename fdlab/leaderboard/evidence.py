@@ -6,7 +6,7 @@ N pictures, K clusters a picture, C clusters, R replicates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,9 @@ class Evidence:
             if not is_interval(entry, drawn_again):
                 found.append(f"{METRICS[name].label}: {intervals_differ(entry, drawn_again)}")
         return found
+
+
+Look = Callable[[Entry], Evidence]
 
 
 class Reader:

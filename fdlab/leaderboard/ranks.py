@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from fdlab.leaderboard import asked, marks
 from fdlab.leaderboard.asked import Asked
-from fdlab.leaderboard.collect import Entry
-from fdlab.leaderboard.evidence import Drawn, Evidence, mean_of
+from fdlab.leaderboard.evidence import Drawn, Evidence, Look, mean_of
 from fdlab.leaderboard.marks import Mark
 from fdlab.leaderboard.pooling import seeds_of
+from fdlab.leaderboard.tables import Row
 from fdlab.metrics import ranking
 from fdlab.metrics.registry import METRICS
-
-if TYPE_CHECKING:
-    from fdlab.leaderboard.board import Row
-
-Look = Callable[[Entry], Evidence]
 
 MOST = 100
 """Rows of a table that are ranked, the best by value: every one costs the reading of its pictures."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from fdlab.records.breakdown import BREAKDOWN
 ENVIRONMENT = "environment.json"
 
 
-def command_of(entry: Entry) -> str:
-    """The exact command that repeats a record, as it was typed; empty where the run does not say."""
+def command_of(entry: Entry) -> list[str]:
+    """The words of the command that repeats a record, as it was typed; none where the run does not say."""
     folder = run_folder(entry.path)
     found = _read(folder / ENVIRONMENT) if folder is not None else {}
     command: Any = found.get("command")
     if not foreign.is_texts(command) or len(command) < 2:
-        return ""
-    return shlex.join(["python", "-m", "fdlab", *command[1:]])
+        return []
+    return ["python", "-m", "fdlab", *command[1:]]
 
 
 def breakdown_of(entry: Entry) -> dict[str, dict[str, dict[str, Any]]]:

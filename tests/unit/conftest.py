@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.worlds import crowd as crowd_world
+from tests.worlds import similarities
 from tests.worlds import squares as squares_world
 
 
@@ -19,6 +21,12 @@ def world() -> ModuleType:
 @pytest.fixture(scope="session")
 def crowd() -> ModuleType:
     return crowd_world
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run of random similarities: its name, then what `similarities.write` takes."""
+    return lambda run, *args, **more: similarities.write(tmp_path / run, *args, **more)
 
 
 @pytest.fixture

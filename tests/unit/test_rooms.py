@@ -28,6 +28,7 @@ ORDER = (
     "records",
     "evaluation",
     "leaderboard",
+    "publishing",
     "submissions",
     "sampling",
     "demo",

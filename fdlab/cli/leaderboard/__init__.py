@@ -120,8 +120,9 @@ def _parser() -> Parser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from fdlab.leaderboard import board, collect, formats, latex, page
+    from fdlab.leaderboard import board, collect
     from fdlab.leaderboard.evidence import Reader
+    from fdlab.publishing import formats, latex, page
 
     folders = [Path(folder) for folder in arguments.folders] or ([] if arguments.from_wandb else _usual())
     if arguments.from_wandb:
@@ -134,7 +135,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.page:
         page.write(made, Path(arguments.page), look, carried=arguments.thumbnails)
     if arguments.to_wandb:
-        from fdlab.leaderboard import wandb_runs
+        from fdlab.publishing import wandb_runs
 
         entity, _, project = arguments.to_wandb.rpartition("/")
         print(f"logged to {wandb_runs.log(made, project, look, entity or None)}", file=sys.stderr)
@@ -154,7 +155,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from fdlab.leaderboard import compare, compare_formats
+    from fdlab.leaderboard import compare
+    from fdlab.publishing import compare_formats
 
     if arguments.folders or arguments.by or arguments.published or arguments.page:
         raise UserError("--compare takes two runs or records and no DIR, --by or --published, nor --page.")
@@ -177,7 +179,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _fetched(project: str) -> list[Path]:
     """Fetch a project's records below the cache; a line on stderr for each run without one."""
     from fdlab import escape
-    from fdlab.leaderboard import wandb_runs
+    from fdlab.publishing import wandb_runs
 
     where, without = wandb_runs.fetch(project, cache() / "wandb")
     for line in without:

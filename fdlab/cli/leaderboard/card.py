@@ -20,7 +20,8 @@ def main(argv: list[str]) -> int:
     made.add_argument("--out", metavar="FILE", help="write there in place of printing")
     arguments = made.parse_args(argv)
 
-    from fdlab.leaderboard import card, compare
+    from fdlab.leaderboard import compare
+    from fdlab.publishing import card
 
     put(card.text(compare.locate(Path(arguments.record))), arguments.out)
     return 0

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
     if arguments.out and arguments.format == "terminal":
         raise UserError("--out needs --format markdown or json.")
 
-    from fdlab.leaderboard import compare, diff
+    from fdlab.leaderboard import compare
+    from fdlab.publishing import diff
 
     found = diff.diff(*(compare.locate(Path(given)) for given in (arguments.a, arguments.b)))
     if arguments.format == "terminal":

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, formats, latex, page_data
-from fdlab.leaderboard.board import Board, Row
+from fdlab.leaderboard import board, collect
 from fdlab.leaderboard.evidence import Reader
+from fdlab.leaderboard.tables import Board, Row
+from fdlab.publishing import formats, latex, page_data
 
 FROZEN = Path(__file__).with_name("frozen")
 EXPECTED = Path(__file__).with_name("expected")

@@ -11,8 +11,9 @@ import pytest
 
 from fdlab.cli import leaderboard as verb
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, formats, published
+from fdlab.leaderboard import board, collect, published
 from fdlab.metrics.bootstrap import Estimate
+from fdlab.publishing import formats
 from fdlab.records import record
 
 EXTRACTOR = {"name": "squares", "sha256": "0" * 64}

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import compare, compare_formats
+from fdlab.leaderboard import compare
 from fdlab.leaderboard.compare import Comparison
+from fdlab.publishing import compare_formats
 from fdlab.records import per_sample, record
 
 Make = Callable[..., Path]

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, formats, published
+from fdlab.leaderboard import board, collect, published
 from fdlab.metrics.bootstrap import Estimate
+from fdlab.publishing import formats
 from fdlab.records import record
 from tests.worlds import damage
 

@@ -15,8 +15,9 @@ import pytest
 
 from fdlab.cli import leaderboard as verb
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, compare, compare_formats, formats, latex
+from fdlab.leaderboard import board, collect, compare
 from fdlab.metrics import registry
+from fdlab.publishing import compare_formats, formats, latex
 from fdlab.records import record
 from tests.worlds.damage import places
 

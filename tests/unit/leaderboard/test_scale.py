@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fdlab.leaderboard import board, collect, formats, page, ranks
+from fdlab.leaderboard import board, collect, ranks
 from fdlab.leaderboard.evidence import Reader
 from fdlab.metrics import bootstrap
+from fdlab.publishing import formats, page
 from fdlab.records import record
 
 pytestmark = pytest.mark.skipif(

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from fdlab.leaderboard import asked, board, collect, formats, latex, page_data
-from fdlab.leaderboard.board import Board, Row
+from fdlab.leaderboard import asked, board, collect
 from fdlab.leaderboard.evidence import Reader
+from fdlab.leaderboard.tables import Board, Row
+from fdlab.publishing import formats, latex, page_data
 
 FROZEN = Path(__file__).with_name("frozen")
 HONEST = ("close", "taught", "weak", "seen", "script")

@@ -17,8 +17,9 @@ from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.cli import leaderboard as verb
 from fdlab.evaluation import generation, measuring, scoring
-from fdlab.leaderboard import board, collect, compare, formats
+from fdlab.leaderboard import board, collect, compare
 from fdlab.metrics import metric, registry
+from fdlab.publishing import formats
 from fdlab.records import breakdown, gallery, per_sample, record, report, table, wandb_table
 
 TOY = '''

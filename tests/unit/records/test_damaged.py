@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, formats, latex
+from fdlab.leaderboard import board, collect
+from fdlab.publishing import formats, latex
 from fdlab.records import breakdown, gallery, per_sample, record, report
 from tests.worlds import damage
 

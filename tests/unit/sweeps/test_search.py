@@ -22,9 +22,9 @@ from fdlab.sweeps.search import Worker, report
 from fdlab.sweeps.storage import JOURNAL_FILE
 from fdlab.sweeps.study import Study
 from fdlab.sweeps.trial import Trial
-from tests.unit.leaderboard.conftest import build
 from tests.worlds.holder import held
 from tests.worlds.records import example
+from tests.worlds.similarities import build
 
 pytest.importorskip("optuna")
 ALPHA, GUIDANCE = "sampler.alpha=interval(0.0,0.5)", "sampler.guidance_scale=interval(1,9)"

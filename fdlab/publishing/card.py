@@ -14,6 +14,7 @@ from fdlab.leaderboard import marks, runs
 from fdlab.leaderboard.collect import Entry
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
+from fdlab.publishing import machine
 from fdlab.records import table
 from fdlab.records.comparability import described
 
@@ -92,5 +93,5 @@ def _origin(entry: Entry) -> list[str]:
         for key in keys
         if provenance.get(key)
     ]
-    command = runs.command_of(entry)
+    command = machine.command(runs.command_of(entry))
     return [*lines, f"\n```bash\n{escape.visible(command)}\n```"] if command else lines

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from fdlab.metrics import bootstrap, identity
 from fdlab.records import record
@@ -63,17 +61,12 @@ def build(
     return record.build(about, {"name": name}, metrics, {"kind": "measured", "created": "now"}), rows
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Path]:
-    """Write a run with a record and rows; `edit` may change both first. Returns the run's folder."""
-
-    def write(
-        run: str, strength: float = 0.3, seed: int = 0, missed: tuple[int, ...] = (), edit: Any = None
-    ) -> Path:
-        made, rows = build(run, strength, seed, missed)
-        if edit:
-            edit(made, rows)
-        record.write(tmp_path / run / "evaluation", made, rows)
-        return tmp_path / run
-
-    return write
+def write(
+    folder: Path, strength: float = 0.3, seed: int = 0, missed: tuple[int, ...] = (), edit: Any = None
+) -> Path:
+    """Write a run of that name with a record and rows; `edit` may change both first. Returns `folder`."""
+    made, rows = build(folder.name, strength, seed, missed)
+    if edit:
+        edit(made, rows)
+    record.write(folder / "evaluation", made, rows)
+    return folder

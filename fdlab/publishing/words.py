@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fdlab.leaderboard import board, ranks
-from fdlab.leaderboard.board import Cell, Row, Table
+from fdlab.leaderboard.tables import Cell, Row, Table
 from fdlab.metrics.registry import METRICS
 from fdlab.records import table as records_table
 from fdlab.records.table import ABSENT

@@ -14,8 +14,9 @@ import numpy as np
 from fdlab.data.pictures import read_image
 from fdlab.errors import UserError
 from fdlab.foreign import said
-from fdlab.leaderboard import words
-from fdlab.leaderboard.board import Board, Look, Row, Table
+from fdlab.leaderboard.evidence import Look
+from fdlab.leaderboard.tables import Board, Row, Table
+from fdlab.publishing import words
 from fdlab.records import table as records_table
 from fdlab.records.wandb_table import FILES
 

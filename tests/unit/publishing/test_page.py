@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdlab.leaderboard import board, collect, page, thumbnails
+from fdlab.leaderboard import board, collect
 from fdlab.leaderboard.evidence import Reader
+from fdlab.publishing import page, thumbnails
 from fdlab.records import breakdown, per_sample, record
 
-FROZEN = Path(__file__).with_name("frozen")
+FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the page with")
 WITH_PICTURES = ("close", "taught")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fdlab import escape
-from fdlab.leaderboard import quoted_tables, words
-from fdlab.leaderboard.board import Board, Row, Table
 from fdlab.leaderboard.published import Quoted
+from fdlab.leaderboard.tables import Board, Row, Table
 from fdlab.metrics.registry import METRICS
+from fdlab.publishing import quoted_tables, words
 
 HEAD = "% In the preamble: \\usepackage{booktabs,graphicx}\n"
 _LONG_LABEL, _LONG_WORD = 40, 16

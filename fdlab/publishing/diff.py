@@ -10,9 +10,10 @@ from typing import Any
 from fdlab import escape
 from fdlab.config.schema import leaves, written
 from fdlab.errors import UserError
-from fdlab.leaderboard import compare_formats, pooling
+from fdlab.leaderboard import pooling
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.compare import Comparison, as_dict, compare
+from fdlab.publishing import compare_formats
 from fdlab.records import table
 
 WEIGHTS = ("tdm", "sdm", "vae", "pictures")

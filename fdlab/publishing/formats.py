@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 from fdlab import escape
-from fdlab.leaderboard import quoted_tables, words
-from fdlab.leaderboard.board import Board, Cell, Row, Table
+from fdlab.leaderboard.tables import Board, Cell, Row, Table
+from fdlab.publishing import quoted_tables, words
 from fdlab.records import table as records_table
 
 CSV_COLUMNS = (

@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, wandb_runs
+from fdlab.leaderboard import board, collect
 from fdlab.leaderboard.evidence import Reader
+from fdlab.publishing import wandb_runs
 from fdlab.records import per_sample, wandb_table
 from tests.worlds.records import example
 
-FROZEN = Path(__file__).with_name("frozen")
+FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
 
 
 @dataclass

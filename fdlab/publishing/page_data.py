@@ -18,10 +18,12 @@ import numpy as np
 
 from fdlab.config.schema import leaves, written
 from fdlab.data.captions import unmarked
-from fdlab.leaderboard import pooling, quoted_tables, runs, thumbnails, words
-from fdlab.leaderboard.board import Board, Cell, Look, Row, Table
+from fdlab.leaderboard import pooling, runs
+from fdlab.leaderboard.evidence import Look
+from fdlab.leaderboard.tables import Board, Cell, Row, Table
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS, SCORES
+from fdlab.publishing import machine, quoted_tables, thumbnails, words
 from fdlab.records import table as records_table
 from fdlab.records.per_sample import ScoredPictures, drawn
 
@@ -135,7 +137,7 @@ def _row(
         "cells": {name: _cell(cell) for name, cell in row.cells.items()},
         "provenance": {key: str(provenance[key]) for key in PROVENANCE if provenance.get(key) is not None},
         "records": [_link(entry.path, folder) for entry in row.entries],
-        "command": runs.command_of(row.entry),
+        "command": machine.command(runs.command_of(row.entry)),
         "config": {key: value for key, value in config.items() if shared.get(key) != value},
         "breakdown": _breakdown(row),
         **_pictures(row, folder, scored, usual, scores),
@@ -150,7 +152,7 @@ def _config(row: Row) -> dict[str, str]:
     """The run's configuration, or the record's method where there is none; everything as text."""
     found = pooling.config_of(row.entry) or {}
     method = {f"method.{key}": value for key, value in leaves(dict(row.record["method"]))}
-    return {key: written(value) for key, value in {**method, **found}.items()}
+    return machine.settings({key: written(value) for key, value in {**method, **found}.items()})
 
 
 def _shared(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 
 from fdlab.files import write_text
-from fdlab.leaderboard import page_data
-from fdlab.leaderboard.board import Board, Look
-from fdlab.leaderboard.evidence import Reader
+from fdlab.leaderboard.evidence import Look, Reader
+from fdlab.leaderboard.tables import Board
+from fdlab.publishing import page_data
 
 FOLDER = Path(__file__).with_name("page")
 TITLE = "Leaderboard"

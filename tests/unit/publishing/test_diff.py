@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from fdlab.__main__ import main
-from fdlab.leaderboard import compare, diff
+from fdlab.leaderboard import compare
 from fdlab.leaderboard.compare import as_dict
 from fdlab.metrics import ranking
+from fdlab.publishing import diff
 
-FROZEN = Path(__file__).with_name("frozen")
+FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
 
 
 def of(a: Path, b: Path) -> diff.Difference:

@@ -9,10 +9,11 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from fdlab.__main__ import main
-from fdlab.leaderboard import card, compare
+from fdlab.leaderboard import compare
+from fdlab.publishing import card
 from fdlab.records import record
 
-FROZEN = Path(__file__).with_name("frozen")
+FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
 
 
 def test_the_hubs_own_reader_finds_every_number(tmp_path: Path) -> None:
