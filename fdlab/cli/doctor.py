@@ -17,6 +17,9 @@ OPTIONAL = {
     "onnxruntime": ("recognisers as ONNX: evaluation.recogniser=arcface", "pip install 'fdlab[onnx]'"),
     "open-clip-torch": ("open_clip's models: evaluation.clip=FOLDER", "pip install 'fdlab[open-clip]'"),
     "peft": ("LoRA: model.lora_rank=16", "pip install 'fdlab[lora]'"),
+    "bitsandbytes": ("model.optimizer=adamw8bit", "pip install 'fdlab[optimizers]'"),
+    "prodigyopt": ("model.optimizer=prodigy", "pip install 'fdlab[optimizers]'"),
+    "tensorboard": ("logger=tensorboard", "pip install 'fdlab[tensorboard]'"),
     "gradio": ("python -m fdlab demo", "pip install 'fdlab[demo]'"),
 }
 """Packages that fdlab runs without: what for, and how to get them."""

@@ -104,7 +104,7 @@ RULES: dict[str, Rule] = {
     "model.eps": Rule(above=0, high=1),
     "model.weight_decay": NOT_NEGATIVE,
     "model.warmup_steps": NOT_NEGATIVE,
-    "model.optimizer": Rule(choices=("adamw", "muon", "adafactor")),
+    "model.optimizer": Rule(registry="fdlab.engine.optimizers.KINDS"),
     "model.schedule": Rule(choices=("constant", "cosine", "wsd")),
     "model.decay_share": PROBABILITY,
     "model.timesteps": Rule(choices=("uniform", "log_normal")),

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdlab.engine import zero
+from fdlab.engine import optimizers, zero
 from fdlab.engine.finite import Diverged
 from fdlab.engine.module import Training
 from fdlab.errors import UserError
@@ -28,14 +28,6 @@ from fdlab.sharded import gathered, slice_like
 FORMAT = 1
 LAST, BEST = "last.ckpt", "best.ckpt"
 """BEST is what an evaluation while training chose."""
-SLOTS = {
-    "adamw": ({"step", "exp_avg", "exp_avg_sq"},),
-    "muon": ({"momentum"}, {"step", "mean", "square"}),
-    "adafactor": ({"step", "row_var", "col_var"}, {"step", "variance"}),
-}
-"""What an optimiser keeps of a parameter."""
-SUMS = ("row_var", "col_var")
-"""What of it has a parameter's shape but for one axis, along which it is summed."""
 
 
 class Unreadable(UserError):
@@ -73,7 +65,7 @@ def _optimizer_states(module: Training, optimizer: Any) -> dict[str, dict[str, T
     trained = module.trainable_parameters()
     if module.zero is not None:
         return zero.states(optimizer, trained)
-    return {name: dict(optimizer.state[p]) for name, p in trained.items() if p in optimizer.state}
+    return optimizers.states(module.optimization.optimizer, optimizer, trained)
 
 
 def _gather(state: dict[str, Any], keep: bool) -> str | None:
@@ -162,7 +154,7 @@ def _is_dense(value: Any) -> bool:
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
-        and value.is_floating_point()
+        and (value.is_floating_point() or value.dtype == torch.uint8)
         and value.device.type == "cpu"
     )
 
@@ -193,33 +185,27 @@ def check(state: dict[str, Any], module: Training, path: Path) -> None:
         where = "the checkpoint" if name in stored else "the model"
         raise UserError(f"checkpoint '{path}' is of another architecture: only {where} has '{name}'.")
     optimizer = module.optimization.optimizer
+    kind = optimizers.KINDS[optimizer]
+    shared = state["optimizer"].get(optimizers.SHARED, {})
+    if state["optimizer"] and set(shared) != set(kind.shared):
+        raise UserError(f"checkpoint '{path}' is of another optimiser than {optimizer}.")
     for name, parameter in trained.items():
         slots = state["optimizer"].get(name)
-        if slots is not None and set(slots) not in SLOTS[optimizer]:
+        if slots is not None and set(slots) not in kind.slots:
             raise UserError(f"checkpoint '{path}' is of another optimiser than {optimizer}: see '{name}'.")
-        moments = [t for slot, t in (slots or {}).items() if slot not in ("step", *SUMS)]
         averaged = [average[name]] if name in average else []
-        for tensor in (stored[name], *averaged, *moments):
+        for tensor in (stored[name], *averaged):
             if tensor.shape != parameter.shape:
                 raise UserError(
                     f"checkpoint '{path}' is of another architecture: '{name}' is "
                     f"{tuple(tensor.shape)} in it, "
                     f"{tuple(parameter.shape)} in the model."
                 )
-        for slot in SUMS:
-            if slots and slot in slots and slots[slot].shape != _summed(parameter.shape, slot):
+        for slot, tensor in (slots or {}).items():
+            if tuple(tensor.shape) not in optimizers.shapes(slot, parameter.shape):
                 raise UserError(f"checkpoint '{path}' is damaged: '{name}' ({slot}) has another shape.")
-        if any(t.numel() != 1 for slot, t in (slots or {}).items() if slot == "step"):
-            raise UserError(f"checkpoint '{path}' is damaged: the step of '{name}' is no number.")
         if average and not averaged:
             raise UserError(f"checkpoint '{path}' is damaged: the average of '{name}' is missing.")
-
-
-def _summed(shape: torch.Size, slot: str) -> torch.Size:
-    """The shape of sums over rows' entries (row_var) or columns' (col_var); a vector has neither."""
-    whole = list(shape) if len(shape) > 1 else [0, 0]
-    whole[-1 if slot == "row_var" else -2] = 1
-    return torch.Size(whole)
 
 
 @torch.no_grad()
@@ -237,14 +223,10 @@ def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.
     if module.zero is not None:
         zero.restore(optimizer, module.trainable_parameters(), state["optimizer"])
         return
-    fused = bool(optimizer.defaults.get("fused"))
-    for name, parameter in module.trainable_parameters().items():
-        slots = {}
-        for slot, value in state["optimizer"].pop(name, {}).items():
-            if slot == "step":
-                slots[slot] = value.to(parameter.device if fused else "cpu")
-            elif slot in SUMS:
-                slots[slot] = value.to(parameter.device)
-            else:
-                slots[slot] = torch.empty_like(parameter).copy_(slice_like(value, parameter))
-        optimizer.state[parameter] = slots
+    name, fused = module.optimization.optimizer, bool(optimizer.defaults.get("fused"))
+    optimizers.restore_shared(optimizer, state["optimizer"].pop(optimizers.SHARED, {}))
+    for key, parameter in module.trainable_parameters().items():
+        optimizer.state[parameter] = {
+            slot: optimizers.restored(name, slot, value, parameter, fused)
+            for slot, value in state["optimizer"].pop(key, {}).items()
+        }

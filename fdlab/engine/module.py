@@ -20,23 +20,21 @@ from torch import Tensor, nn
 from fdlab.engine.averaging import Averaging
 from fdlab.engine.draws import Draws
 from fdlab.engine.finite import Pass, diverged, traced
+from fdlab.engine.optimizers import KINDS
 from fdlab.engine.sharding import FullySharded, Shards, owners
 from fdlab.engine.zero import ZeRO
-from fdlab.muon import Muon
 from fdlab.randomness import torch_generator
 from fdlab.sharded import gathered
 
 Losses = dict[str, Tensor]
 """Scalars by name; `loss` is what is minimised, the others are shown."""
-ADAM_SHARE = 0.07
-"""Adam's learning rate for biases, norms and embeddings, as a share of Muon's for matrices."""
 
 
 @dataclass(frozen=True)
 class Optimization:
     """The optimiser and what goes with it; defaults are the released scripts' but for the learning rate."""
 
-    optimizer: Literal["adamw", "muon", "adafactor"] = "adamw"
+    optimizer: Literal["adamw", "muon", "adafactor", "adamw8bit", "prodigy"] = "adamw"
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -151,21 +149,7 @@ class Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Lightning's hook: the optimiser over the parameters that learn."""
-        o = self.optimization
-        if o.optimizer == "muon":
-            return Muon(
-                self._trained.items(), lr=o.lr, adam_lr=o.lr * ADAM_SHARE, weight_decay=o.weight_decay
-            )
-        if o.optimizer == "adafactor":
-            return torch.optim.Adafactor(list(self._trained.values()), lr=o.lr, weight_decay=o.weight_decay)
-        return torch.optim.AdamW(
-            list(self._trained.values()),
-            lr=o.lr,
-            betas=tuple(o.betas),  # type: ignore[arg-type]
-            eps=o.eps,
-            weight_decay=o.weight_decay,
-            fused=next(iter(self._trained.values())).device.type in ("cpu", "cuda"),
-        )
+        return KINDS[self.optimization.optimizer].make(self._trained, self.optimization)
 
     def configure_gradient_clipping(
         self,

@@ -73,8 +73,11 @@ def evaluate(
     done = Evaluated(run_dir, benchmark, rows, records)
     figures = done.write(f"{settings.experiment} / {run_dir.name}", settings.config)
     if "logger" in cfg:
-        made = make_loggers(LoggerSettings.read(cfg), run_dir / "wandb", {})
-        wandb_table.log(made, records, figures, run_dir)
+        for logger in make_loggers(LoggerSettings.read(cfg), run_dir, {}):
+            if hasattr(logger, "log_final"):
+                logger.log_final(records[-1]["metrics"], table.markdown(records), figures)
+            else:
+                wandb_table.log(logger, records, figures, run_dir)
     num = len(drawing.todo)
     table.show(
         records, f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {num} pictures a method"

@@ -25,23 +25,20 @@ FILES = ("evaluation/record.json", "evaluation/per_sample.jsonl", "evaluation/br
 
 
 def log(
-    loggers: Sequence[Any],
+    logger: Any,
     records: Sequence[Mapping[str, Any]],
     figures: Sequence[tuple[str, Path]],
     run_dir: Path,
 ) -> None:
     """Log the table, the main method's metrics, the figures and the main record's files to the run that
     training logged to."""
-    for logger in loggers:
-        import wandb
+    import wandb
 
-        header, lines = rows_of(records)
-        main = {f"evaluation/{name}": entry["value"] for name, entry in records[-1]["metrics"].items()}
-        images = {
-            f"evaluation/{path.stem}": wandb.Image(str(path), caption=caption) for caption, path in figures
-        }
-        logger.experiment.log({"evaluation/table": wandb.Table(header, lines), **main, **images})
-        for name in FILES:
-            if (run_dir / name).is_file():
-                logger.experiment.save(str(run_dir / name), base_path=str(run_dir), policy="now")
-        logger.experiment.finish()
+    header, lines = rows_of(records)
+    main = {f"evaluation/{name}": entry["value"] for name, entry in records[-1]["metrics"].items()}
+    images = {f"evaluation/{path.stem}": wandb.Image(str(path), caption=caption) for caption, path in figures}
+    logger.experiment.log({"evaluation/table": wandb.Table(header, lines), **main, **images})
+    for name in FILES:
+        if (run_dir / name).is_file():
+            logger.experiment.save(str(run_dir / name), base_path=str(run_dir), policy="now")
+    logger.experiment.finish()

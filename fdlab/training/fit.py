@@ -65,9 +65,12 @@ def fit(
     device = check_device(loop, _local_rank())
     if not (folder / "config.yaml").exists():
         directory.save(cfg, [])
-    loggers = make_loggers(settings.logger, folder / "wandb", settings.values)
+    loggers = make_loggers(settings.logger, folder, settings.values)
     start, module = make_module(settings)
     resumed = resume_from(module, folder, settings.resume)
+    for logger in loggers:
+        if resumed is not None and hasattr(logger, "goes_on_at"):
+            logger.goes_on_at(int(resumed.state["step"]))
     pictures, source = make_source(settings.data, start.backbone, module.REFERENCES, device, module.faces)
     data = StatelessData(
         source,

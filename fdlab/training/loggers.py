@@ -25,6 +25,7 @@ class LoggerSettings:
     name: str
     group: str | None = None
     """None: the experiment."""
+    tensorboard: bool = False
 
     @classmethod
     def read(cls, cfg: Mapping[str, Any]) -> LoggerSettings:
@@ -37,12 +38,15 @@ class LoggerSettings:
             str(cfg["experiment"]),
             str(cfg["name"]),
             logger["group"],
+            bool(logger["tensorboard"]),
         )
 
 
 def check(settings: LoggerSettings) -> None:
-    """Look for what the loggers will need. Raises: UserError where wandb is not installed, or is to
-    send to its server and has no key."""
+    """Look for what the loggers will need. Raises: UserError for a package that is not installed, or where
+    wandb is to send to its server and has no key."""
+    if settings.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise UserError("logger=tensorboard needs TensorBoard: pip install 'fdlab[tensorboard]'.")
     if not settings.wandb:
         return
     if importlib.util.find_spec("wandb") is None:
@@ -59,14 +63,21 @@ def check(settings: LoggerSettings) -> None:
         raise UserError(f"logger.mode=online finds no key, or WANDB_MODE says otherwise; {WITHOUT}")
 
 
-def make_loggers(settings: LoggerSettings, folder: Path, values: dict[str, Any]) -> list[Any]:
-    """Lightning loggers that are asked for; `values` is the run's configuration.
+def make_loggers(settings: LoggerSettings, run_dir: Path, values: dict[str, Any]) -> list[Any]:
+    """Lightning loggers that are asked for, of a run in `run_dir`; `values` is its configuration.
 
-    Raises UserError when wandb is asked for and not installed, not logged in or out of reach.
+    Raises UserError when one is asked for and not installed, not logged in or out of reach.
     """
     check(settings)
-    if not settings.wandb:
-        return []
+    made: list[Any] = [_wandb(settings, run_dir / "wandb", values)] if settings.wandb else []
+    if settings.tensorboard:
+        from fdlab.training.tensorboard import TensorBoard
+
+        made.append(TensorBoard(run_dir))
+    return made
+
+
+def _wandb(settings: LoggerSettings, folder: Path, values: dict[str, Any]) -> Any:
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
@@ -92,4 +103,4 @@ def make_loggers(settings: LoggerSettings, folder: Path, values: dict[str, Any])
                 f"logger=wandb cannot start ({reason}); log in with `wandb login`, or take "
                 "logger.mode=offline or logger=csv."
             ) from error
-    return [logger]
+    return logger

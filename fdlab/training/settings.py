@@ -11,6 +11,7 @@ from typing import Any
 from fdlab.config.instantiate import KEY, class_of
 from fdlab.config.naming import run_dir
 from fdlab.diffusion.settings import SamplerSettings
+from fdlab.engine import optimizers
 from fdlab.engine.loop import LoopSettings
 from fdlab.engine.strategies import FSDP, ZERO
 from fdlab.errors import UserError, unknown
@@ -113,6 +114,7 @@ class FitSettings:
                 f"trainer.strategy={trainer['strategy']} does not go with model.optimizer={optimizer}: it"
                 f" cuts weights apart; use {' or '.join(allowed)}, or trainer.strategy=ddp."
             )
+        optimizers.check(optimizer, float(resolved["model"]["lr"]))
         if trainer.get("compile") and trainer["strategy"] == FSDP:
             raise UserError(f"trainer.compile=true does not go with trainer.strategy={FSDP}; leave one out.")
         return cls(

@@ -134,6 +134,6 @@ def test_a_run_keeps_its_record_for_collecting(tmp_path: Path, monkeypatch: pyte
         experiment = Run()
 
     shutil.copytree(FROZEN / "close", tmp_path / "close")
-    wandb_table.log([Logger()], [example()], [], tmp_path / "close")
+    wandb_table.log(Logger(), [example()], [], tmp_path / "close")
     kept = [(name, "now") for name in wandb_table.FILES[:2]]
     assert Logger.experiment.saved == kept

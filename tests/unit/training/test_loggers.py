@@ -1,4 +1,4 @@
-"""Weights & Biases, offline: which group a run is of, and under which id it goes on."""
+"""Weights & Biases, offline: which group a run is of, and under which id it goes on. TensorBoard's files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fdlab.config.compose import compose
+from fdlab.errors import UserError
 from fdlab.sweeps import grid
 from fdlab.sweeps.asked import read
 from fdlab.sweeps.trial import Trial
-from fdlab.training.loggers import LoggerSettings, make_loggers
+from fdlab.training.loggers import LoggerSettings, check, make_loggers
 
 OFFLINE = ("logger=wandb", "logger.mode=offline")
 
@@ -101,3 +103,35 @@ def test_the_other_processes_of_a_training_log_nothing(
     (logger,) = make_loggers(settings, tmp_path, {"seed": 1})
     logger.log_metrics({"loss": 1.0}, step=1)
     assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_tensorboard_shows_a_resumed_run_once(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = LoggerSettings.read(compose(["+exp=sdm", "logger=tensorboard"]))
+    picture = tmp_path / "grid.png"
+    Image.new("RGB", (6, 4), (200, 100, 0)).save(picture)
+    for steps, stopped in ((range(1, 5), None), (range(3, 6), 2)):
+        (logger,) = make_loggers(settings, tmp_path / "run", {})
+        if stopped is not None:
+            logger.goes_on_at(stopped)
+        for step in steps:
+            logger.log_metrics({"loss": step / 10 if stopped is None else step}, step=step)
+        logger.log_image("samples", [str(picture)], step=max(steps))
+        logger.finalize("success")
+    (logger,) = make_loggers(settings, tmp_path / "run", {})
+    metrics = {"identity_auc": {"value": 0.75}}
+    logger.log_final(metrics, "| method |", [("a figure", picture)])
+    logger.finalize("success")
+    found = accumulator.EventAccumulator(str(tmp_path / "run/tensorboard"))
+    found.Reload()
+    curve = [(event.step, event.value) for event in found.Scalars("loss")]
+    assert curve == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2)), (3, 3), (4, 4), (5, 5)]
+    assert [event.value for event in found.Scalars("evaluation/identity_auc")] == [0.75]
+    assert (found.Images("samples")[-1].width, found.Images("evaluation/grid")[0].height) == (6, 4)
+    assert found.Tensors("evaluation/table/text_summary")
+
+
+def test_tensorboard_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs TensorBoard: pip install 'fdlab\[tensorboard\]'"):
+        check(LoggerSettings.read(compose(["+exp=sdm", "logger=tensorboard"])))
