@@ -21,9 +21,9 @@ from fdlab import assets, files
 from fdlab.errors import UserError
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
-from fdlab.models.eight_bits import rounded
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import load_part, save_part
+from fdlab.weights.eight_bits import rounded
 
 NANO = assets.ROOT / "nano"
 SHARED = ("vae", "text_encoder", "image_encoder", "scheduler")

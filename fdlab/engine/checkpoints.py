@@ -22,8 +22,8 @@ from fdlab.engine.module import Training
 from fdlab.errors import UserError
 from fdlab.files import whole
 from fdlab.foreign import said
-from fdlab.models.weights import first_not_finite
 from fdlab.sharded import gathered, slice_like
+from fdlab.weights.files import first_not_finite
 
 FORMAT = 1
 LAST, BEST = "last.ckpt", "best.ckpt"

@@ -12,11 +12,11 @@ from torch import Tensor
 from fdlab.errors import UserError
 from fdlab.exchange.released import any_weights, read_flat, split
 from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, is_original, kind_of, look_into
-from fdlab.models import formats
 from fdlab.models.finetuned import model_folder
-from fdlab.models.lora_files import DIFFUSERS_FILE
 from fdlab.models.parts import NETWORKS
-from fdlab.models.weights import read_weights
+from fdlab.weights import formats
+from fdlab.weights.files import read_weights
+from fdlab.weights.lora_files import DIFFUSERS_FILE
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from fdlab.errors import UserError
 from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, Kind
 from fdlab.models.backbone import Backbone
-from fdlab.models.tensor_names import TEXT_LEVEL
+from fdlab.weights.tensor_names import TEXT_LEVEL
 
 _RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",

@@ -17,12 +17,11 @@ from torch import Tensor
 from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.files import whole
-from fdlab.models import formats
 from fdlab.models.backbone import OPTIONAL, Backbone, check_fit, missing_part
 from fdlab.models.fusion import SubjectFusion
 from fdlab.models.parts import NETWORKS, load_network, load_part
-from fdlab.models.tensor_names import TEXT_LEVEL, old_attention
-from fdlab.models.weights import (
+from fdlab.weights import formats
+from fdlab.weights.files import (
     DIFFUSERS,
     TRANSFORMERS,
     check_finite,
@@ -33,6 +32,7 @@ from fdlab.models.weights import (
     read_weights,
     write_weights,
 )
+from fdlab.weights.tensor_names import TEXT_LEVEL, old_attention
 
 PREFIXES = {
     "vae": "vae.",

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fdlab.errors import UserError
-from fdlab.models.formats import one_line
-from fdlab.models.weights import LFS, plain_state, read_pickled
+from fdlab.weights.files import LFS, plain_state, read_pickled
+from fdlab.weights.formats import one_line
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 """How the tensors of each part begin."""

@@ -31,10 +31,10 @@ from fdlab.lock import exclusive
 from fdlab.models.backbone import INDEX, PIPELINE
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import check_network, index_entry, save_part
-from fdlab.models.tensor_names import TEXT_LEVEL
 from fdlab.models.tokenizer import load_tokenizer
-from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, write_weights
 from fdlab.progress import bar
+from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, write_weights
+from fdlab.weights.tensor_names import TEXT_LEVEL
 
 VERSION = 1
 """Of what unpacking makes: another number makes it anew."""

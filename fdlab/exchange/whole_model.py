@@ -15,9 +15,9 @@ from fdlab.foreign import read_yaml
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.models.lora_files import DIFFUSERS_FILE, PARTS, Update, read_lora, write_diffusers, write_kohya
 from fdlab.models.parts import NETWORKS
-from fdlab.models.weights import write_weights
+from fdlab.weights.files import write_weights
+from fdlab.weights.lora_files import DIFFUSERS_FILE, PARTS, Update, read_lora, write_diffusers, write_kohya
 
 CONFIG = "config.yaml"
 """What a run was asked for, in its folder."""

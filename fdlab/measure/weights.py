@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fdlab.assets import ROOT
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.models.weights import check_finite, read_pickled, read_weights
+from fdlab.weights.files import check_finite, read_pickled, read_weights
 
 SHIPPED = ROOT / "faces"
 PREFIXES = ("model.", "module.", "backbone.")

@@ -1,1 +1,1 @@
-"""Networks: backbones, subject encoder and fusion, attention maps, weights on disk, conversion."""
+"""Networks: backbones, subject encoder and fusion, attention maps."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fdlab.errors import UserError, nearest
-from fdlab.models.lora_files import Update, read_lora
 from fdlab.models.nano import seeded
+from fdlab.weights.lora_files import Update, read_lora
 
 NAME = "default"
 """What PEFT calls the one adapter."""

@@ -14,9 +14,9 @@ from fdlab.assets import hub, resolve
 from fdlab.data.latents import spatial_factor
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
-from fdlab.models import formats
 from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, save_part
-from fdlab.models.weights import PICKLED, refuse_pickle
+from fdlab.weights import formats
+from fdlab.weights.files import PICKLED, refuse_pickle
 
 if TYPE_CHECKING:
     import torch

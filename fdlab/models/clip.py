@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError
-from fdlab.models import formats
-from fdlab.models.weights import check_finite
+from fdlab.weights import formats
+from fdlab.weights.files import check_finite
 
 
 def load_clip(folder: Path | str) -> Any:

@@ -15,12 +15,12 @@ from typing import Any
 from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.files import sha256
-from fdlab.models import formats
 from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
-from fdlab.models.lora_files import PARTS as LORA_PARTS
-from fdlab.models.lora_files import LoraChoice
-from fdlab.models.lora_files import apply as merge_all
 from fdlab.models.parts import NETWORKS, load_part
+from fdlab.weights import formats
+from fdlab.weights.lora_files import PARTS as LORA_PARTS
+from fdlab.weights.lora_files import LoraChoice
+from fdlab.weights.lora_files import apply as merge_all
 
 FACTS = "training.json"
 """Beside a model's parts: {"steps": optimiser steps behind it, "kind": tdm or sdm, ...}."""

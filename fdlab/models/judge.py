@@ -23,10 +23,10 @@ from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
 from fdlab.models.answering import WIDTHS, Answering
 from fdlab.models.clip import load_clip
-from fdlab.models.eight_bits import rounded, unrounded
-from fdlab.models.formats import read_judge
 from fdlab.models.nano import seeded
-from fdlab.models.weights import read_weights
+from fdlab.weights.eight_bits import rounded, unrounded
+from fdlab.weights.files import read_weights
+from fdlab.weights.formats import read_judge
 
 if TYPE_CHECKING:
     from transformers import CLIPModel

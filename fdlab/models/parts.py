@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
-from fdlab.models import formats
-from fdlab.models.tensor_names import TEXT_LEVEL
 from fdlab.models.tokenizer import load_tokenizer
-from fdlab.models.weights import DIFFUSERS, TRANSFORMERS, fill, fitting, read_part, write_weights
+from fdlab.weights import formats
+from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, fill, fitting, read_part, write_weights
+from fdlab.weights.tensor_names import TEXT_LEVEL
 
 NETWORKS = ("vae", "text_encoder", "image_encoder", "unet", "fusion")
 PARTS = (*NETWORKS, "tokenizer", "scheduler")
@@ -107,7 +107,7 @@ def load_network(
     """Read one network: fp32 on the CPU, in evaluation mode, frozen; `state` in place of the weights that lie
     there.
 
-    Raises: UserError (see `weights`).
+    Raises: UserError (see `weights.files`).
     """
     name, state = check_network(part, folder, index, state)
     module = _made(name, part, folder)

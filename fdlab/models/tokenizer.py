@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdlab.errors import UserError
 from fdlab.files import write_json, write_text
-from fdlab.models import formats
+from fdlab.weights import formats
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

@@ -31,13 +31,13 @@ from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.models.nano import SHIPPED
-from fdlab.models.weights import check_finite
 from fdlab.pipeline.callbacks import TENSORS, Callback, after_step, check_tensors
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder, reading
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.outputs import as_output, check_output_type
+from fdlab.weights.files import check_finite
 
 ENCODERS = ("text_encoder", "image_encoder", "fusion", "tokenizer")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fdlab.errors import UserError, unknown
 from fdlab.models.backbone import INDEX
-from fdlab.models.formats import one_line, read_index
 from fdlab.models.parts import CLASSES, NETWORKS, check_network
+from fdlab.weights.formats import one_line, read_index
 
 ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}
 """Parts of the pipeline that are a backbone's under another name."""

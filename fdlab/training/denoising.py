@@ -21,9 +21,9 @@ from fdlab.engine.module import Optimization, Training
 from fdlab.models import adapter
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone, save_backbone
-from fdlab.models.lora_files import DIFFUSERS_FILE, write_diffusers
 from fdlab.randomness import derive
 from fdlab.training.objective import NoiseSettings
+from fdlab.weights.lora_files import DIFFUSERS_FILE, write_diffusers
 
 
 class DenoisingTraining(Training):

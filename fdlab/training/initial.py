@@ -12,9 +12,9 @@ from fdlab.errors import UserError
 from fdlab.models import finetuned, nano
 from fdlab.models.backbone import Backbone
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.models.formats import read_json
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import FitSettings
+from fdlab.weights.formats import read_json
 
 
 @dataclass(frozen=True)

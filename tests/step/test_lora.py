@@ -18,12 +18,12 @@ from fdlab.data.entry import Shape
 from fdlab.data.prepare import prepare
 from fdlab.engine.draws import Draws
 from fdlab.models.backbone import load_backbone
-from fdlab.models.lora_files import DIFFUSERS_FILE
 from fdlab.training import objective
 from fdlab.training.fit import fit
 from fdlab.training.initial import make_module
 from fdlab.training.settings import FitSettings
 from fdlab.training.subject_augmented import SDM
+from fdlab.weights.lora_files import DIFFUSERS_FILE
 
 Configure = Callable[..., Any]
 LORA = ("model.lora_rank=2", "model.lora_alpha=6", "model.lora_targets=[transformer]", "trainer.precision=32")

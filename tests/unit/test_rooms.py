@@ -15,6 +15,7 @@ ORDER = (
     "assets",
     "data",
     "layouts",
+    "weights",
     "models",
     "exchange",
     "measure",

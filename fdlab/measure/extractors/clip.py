@@ -18,7 +18,7 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.resize import resize_and_crop
-from fdlab.models import formats
+from fdlab.weights import formats
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

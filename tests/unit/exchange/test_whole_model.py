@@ -18,10 +18,10 @@ from fdlab.errors import UserError
 from fdlab.files import write_text
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.denoiser import UNetDenoiser
-from fdlab.models.lora_files import read_lora
 from fdlab.models.parts import save_part
 from fdlab.models.tokenizer import token_ids
 from fdlab.training.text_driven import TDM
+from fdlab.weights.lora_files import read_lora
 from tests.worlds.backbones import tiny_sd15
 from tests.worlds.original import tiny_original
 

@@ -18,8 +18,8 @@ from fdlab.exchange.released import export_released, import_released, join, read
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.clip import load_clip
 from fdlab.models.judge import Judge
-from fdlab.models.weights import check_finite
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
+from fdlab.weights.files import check_finite
 from tests.worlds.backbones import tiny_backbone
 
 BAD = (float("nan"), float("inf"), -float("inf"))

@@ -16,7 +16,7 @@ from fdlab.models import finetuned
 from fdlab.models.adapter import LoraSettings, add, layers, merged, updates
 from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.models.lora_files import Update, read_lora, write_diffusers, write_kohya
+from fdlab.weights.lora_files import Update, read_lora, write_diffusers, write_kohya
 
 Z, T = torch.linspace(-2, 2, 256).reshape(1, 4, 8, 8), torch.tensor(300)
 IDS = torch.arange(10, 87)[None]

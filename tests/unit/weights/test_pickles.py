@@ -19,7 +19,7 @@ from fdlab.exchange.contents import describe
 from fdlab.exchange.released import import_folder, import_released, read_flat
 from fdlab.measure.extractors.efficientnet import EfficientNetExtractor
 from fdlab.measure.weights import load_state
-from fdlab.models.weights import read_pickled
+from fdlab.weights.files import read_pickled
 
 CALLS: dict[str, Callable[[Path], tuple[Any, tuple[Any, ...]]]] = {
     "a shell": lambda marker: (os.system, (f"touch '{marker}'",)),

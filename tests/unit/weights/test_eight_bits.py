@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from fdlab.errors import UserError
 from fdlab.models.backbone import save_backbone
-from fdlab.models.eight_bits import rounded, unrounded
 from fdlab.models.parts import load_part
+from fdlab.weights.eight_bits import rounded, unrounded
 from tests.worlds.backbones import tiny_backbone
 
 STATE = {

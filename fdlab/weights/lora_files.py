@@ -18,8 +18,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from fdlab.errors import UserError
-from fdlab.models.tensor_names import TEXT_LEVEL
-from fdlab.models.weights import read_weights, write_weights
+from fdlab.weights.files import read_weights, write_weights
+from fdlab.weights.tensor_names import TEXT_LEVEL
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 """How diffusers calls such a file."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError
 from fdlab.files import whole
-from fdlab.models.eight_bits import unrounded
-from fdlab.models.formats import one_line, read_shards
-from fdlab.models.tensor_names import modern
+from fdlab.weights.eight_bits import unrounded
+from fdlab.weights.formats import one_line, read_shards
+from fdlab.weights.tensor_names import modern
 
 DIFFUSERS = "diffusion_pytorch_model"
 TRANSFORMERS = "model"

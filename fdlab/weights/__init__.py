@@ -1,0 +1,1 @@
+"""Weights on disk: files, formats, names through the years."""
