@@ -7,9 +7,14 @@ would change what is drawn at random, and with it everybody's ranks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from fdlab.benchmarks import benchmark, jobs
+from fdlab.errors import UserError
+from fdlab.people import benchmark as rendered
 from fdlab.records.per_sample import ScoredPictures, drawn
 
 _TOLD = ("seed", "text", "category")
@@ -27,6 +32,7 @@ class Asked:
     cells: tuple[Cell, ...]
     told: tuple[tuple[str | None, ...], ...]
     """Of every picture what `_TOLD` names, None where it is left out."""
+    whose: str = field(default="most rows", compare=False)
 
     @classmethod
     def of(cls, scored: ScoredPictures) -> Asked:
@@ -36,6 +42,30 @@ class Asked:
             tuple(picture["id"] for picture in pictures),
             tuple((picture["prompt"], picture["index"], tuple(drawn(picture))) for picture in pictures),
             tuple(tuple(_text(picture.get(key)) for key in _TOLD) for picture in pictures),
+        )
+
+    @classmethod
+    def of_benchmark(cls, about: Mapping[str, Any]) -> Asked | None:
+        """What a record's benchmark asks for, where it is an embedded one: there nobody needs to vote."""
+        name = str(about["name"])
+        if name not in rendered.EMBEDDED:
+            return None
+        found = benchmark.parse(rendered.manifest(name), Path(), Path(name))
+        sizes = [int(about[key]) for key in ("num_subjects", "num_prompts", "images_per_prompt")]
+        if str(found.version) != about["version"]:
+            return None
+        try:
+            found = found.limited(*sizes)
+        except UserError:
+            return None
+        if [len(found.subjects), len(found.prompts), found.images_per_prompt] != sizes:
+            return None
+        made = sorted(jobs.jobs(found), key=lambda job: job.id)
+        return cls(
+            tuple(job.id for job in made),
+            tuple((job.prompt.id, job.index, tuple(s.id for s in job.subjects)) for job in made),
+            tuple((str(job.seed), job.text, job.prompt.category) for job in made),
+            "the benchmark",
         )
 
     @property
@@ -50,15 +80,15 @@ class Asked:
         if other is None or self == other:
             return ""
         if self.ids != other.ids:
-            return "not the pictures that most rows have, so that none can be paired"
+            return f"not the pictures of {self.whose}, so that none can be paired"
         for name, own, theirs, told, said in zip(
             self.ids, self.cells, other.cells, self.told, other.told, strict=True
         ):
             if own != theirs:
-                return f"picture {name} shows {_shown(theirs)}, that of most rows {_shown(own)}"
+                return f"picture {name} shows {_shown(theirs)}, that of {self.whose} {_shown(own)}"
             for key, first, second in zip(_TOLD, told, said, strict=True):
                 if None not in (first, second) and first != second:
-                    return f"picture {name} has another {key} than that of most rows"
+                    return f"picture {name} has another {key} than that of {self.whose}"
         return ""
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from fdlab.leaderboard import labels, marks, pooling, quoted_records
-from fdlab.leaderboard.asked import Asked
 from fdlab.leaderboard.collect import Entry, Group
 from fdlab.leaderboard.evidence import Look, Reader, mean_of
 from fdlab.leaderboard.published import Quoted
 from fdlab.leaderboard.ranks import examine, ranked
 from fdlab.leaderboard.tables import Board, Cell, Row, Table
+from fdlab.leaderboard.usual import Usual
 from fdlab.metrics import bootstrap, registry
 from fdlab.metrics.registry import METRICS
 
@@ -35,11 +35,11 @@ def make(groups: Sequence[Group], quoted: Sequence[Quoted] = (), look: Look | No
 
 
 def _table(number: int, group: Group, apart: str, quoted: list[Quoted], look: Look) -> Table:
-    pools = pooling.pooled(group.entries)
+    pools = pooling.pooled(group.entries, lambda entry: look(entry).against is None)
     people = marks.people_of(entry.record for entry in group.entries)
     found = [_row(pool, label, people, look) for pool, label in zip(pools, labels.labels(pools), strict=True)]
     rows = _ordered(found, group.ordered_by)
-    usual = ranked(rows, group.ordered_by, look)
+    usual = ranked(rows, group.ordered_by, look, group.benchmark)
     _examine_leaders(rows, look, usual)
     axes = _axes(rows)
     while axes is not None:
@@ -120,7 +120,7 @@ def leading(rows: Sequence[Row], name: str) -> tuple[set[int], set[int]]:
     return first, second
 
 
-def _examine_leaders(rows: Sequence[Row], look: Look, usual: Asked | None) -> None:
+def _examine_leaders(rows: Sequence[Row], look: Look, usual: Usual) -> None:
     """Look at the pictures of rows that lead in anything: ranks asked only for those of the best rows."""
     for name in METRICS:
         while True:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.errors import UserError
+from fdlab.leaderboard import marks
 from fdlab.leaderboard.asked import Asked
 from fdlab.leaderboard.collect import Entry
 from fdlab.metrics import bootstrap, clusters, identity
@@ -85,6 +86,17 @@ class Evidence:
             return []
         held = {*self.scored.values, *([AUC] if self.scored.matches is not None else [])}
         return [name for name in self.entry.record["metrics"] if _is_of_pictures(name) and name not in held]
+
+    @cached_property
+    def against(self) -> tuple[str, str] | None:
+        """Why its pictures do not bear the record out, as a word and in full; None where they do."""
+        if self.refuted:
+            return marks.REFUTED, self.refuted
+        if self.scored is None:
+            return marks.UNPROVEN, self.problem
+        if self.unproven:
+            return marks.UNPROVEN, f"none give its {', '.join(METRICS[name].label for name in self.unproven)}"
+        return (marks.WIDTHS, "; ".join(self.widths)) if self.widths else None
 
     @cached_property
     def widths(self) -> list[str]:

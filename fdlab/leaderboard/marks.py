@@ -25,6 +25,7 @@ class Mark:
     """Whether a record so marked has no rank."""
 
 
+HOLES = "pictures left out"
 REFUTED = "its pictures do not give its numbers"
 WIDTHS = "its interval is not its pictures'"
 UNPROVEN = "no single pictures"

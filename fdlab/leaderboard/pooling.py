@@ -9,7 +9,7 @@ grid. A seed that lacks pictures stands apart. Whatever cannot be shown to be ei
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from fdlab.leaderboard import marks
 from fdlab.leaderboard.collect import Entry
 from fdlab.records import per_sample
 
+Sound = Callable[[Entry], bool]
+
 CONFIG = "config.yaml"
 _OF_ONE_RUN = ("seed", "name", "resume", "jobs")
 _OF_ONE_MACHINE = (
@@ -29,17 +31,17 @@ _OF_ONE_MACHINE = (
 _OF_WEIGHTS = ("sha256", "source")
 
 
-def pooled(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Entries in groups of one method, in the order of each group's first."""
+def pooled(entries: Sequence[Entry], sound: Sound) -> list[list[Entry]]:
+    """Entries in groups of one method, in the order of each group's first. `sound` says whether a record's
+    single pictures bear it out; it is asked only of records that may stand for others."""
     groups = _by(entries, lambda entry: _text([entry.record["method"], entry.record["metrics"]]))
-    # Of copies the one beside which pictures lie speaks for all.
-    groups = [sorted(group, key=lambda entry: not _has_pictures(entry)) for group in groups]
+    groups = [_speaker_first(group, sound) for group in groups]
     firsts = [group[0] for group in groups]
     repeats = {id(group[0]): group for group in groups}
     alike = _by(firsts, lambda entry: _text(_without_weights(entry.record["method"])))
     made = []
     for candidates in alike:
-        made += _seeds(candidates)
+        made += _seeds(candidates, sound)
     place = {id(entry): n for n, entry in enumerate(entries)}
     whole = [[entry for first in group for entry in repeats[id(first)]] for group in made]
     return sorted(whole, key=lambda group: place[id(group[0])])
@@ -72,31 +74,50 @@ def run_folder(record: Path) -> Path | None:
     return Path(*parts[:place]) if place else None
 
 
+def _speaker_first(copies: list[Entry], sound: Sound) -> list[Entry]:
+    """Copies of one record, first the one that speaks for all: one that its pictures bear out, if any."""
+    if len(copies) < 2:
+        return copies
+    likely = sorted(copies, key=lambda entry: not _has_pictures(entry))
+    speaker = next((entry for entry in likely if _has_pictures(entry) and sound(entry)), likely[0])
+    return [speaker, *(entry for entry in likely if entry is not speaker)]
+
+
 def _has_pictures(entry: Entry) -> bool:
     return per_sample.kept(entry.path.parent) is not None
 
 
-def _seeds(candidates: list[Entry]) -> list[list[Entry]]:
+def _seeds(candidates: list[Entry], sound: Sound) -> list[list[Entry]]:
     """Split records of like methods into those that are seeds of one another, and the others alone."""
-    apart = [entry for entry in candidates if marks.incomplete(entry.record)]
-    if apart:
-        # One that lacks pictures would take the rank of all.
-        whole = [entry for entry in candidates if entry not in apart]
-        return [*_seeds(whole), *([entry] for entry in apart)]
-    digests = {_text(_weights(entry.record["method"])) for entry in candidates}
-    if len(candidates) < 2 or len(digests) < 2:
-        return [[entry] for entry in candidates]
-    groups: dict[str, list[Entry]] = {}
-    for entry in candidates:
-        config = config_of(entry)
-        key = f"alone {entry.path}" if config is None else _text(method_of(config))
-        groups.setdefault(key, []).append(entry)
+    if len(candidates) < 2:
+        return [candidates]
     made = []
-    for group in groups.values():
-        seeds = [entry.record["provenance"].get("seed") for entry in group]
-        distinct = len({_text(seed) for seed in seeds}) == len(group) and None not in seeds
-        made += [group] if distinct else [[entry] for entry in group]
+    for group in _by(candidates, _training):
+        # One that lacks pictures, or that its own do not bear out, would take the rank of all.
+        whole = [entry for entry in group if not marks.incomplete(entry.record)]
+        borne_out = [entry for entry in whole if sound(entry)] if len(whole) > 1 else []
+        seeds = borne_out or whole
+        made += [seeds] if _are_distinct(seeds) else [[entry] for entry in seeds]
+        made += [[entry] for entry in group if not any(entry is seed for seed in seeds)]
     return made
+
+
+def _training(entry: Entry) -> str:
+    """What seeds of one training have in common: their configuration, but for what a seed may change, and
+    the folder that their runs lie in, since a stranger's may say the same."""
+    config, folder = config_of(entry), run_folder(entry.path)
+    return (
+        f"alone {entry.path}"
+        if config is None or folder is None
+        else _text([str(folder.parent), method_of(config)])
+    )
+
+
+def _are_distinct(seeds: Sequence[Entry]) -> bool:
+    """Whether each has a seed and weights of its own."""
+    said = [entry.record["provenance"].get("seed") for entry in seeds]
+    made = [_weights(entry.record["method"]) for entry in seeds]
+    return None not in said and all(len({_text(x) for x in each}) == len(seeds) > 1 for each in (said, made))
 
 
 def method_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from fdlab.leaderboard import asked, marks
-from fdlab.leaderboard.asked import Asked
 from fdlab.leaderboard.evidence import Drawn, Evidence, Look, mean_of
 from fdlab.leaderboard.marks import Mark
 from fdlab.leaderboard.pooling import seeds_of
 from fdlab.leaderboard.tables import Row
+from fdlab.leaderboard.usual import Usual
 from fdlab.metrics import ranking
 from fdlab.metrics.registry import METRICS
 
 MOST = 100
 """Rows of a table that are ranked, the best by value: every one costs the reading of its pictures."""
+
+_KNOWN = 0.9
+"""Share of replicates in which a row's metric can be computed, at least: it would take the others' away."""
 
 NOTE = (
     "Ranks: methods share one where their paired differences (the same subjects, prompts and seeds; subjects "
@@ -24,10 +27,10 @@ NOTE = (
 )
 
 
-def ranked(rows: Sequence[Row], by: str, look: Look) -> Asked | None:
+def ranked(rows: Sequence[Row], by: str, look: Look, benchmark: Mapping[str, Any]) -> Usual:
     """Give ranks to the rows (best first) that may have one, and say of the others why they have none.
 
-    Returns what the pictures were asked to show, those of most rows; None where there are none to rank.
+    Returns what is asked of every row.
     """
     racing: list[Row] = []
     for row in rows:
@@ -42,7 +45,7 @@ def ranked(rows: Sequence[Row], by: str, look: Look) -> Asked | None:
             row.unranked = f"below the {MOST} best"
         else:
             racing.append(row)
-    usual = asked.usual([shown for row in racing if (shown := look(row.entry).asked) is not None])
+    usual = Usual.of([look(row.entry) for row in racing], benchmark)
     paired = []
     for row in racing:
         if examine(row, look, usual):
@@ -56,7 +59,7 @@ def ranked(rows: Sequence[Row], by: str, look: Look) -> Asked | None:
     return usual
 
 
-def examine(row: Row, look: Look, usual: Asked | None = None) -> bool:
+def examine(row: Row, look: Look, usual: Usual | None = None) -> bool:
     """Mark a row that its pictures do not bear out, or whose pictures are not the `usual` ones; returns
     whether it is one that competes no more."""
     if not row.competes:
@@ -72,18 +75,9 @@ def examine(row: Row, look: Look, usual: Asked | None = None) -> bool:
     return False
 
 
-def _against(seen: Evidence, usual: Asked | None) -> tuple[str, str] | None:
+def _against(seen: Evidence, usual: Usual | None) -> tuple[str, str] | None:
     """What forbids a record to compete, as a word and in full."""
-    if seen.refuted:
-        return marks.REFUTED, seen.refuted
-    if seen.scored is None:
-        return marks.UNPROVEN, seen.problem
-    if seen.unproven:
-        return marks.UNPROVEN, f"none give its {', '.join(METRICS[name].label for name in seen.unproven)}"
-    if seen.widths:
-        return marks.WIDTHS, "; ".join(seen.widths)
-    differing = usual and usual.differing(seen.asked)
-    return (marks.OTHERS, differing) if differing else None
+    return seen.against or (usual.against(seen) if usual is not None else None)
 
 
 def _drawn(row: Row, by: str, look: Look) -> Drawn | str:
@@ -102,13 +96,19 @@ def _rank(paired: Sequence[tuple[Row, Drawn]], higher_is_better: bool) -> None:
     sign = 1 if higher_is_better else -1
     values_M = sign * np.array([drawn.value for _, drawn in paired])
     drawn_MR = sign * np.array([drawn.replicates_R for _, drawn in paired])
+    known_MR = np.isfinite(drawn_MR)
+    enough_M = known_MR.mean(axis=1) >= _KNOWN
+    if not enough_M.all():
+        for (row, _), enough in zip(paired, enough_M, strict=True):
+            row.unranked = "" if enough else "too few subjects"
+        _rank([each for each, enough in zip(paired, enough_M, strict=True) if enough], higher_is_better)
+        return
     # A replicate in which anybody's metric cannot be computed is nobody's.
-    finite_R = np.isfinite(drawn_MR).all(axis=0)
-    if finite_R.sum() < max(2, drawn_MR.shape[1] / 2):
+    drawn_MR = drawn_MR[:, known_MR.all(axis=0)]
+    if drawn_MR.shape[1] < 2:
         for row, _ in paired:
             row.unranked = "too few subjects"
         return
-    drawn_MR = drawn_MR[:, finite_R]
     better_MM = ranking.surely_better(values_M, drawn_MR, paired[0][1].num_clusters)
     for (row, _), found in zip(paired, ranking.ranges(better_MM), strict=True):
         row.rank = found

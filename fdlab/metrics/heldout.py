@@ -45,6 +45,6 @@ METRICS = (
         "copy_paste", "copy-paste", "relative angle", False,
         lambda seen: mean_of_subjects(_similarity_and_copies(seen)[1]), ("faces",),
         "1 for a copy of the reference, 0 for a face as near to other pictures of the subject",
-        place=11, recorded=10, empty_without_face=True,
+        place=11, recorded=10, empty_without_face=True, detected_only=True,
     ),
 )  # fmt: skip

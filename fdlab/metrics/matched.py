@@ -87,7 +87,7 @@ METRICS = (
     Metric(
         "identity_similarity_detected", "identity, detected", "cosine", True, _detected, ("faces",),
         "the same over the subjects that got a face",
-        place=2, recorded=2, kept=False, from_picture=_detected_in,
+        place=2, recorded=2, kept=False, detected_only=True, from_picture=_detected_in,
     ),
     Metric(
         "face_detection_rate", "faces found", "share", True, _rate, ("faces",),
@@ -112,7 +112,7 @@ METRICS = (
     Metric(
         "identity_blending", "blending", "cosine", False, _blending, ("faces", "several subjects"),
         "likeness of faces to the other subjects of their picture",
-        place=8, recorded=6, column=3, empty_without_face=True,
+        place=8, recorded=6, column=3, empty_without_face=True, detected_only=True,
     ),
     Metric(
         "face_count_accuracy", "face count", "share", True, _count, ("faces",),

@@ -132,6 +132,8 @@ class Metric:
     """Whether per_sample.jsonl keeps a picture's value under the metric's name."""
     empty_without_face: bool = False
     """It is left empty where no face was found, whatever the record counts there."""
+    detected_only: bool = False
+    """Pictures that lack a face have no part in it: the only ones that may be left out."""
     from_picture: Callable[[Mapping[str, Any]], float] | None = None
     """A picture's value by its line, NaN where it has none; None: what stands under the metric's name."""
     details: Callable[[Measurements], list[dict[str, Any]]] | None = None

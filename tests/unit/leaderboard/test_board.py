@@ -180,14 +180,15 @@ def test_who_is_refuted_by_its_pictures_leads_nowhere_in_any_output(tmp_path: Pa
     assert rows(made)["taught"].on_front and rows(made)["taught"].rank == (1, 1)
 
 
-def test_a_pool_with_a_refuted_seed_is_refuted(tmp_path: Path) -> None:
+def test_a_refuted_seed_takes_nothing_from_its_pool(tmp_path: Path) -> None:
     for run in ("seed1", "seed2", "seed3", "weak", "close"):
         shutil.copytree(FROZEN / run, tmp_path / run)
     forged(tmp_path / "seed2/evaluation/record.json", "identity_similarity", value=0.99)
     (table,) = board.make(collect.group(collect.find([tmp_path])[0], "identity_similarity")).tables
-    row = next(row for row in table.rows if row.num_seeds == 3)
-    assert row.rank is None and not row.competes and not row.on_front
-    assert row.marks[-1].text.startswith("seed2, one of 3 seeds: ")
+    pool = next(row for row in table.rows if row.num_seeds == 2)
+    assert {entry.run for entry in pool.entries} == {"seed1", "seed3"} and pool.rank is not None
+    alone = next(row for row in table.rows if row.entry.run == "seed2")
+    assert alone.rank is None and not alone.competes and not alone.on_front
 
 
 def test_an_incomplete_seed_is_left_out_of_its_pool(tmp_path: Path) -> None:

@@ -6,14 +6,19 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fdlab.leaderboard import asked, board, collect
 from fdlab.leaderboard.evidence import Reader
 from fdlab.leaderboard.tables import Board, Row
+from fdlab.leaderboard.usual import Usual
+from fdlab.metrics import bootstrap
 from fdlab.publishing import formats, latex, page_data
 
 FROZEN = Path(__file__).with_name("frozen")
@@ -246,3 +251,123 @@ def test_seeds_that_are_left_out_are_no_others() -> None:
     assert not told.differing(plain) and not plain.differing(told)
     assert told.differing(other) == "picture s0-p0-0 has another seed than that of most rows"
     assert asked.usual([other, told, told]) == told and asked.usual([]) is None
+
+
+def of_random_pictures(root: Path, by: str = "clip_score") -> dict[str, Row]:
+    return rows(board.make(collect.group(collect.find([root])[0], by)))
+
+
+def without_values(key: str, picture: Callable[[dict[str, Any]], bool]) -> Callable[[Any, Any], None]:
+    """Leave a score out of some pictures, and have the record say what the others give."""
+
+    def edit(made: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            line[key] = None if picture(line) else line[key]
+        left = np.array([np.nan if line[key] is None else line[key] for line in lines])
+        found = bootstrap.mean(left, np.array([int(line["subject"][1:]) for line in lines]), 0)
+        assert found
+        made["metrics"][key] |= {
+            "value": found.value,
+            "ci_low": found.low,
+            "ci_high": found.high,
+            "n": found.num,
+        }
+
+    return edit
+
+
+def test_bad_pictures_cannot_be_left_out(make: Callable[..., Path], tmp_path: Path) -> None:
+    for n in range(3):
+        make(f"honest{n}", seed=n)
+    make("cheat", seed=9, edit=without_values("clip_score", lambda line: line["clip_score"] < 0.2))
+    found = of_random_pictures(tmp_path)
+    assert found["cheat"].cells["clip_score"].value > max(
+        row.cells["clip_score"].value for run, row in found.items() if run != "cheat"
+    )
+    cheat = found.pop("cheat")
+    assert cheat.rank is None and not cheat.competes and not cheat.on_front
+    assert cheat.unranked == "pictures left out" and "that count for others" in cheat.marks[-1].text
+    assert all(row.rank for row in found.values())
+
+
+def test_misses_cannot_be_left_out(make: Callable[..., Path], tmp_path: Path) -> None:
+    for n in range(3):
+        make(f"honest{n}", seed=n, missed=(n,))
+    missed = tuple(range(0, 24, 2))
+
+    def edit(made: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+        # As if only faces that were found had been asked for.
+        made["metrics"]["identity_similarity"] = {
+            **made["metrics"]["identity_similarity_detected"],
+            "version": made["metrics"]["identity_similarity"]["version"],
+        }
+
+    make("cheat", seed=9, missed=missed, edit=edit)
+    found = of_random_pictures(tmp_path, "identity_similarity")
+    assert found["cheat"].unranked == "pictures left out"
+    assert all(found[f"honest{n}"].rank for n in range(3))
+    # What is of detected faces by its nature is no hole.
+    assert all("detected" not in mark.text for row in found.values() for mark in row.marks)
+
+
+def test_one_subject_alone_takes_nobody_s_rank(make: Callable[..., Path], tmp_path: Path) -> None:
+    for n in range(3):
+        make(f"honest{n}", seed=n)
+    before = {
+        run: row.rank for run, row in of_random_pictures(tmp_path, "identity_similarity_detected").items()
+    }
+    make("few", seed=8, missed=tuple(range(4, 24)))
+    found = of_random_pictures(tmp_path, "identity_similarity_detected")
+    assert found.pop("few").unranked == "too few subjects"
+    assert {run: row.rank for run, row in found.items()} == before and all(before.values())
+
+
+@pytest.mark.parametrize("name", ["a_copy", "z_copy"])
+def test_a_copy_without_its_pictures_speaks_for_nobody(tmp_path: Path, name: str) -> None:
+    copied(tmp_path, *HONEST)
+    before = {run: row.rank for run, row in rows(made_of(tmp_path)).items()}
+    shutil.copytree(tmp_path / "close", tmp_path / name)
+    (tmp_path / name / "evaluation/per_sample.jsonl").write_text("garbage")
+    assert {run: row.rank for run, row in rows(made_of(tmp_path)).items()} == before
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stranger_is_no_seed(tmp_path: Path, elsewhere: bool) -> None:
+    copied(tmp_path, "close", "weak", "seed1", "seed2", "seed3")
+    before = next(row for row in made_of(tmp_path).tables[0].rows if row.num_seeds == 3)
+    stranger = tmp_path / ("other/seed4" if elsewhere else "seed4")
+    shutil.copytree(tmp_path / "seed3", stranger)
+    edit_record(stranger, lambda made: made["provenance"].update(seed=9))
+    edit_record(stranger, lambda made: made["method"]["sdm"].update(sha256="e" * 64))
+    if elsewhere:
+        edit_record(stranger, lambda made: made["provenance"].update(created="another day"))
+    else:
+        (stranger / "evaluation/per_sample.jsonl").unlink()
+    found = next(row for row in made_of(tmp_path).tables[0].rows if row.num_seeds > 1)
+    assert found.num_seeds == 3 and found.rank and found.cells == before.cells
+
+
+def test_the_same_weights_are_no_seeds(tmp_path: Path) -> None:
+    copied(tmp_path, "close", "seed1", "seed2", "seed3")
+    first = json.loads((tmp_path / "seed1/evaluation/record.json").read_text())["method"]["sdm"]["sha256"]
+    edit_record(tmp_path / "seed2", lambda made: made["method"]["sdm"].update(sha256=first))
+    assert all(row.num_seeds == 1 for row in made_of(tmp_path).tables[0].rows)
+
+
+def test_what_an_embedded_benchmark_asks_is_not_voted_on() -> None:
+    about = {
+        "name": "people_multi",
+        "version": "1.1",
+        "num_subjects": 3,
+        "num_prompts": 2,
+        "images_per_prompt": 1,
+    }
+    known = asked.Asked.of_benchmark(about)
+    assert known is not None and len(known.ids) == 6 and known.agrees == 6
+    assert known.cells[0] == ("p00", 0, ("s00", "s01"))
+    other = replace(known, told=(("1", *known.told[0][1:]), *known.told[1:]))
+    assert known.differing(other) == f"picture {known.ids[0]} has another seed than that of the benchmark"
+    for more in ({"name": "mine"}, {"version": "0"}, {"num_subjects": 40}, {"num_prompts": 99}):
+        assert asked.Asked.of_benchmark({**about, **more}) is None
+    liars = [SimpleNamespace(asked=other, scored=None)] * 4
+    assert Usual.of(liars, about).asked == known  # type: ignore[arg-type]
