@@ -22,6 +22,8 @@ from fdlab.records.per_sample import ScoredPictures
 from fdlab.submissions import packing
 from fdlab.submissions.packing import Submission
 
+SCORES = "scores"
+"""What is said of all scores together, where they are not measured again."""
 HOLDS, FAILS, OPEN = STATES = ("holds", "does not hold", "cannot be checked")
 
 

@@ -16,18 +16,21 @@ from fdlab.benchmarks import jobs, profiles
 from fdlab.benchmarks.benchmark import MANIFEST, Benchmark, parse
 from fdlab.benchmarks.benchmark import load as load_benchmark
 from fdlab.benchmarks.choice import BenchmarkSettings
+from fdlab.config.compose import compose
 from fdlab.data.pictures import read_image
+from fdlab.data.transforms import BACKGROUNDS
 from fdlab.errors import UserError
 from fdlab.evaluation import departures, measuring, scoring
 from fdlab.evaluation.settings import EvaluationSettings
 from fdlab.leaderboard.marks import CEILINGS
 from fdlab.measure import choose
+from fdlab.measure.faces.choice import CHOICES
 from fdlab.measure.networks import Extractors
 from fdlab.metrics.registry import METRICS
 from fdlab.people import benchmark as rendered
 from fdlab.records import per_sample
 from fdlab.records.per_sample import ScoredPictures
-from fdlab.submissions.claims import FAILS, HOLDS, OPEN, Claim
+from fdlab.submissions.claims import FAILS, HOLDS, OPEN, SCORES, Claim
 from fdlab.submissions.packing import Submission
 
 _SAME = 0.01
@@ -70,21 +73,30 @@ def _rendered(name: str, folder: Path, selection: tuple[int, int, int]) -> Bench
 
 
 def extractors_of(
-    found: Submission, made: Mapping[str, Any], known: Benchmark, device: str
+    made: Mapping[str, Any], known: Benchmark, words: Sequence[str], device: str
 ) -> tuple[Extractors, Claim] | str:
-    """The networks that measured a record, by its own configuration, and whether the record says how they
-    depart from its profile; or why they are not here."""
+    """The networks that a record names, of those that ship and those that `words`, overrides of the checker's
+    own, name; and whether the record says how they depart from its profile. Or why they are not here: the
+    submission has no say in what is opened here."""
+    profile = profiles.profile_of(known.profile)
     try:
-        settings = EvaluationSettings.read(found.config())
-        profile = profiles.profile_of(known.profile)
-        loaded = choose.load_extractors(settings.extractors, device, profile.min_face)
-        settled, loaded = departures.settle(known, loaded, settings.extractors.clip, {})
+        asked = [f"evaluation.recogniser={name}" for name in _recogniser_of(made)]
+        settings = EvaluationSettings.read(compose([*asked, *words], "evaluate")).extractors
+        loaded = choose.load_extractors(settings, device, profile.min_face)
+        settled, loaded = departures.settle(known, loaded, settings.clip, {})
     except UserError as error:
         return str(error)
     said, here = made["benchmark"].get("departures", []), list(settled.departures)
     if said == here:
         return loaded, Claim("departures", HOLDS, f"{len(here)} from profile {known.profile}")
     return loaded, Claim("departures", FAILS, f"the record says {_listed(said)}; they are {_listed(here)}")
+
+
+def _recogniser_of(made: Mapping[str, Any]) -> list[str]:
+    """The recogniser that ships and that a record names, if any."""
+    said = {str(entry["extractor"]["name"]) for entry in made["metrics"].values()}
+    names = [name for name, choice in CHOICES.items() if choice.ships]
+    return [name for name in names if any(name in each.partition("+")[2] for each in said)][:1]
 
 
 def _listed(departures: Sequence[str]) -> str:
@@ -100,16 +112,16 @@ def measured_again(
 ) -> Iterator[Claim]:
     """Every value by the pictures themselves, and every picture's scores."""
     if not found.pictures:
-        yield Claim("scores", OPEN, "no pictures were packed")
+        yield Claim(SCORES, OPEN, "no pictures were packed")
         return
     todo = [job for job in jobs.jobs(known) if job.id in set(scored.ids)]
     lacking = [job.file for job in todo if f"images/{job.file}" not in found.names]
     if lacking:
-        yield Claim("scores", FAILS, f"picture {lacking[0]} is not there ({len(lacking)} in all)")
+        yield Claim(SCORES, FAILS, f"picture {lacking[0]} is not there ({len(lacking)} in all)")
         return
     other = _other_networks(made, extractors)
     if other:
-        yield Claim("scores", OPEN, other)
+        yield Claim(SCORES, OPEN, other)
         return
     profile = profiles.profile_of(known.profile)
     paths = [found.folder / "images" / job.file for job in todo]
@@ -120,7 +132,7 @@ def measured_again(
             num_subjects=known.subjects_per_picture, jpeg_quality=profile.jpeg_quality,
         )  # fmt: skip
     except UserError as error:
-        yield Claim("scores", FAILS, str(error).replace(f"{found.folder}/", "").rstrip("."))
+        yield Claim(SCORES, FAILS, str(error).replace(f"{found.folder}/", "").rstrip("."))
         return
     references = measuring.references(known, extractors)
     real = made["method"]["name"] in CEILINGS[:1]
@@ -140,7 +152,7 @@ def _compared(
     for name, entry in made["metrics"].items():
         what = f"{name}, measured again"
         if name not in metrics:
-            yield Claim(what, OPEN, "nothing here measures it")
+            yield Claim(SCORES, OPEN, f"nothing here measures {name}")
             continue
         value = metrics[name]["value"]
         # Distances have no limits: what counts is how far they are off for their size.
@@ -168,23 +180,34 @@ def _other_networks(made: Mapping[str, Any], extractors: Extractors) -> str:
     return ""
 
 
-def drawn_again(found: Submission, made: Mapping[str, Any], known: Benchmark, num: int, device: str) -> Claim:
-    """A few pictures, spread over the benchmark, drawn again by the weights that the configuration names."""
+def drawn_again(
+    found: Submission, made: Mapping[str, Any], known: Benchmark, num: int, words: Sequence[str], device: str
+) -> Claim:
+    """A few pictures, spread over the benchmark, drawn again as the record says, by weights that ship or that
+    `words`, overrides of the checker's own, name."""
     what = "pictures, drawn again"
     if not found.pictures:
         return Claim(what, OPEN, "no pictures were packed")
+    from fdlab.diffusion.settings import SamplerSettings
     from fdlab.evaluation.rows import standard
     from fdlab.evaluation.settings import MethodSettings
 
+    sampler, background = made["method"].get("sampler"), made["method"].get("background")
+    if not isinstance(sampler, Mapping):
+        return Claim(what, OPEN, "the record names no sampler")
+    if any(isinstance(value, Mapping | list) for value in sampler.values()):
+        return Claim(what, FAILS, "the record's sampler has settings that are no plain values")
     try:
-        method = MethodSettings.read(found.config())
-        method = replace(method, baselines=False)
+        SamplerSettings.from_mapping(sampler).check()
+        method = MethodSettings.read(compose(words, "evaluate"))
+        behind = {"background": background} if background in BACKGROUNDS else {}
+        method = replace(method, baselines=False, sampler=dict(sampler), **behind)
         rows = {row.name: row for row in standard(method, known, found.folder, device)}
     except UserError as error:
         return Claim(what, OPEN, str(error).rstrip("."))
     row = rows.get(made["method"]["name"])
     if row is None:
-        return Claim(what, OPEN, f"its configuration draws no '{made['method']['name']}'")
+        return Claim(what, OPEN, f"its sampler draws no '{made['method']['name']}'")
     for kind in ("tdm", "sdm"):
         here, said = row.method.get(kind), made["method"].get(kind)
         if said and (here or {}).get("sha256") != said.get("sha256"):

@@ -11,7 +11,7 @@ from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.measure.networks import Extractors
 from fdlab.records.per_sample import ScoredPictures
 from fdlab.submissions import claims
-from fdlab.submissions.claims import OPEN, Claim
+from fdlab.submissions.claims import OPEN, SCORES, Claim
 from fdlab.submissions.packing import Submission
 
 
@@ -29,8 +29,10 @@ class Here:
     redraw: int = 4
     """How many are drawn again."""
     device: str = "cpu"
+    words: Sequence[str] = ()
+    """Overrides of `evaluate` that name weights and networks here which do not ship."""
     extractors: Extractors | None = None
-    """None: those that the submission's configuration names."""
+    """None: those that the record names."""
 
 
 def verify(found: Submission, here: Here) -> Iterator[Claim]:
@@ -54,7 +56,7 @@ def verify(found: Submission, here: Here) -> Iterator[Claim]:
     claim = claims.of_benchmark(made, scored, known)
     yield claim
     if known is None or claim.state != claims.HOLDS:
-        yield Claim("scores", OPEN, "without the benchmark nothing can be measured again")
+        yield Claim(SCORES, OPEN, "without the benchmark nothing can be measured again")
         return
     yield from _with_pictures(found, made, scored, known, here)
 
@@ -65,17 +67,17 @@ def _with_pictures(
     from fdlab.submissions import remeasure
 
     if not here.measure or not found.pictures:
-        yield Claim("scores", OPEN, "not asked for" if not here.measure else "no pictures were packed")
+        yield Claim(SCORES, OPEN, "not asked for" if not here.measure else "no pictures were packed")
     else:
         networks: Extractors | None = here.extractors
         if networks is None:
-            loaded = remeasure.extractors_of(found, made, known, here.device)
+            loaded = remeasure.extractors_of(made, known, here.words, here.device)
             if isinstance(loaded, str):
-                yield Claim("scores", OPEN, loaded.rstrip("."))
+                yield Claim(SCORES, OPEN, loaded.rstrip("."))
             else:
                 networks, claim = loaded
                 yield claim
         if networks is not None:
             yield from remeasure.measured_again(found, made, scored, known, networks)
     if here.redraw:
-        yield remeasure.drawn_again(found, made, known, here.redraw, here.device)
+        yield remeasure.drawn_again(found, made, known, here.redraw, here.words, here.device)

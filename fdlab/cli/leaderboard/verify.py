@@ -14,9 +14,12 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
 
     from fdlab import escape
+    from fdlab.config.compose import compose
     from fdlab.evaluation.requirements import device_of
     from fdlab.submissions import claims, packing, verify
 
+    # A wrong word is the checker's own fault, and said before anything is unpacked.
+    compose(arguments.words, "evaluate")
     here = verify.Here(
         cache=cache(),
         benchmark=Path(arguments.benchmark) if arguments.benchmark else None,
@@ -24,14 +27,19 @@ def main(argv: list[str]) -> int:
         measure=not arguments.no_measuring,
         redraw=arguments.redraw,
         device=device_of(arguments.accelerator),
+        words=arguments.words,
     )
-    counts = dict.fromkeys(claims.STATES, 0)
+    counts, unmeasured = dict.fromkeys(claims.STATES, 0), ""
     with packing.opened(Path(arguments.file)) as found:
         for claim in verify.verify(found, here):
             counts[claim.state] += 1
+            if claim.state == claims.OPEN and claim.what == claims.SCORES:
+                unmeasured = unmeasured or claim.why
             print(escape.visible(f"{claim.state:<18} {claim.what:<36} {claim.why}").rstrip())
     print("; ".join(f"{num} {state}" for state, num in counts.items()))
-    return 1 if counts[claims.FAILS] else 0
+    if arguments.strict and unmeasured:
+        print(f"--strict: the scores were not measured again: {unmeasured}")
+    return 1 if counts[claims.FAILS] or (arguments.strict and unmeasured) else 0
 
 
 def _parser() -> Parser:
@@ -50,6 +58,18 @@ def _parser() -> Parser:
     made.add_argument("--no-measuring", action="store_true", help="do not measure its pictures again")
     made.add_argument(
         "--redraw", metavar="N", type=_count, default=4, help="pictures to draw again (default: 4)"
+    )
+    made.add_argument(
+        "--with",
+        dest="words",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="as for `evaluate`: weights and networks here that do not ship, such as sdm=FOLDER or"
+        " evaluation.recogniser=arcface; a submission names no file that is opened here",
+    )
+    made.add_argument(
+        "--strict", action="store_true", help="exit status 1 too where scores were not measured again"
     )
     made.add_argument("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
     return made

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -469,3 +469,47 @@ def test_the_sub_commands(
     assert main(["leaderboard", "verify", "x.zip"]) == 2
     assert main(["leaderboard", "submit", "close", "--pictures"]) == 2
     assert "no picture" in capsys.readouterr().err
+
+
+def named(*names: str) -> dict[str, Any]:
+    return {"metrics": {name: {"extractor": {"name": name}} for name in names}}
+
+
+def test_the_record_and_not_the_submission_says_who_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert remeasure._recogniser_of(named("clip:judge", "mtcnn+dlib_resnet_centered")) == ["dlib"]
+    assert remeasure._recogniser_of(named("mtcnn+faceres")) == ["faceres"]
+    assert remeasure._recogniser_of(named("mtcnn+arcface", "clip:judge")) == []
+    asked: list[Any] = []
+
+    def load(settings: Any, *_: Any) -> Any:
+        asked.append(settings)
+        raise UserError("not here")
+
+    monkeypatch.setattr(remeasure.choose, "load_extractors", load)
+    known = SimpleNamespace(profile="strict")
+    words = ["evaluation.recogniser=arcface", "evaluation.recogniser_weights=mine.onnx"]
+    for made, own in ((named("mtcnn+faceres"), []), (named("mtcnn+arcface"), words)):
+        assert remeasure.extractors_of(made, known, own, "cpu") == "not here"  # type: ignore[arg-type]
+    assert [settings.recogniser for settings in asked] == ["faceres", "arcface"]
+    assert asked[1].recogniser_weights == "mine.onnx"
+
+
+@pytest.mark.parametrize(
+    "sampler", [None, [], {"guider": ["snf"]}, {"guider": "snf", "num_steps": "x"}, {"guider": "/etc/passwd"}]
+)
+def test_a_sampler_that_is_none_draws_nothing(
+    packed: Path, squares: Path, sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _, known = known_parts(packed, squares)
+    made["method"]["sampler"] = sampler
+    with packing.opened(packed) as found:
+        claim = remeasure.drawn_again(found, made, known, 1, (), "cpu")
+    assert claim.state in (OPEN, FAILS) and "/root" not in claim.why
+
+
+def test_strict_wants_scores_measured(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["leaderboard", "verify", str(packed), "--no-measuring", "--redraw", "0"]
+    assert main(line) == 0
+    assert main([*line, "--strict"]) == 1
+    assert "--strict: the scores were not measured again" in capsys.readouterr().out
+    assert main([*line, "--with", "sampler.nonsense=1"]) == 2
