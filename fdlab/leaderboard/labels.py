@@ -18,9 +18,10 @@ _LONGEST_RUN = 32
 
 def labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     """A label for each group of pooled records: what it is, its run or how many seeds, and the settings in
-    which it differs from others that would be called the same. Long names of runs, as those of a grid, are
-    cut in the middle and count as the same."""
+    which it differs from others of its name: of the sampler, or, where that leaves them alike, any. Long
+    names of runs, as those of a grid, are cut in the middle and count as the same."""
     made = [_with_run(group) for group in groups]
+    how = _samplers(groups)
     alike: dict[str, list[Sequence[Entry]]] = {}
     for group, (_, key) in zip(groups, made, strict=True):
         alike.setdefault(key, []).append(group)
@@ -28,10 +29,28 @@ def labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     found = [
         _with_settings(settings[key][id(group)], label, list(settings[key].values()))
         if key in settings
+        else f"{label}: {how[id(group)]}"
+        if how[id(group)]
         else label
         for group, (label, key) in zip(groups, made, strict=True)
     ]
     return _told_apart(found, [group[0] for group in groups])
+
+
+def _samplers(groups: Sequence[Sequence[Entry]]) -> dict[int, str]:
+    """Group (by id) -> the sampler's settings in which it differs from others of its name: runs may be called
+    anything."""
+    found: dict[int, str] = {}
+    named: dict[str, list[Sequence[Entry]]] = {}
+    for group in groups:
+        named.setdefault(table.label(group[0].record), []).append(group)
+    for alike in named.values():
+        said = {id(group): group[0].record["method"].get("sampler") for group in alike}
+        samplers = {key: dict(each) if isinstance(each, Mapping) else {} for key, each in said.items()}
+        for key, own in samplers.items():
+            differing = _differing(own, list(samplers.values()))
+            found[key] = ", ".join(f"{name}={str(own[name])[:_LONGEST]}" for name in differing)
+    return found
 
 
 def _told_apart(labels: Sequence[str], firsts: Sequence[Entry]) -> list[str]:

@@ -235,6 +235,16 @@ def test_people_count_once(tmp_path: Path) -> None:
     assert mark.text == "trained on 4 of the benchmark's own people"
 
 
+def test_rows_of_one_name_say_how_they_were_drawn(tmp_path: Path) -> None:
+    for folder, alpha in (("first", 0.2), ("second", 0.4)):
+        shutil.copytree(FROZEN / "weak", tmp_path / folder)
+        edit_record(
+            tmp_path / folder, lambda made, a=alpha: made["method"]["sampler"].update(alpha=a, beta=0.8)
+        )
+    labels = [row.label for row in made_of(tmp_path).tables[0].rows]
+    assert sorted(labels) == ["text alone (first): alpha=0.2", "text alone (second): alpha=0.4"]
+
+
 def test_rows_that_nothing_tells_apart_are_called_by_their_folders(tmp_path: Path) -> None:
     for folder in ("first", "second"):
         shutil.copytree(FROZEN / "weak", tmp_path / folder / "run")
