@@ -291,12 +291,12 @@ class View {
     const shown = this.visible.slice(0, PLOTTED);
     const top = shown.find((row) => row.rank && Object.keys(row.breakdown).length) || shown.find((row) => Object.keys(row.breakdown).length);
     this.panelled.hidden = !top;
-    if (top) this.panels.replaceChildren(...panels(shown, top, this.groupMetric(top)));
+    if (top) this.panels.replaceChildren(...panels(shown, top, (groups) => this.groupMetric(groups)));
   }
 
-  groupMetric(row) {
-    const [group] = Object.values(Object.values(row.breakdown)[0]);
-    return [this.plotted, ...this.table.axes, ...this.table.columns].find((name) => group[name]);
+  /** What is drawn of an attribute's groups: the metric that is plotted, else the first of the table that they have. */
+  groupMetric(groups) {
+    return [this.plotted, ...this.table.columns].find((name) => Object.values(groups).some((group) => group[name]));
   }
 
   drawForest() {
@@ -392,10 +392,17 @@ function isWorse(name, entry, whole) {
 }
 
 /** A small multiple for each attribute: its groups by line, `rows` as dots, `own` in colour with intervals. */
-function panels(rows, own, name) {
-  const entries = (row) => Object.values(row.breakdown).flatMap((groups) => Object.values(groups)).map((group) => group[name]);
-  const scale = scaleOf([...rows.flatMap(entries).filter(Boolean).map((e) => [e[VALUE], null, null]), ...entries(own)]);
-  return Object.entries(own.breakdown).map(([attribute, groups]) => el("div", { class: "panel" },
+function panels(rows, own, chosen) {
+  const names = Object.fromEntries(Object.entries(own.breakdown).map(([attribute, groups]) => [attribute, chosen(groups)]));
+  const scales = {};
+  for (const name of new Set(Object.values(names).filter(Boolean))) {
+    const entries = (row) => Object.entries(row.breakdown).filter(([attribute]) => names[attribute] === name)
+      .flatMap(([, groups]) => Object.values(groups)).map((group) => group[name]);
+    scales[name] = scaleOf([...rows.flatMap(entries).filter(Boolean).map((e) => [e[VALUE], null, null]), ...entries(own).filter(Boolean)]);
+  }
+  return Object.entries(own.breakdown).filter(([attribute]) => names[attribute]).map(([attribute, groups]) => {
+    const name = names[attribute], scale = scales[name];
+    return el("div", { class: "panel" },
     el("h4", {}, (attribute === "category" ? "prompt category" : attribute) + " · " + metric(name).label),
     Object.entries(groups).filter(([, group]) => group[name]).map(([key, group]) => {
       const entry = group[name], others = rows.filter((row) => row !== own).map((row) => row.breakdown[attribute]?.[key]?.[name]).filter(Boolean);
@@ -409,7 +416,8 @@ function panels(rows, own, name) {
         el("span", {}, number(name, entry[VALUE]))),
       () => [key + ": " + number(name, entry[VALUE]) + " " + interval(name, entry), own.label, entry[NUM] + " pictures"
         + (whole ? ", over all " + number(name, whole[VALUE]) : "")]);
-    })));
+    }));
+  });
 }
 
 // ---- pictures
@@ -484,7 +492,7 @@ function openRow(view, row) {
     said, scoreGrid(view, row), repeatSection(row),
     Object.keys(row.breakdown).length ? [el("h3", {}, "By prompt and by person"), el("p", { class: "dim" },
       "Dashed: over all pictures. Orange: the interval lies on the worse side of that."),
-    el("div", { class: "panels" }, panels(view.visible.slice(0, PLOTTED), row, view.groupMetric(row)))] : null,
+    el("div", { class: "panels" }, panels(view.visible.slice(0, PLOTTED), row, (groups) => view.groupMetric(groups)))] : null,
     row.folder ? pictureSections(table, row) : el("p", { class: "dim" }, "No single pictures lie beside this record."),
     configSection(table, row), provenanceSection(row),
   ].flat(3));

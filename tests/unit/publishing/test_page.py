@@ -250,6 +250,16 @@ def test_plots_and_a_phone(opened: Any) -> None:
     assert opened.locator("#table-1 .forest .name").count() == 9
     assert opened.locator("#table-1 .front-plot .point.on").count() == 3
     assert opened.locator("#table-1 .panel").count() == 2
+    # Where groups of people lack what is plotted, as they do AUC, identity stands for it.
+    headings = """() => {
+        const groups = (name) => ({ a: { [name]: [0.5, 0.4, 0.6, 9] } });
+        const breakdown = { category: groups("identity_auc"), age: groups("identity_similarity") };
+        const own = { cells: {}, breakdown };
+        const names = ["identity_auc", "identity_similarity"];
+        const chosen = (found) => names.find((name) => Object.values(found)[0][name]);
+        return panels([own], own, chosen).map((panel) => panel.querySelector("h4").textContent);
+    }"""
+    assert opened.evaluate(headings) == ["prompt category · identity AUC", "age · identity"]
     # Worse for some: where the interval leaves out the whole on the worse side, and enough pictures say so.
     whole = "[0.5, 0.4, 0.6, 60, null]"
     for entry, marked in (
