@@ -46,13 +46,19 @@ def arguments() -> argparse.ArgumentParser:
         description="Write a run's model, or a model folder, in another layout. released: one flat state dict"
         " as Face-diffuser's and FastComposer's code reads it. diffusers: a folder that plain diffusers loads"
         " alone. original: one .safetensors file as other programs read Stable Diffusion. lora, kohya: the"
-        " adapter of a run trained by LoRA, by diffusers' or kohya's names.",
+        " adapter of a run trained by LoRA, by diffusers' or kohya's names. pipeline: an SDM, with a TDM"
+        " beside it, as a folder that FaceDiffuserPipeline.from_pretrained reads.",
     )
     take.add_argument("source", help="a run's folder, a model folder in diffusers' layout, or a LoRA file")
-    take.add_argument("out", help="what to write: NAME.bin, NAME.safetensors, or for diffusers a folder")
     take.add_argument(
-        "--layout", choices=("released", "diffusers", "original", "lora", "kohya"), default="released"
+        "out", help="what to write: NAME.bin, NAME.safetensors, or for diffusers and pipeline a folder"
     )
+    take.add_argument(
+        "--layout",
+        choices=("released", "diffusers", "original", "lora", "kohya", "pipeline"),
+        default="released",
+    )
+    take.add_argument("--tdm", help="for pipeline: the text-driven model beside it, a run or a model folder")
     take.add_argument(
         "--base",
         help="folder of the parts that SOURCE lacks; default: the backbone that its run was made with",
@@ -117,11 +123,20 @@ def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
 def _export(args: argparse.Namespace) -> int:
     ends = (".bin", ".safetensors") if args.layout == "released" else (".safetensors",)
     is_file = Path(args.out).suffix in ends
-    if args.layout == "diffusers" and is_file:
-        raise UserError(f"'{args.out}': --layout diffusers writes a folder; give a name without an end.")
-    if args.layout != "diffusers" and not is_file:
+    is_folder = args.layout in ("diffusers", "pipeline")
+    if is_folder and Path(args.out).suffix in (".bin", ".safetensors"):
+        raise UserError(f"'{args.out}': --layout {args.layout} writes a folder; give a name without an end.")
+    if not is_folder and not is_file:
         raise UserError(f"'{args.out}': the name must end in {' or '.join(ends)}.")
+    if args.tdm and args.layout != "pipeline":
+        raise UserError(f"--tdm goes with --layout pipeline alone, not with {args.layout}.")
     _writable(args.out, args.force)
+    if args.layout == "pipeline":
+        from fdlab.pipeline.export import write_pipeline
+
+        written = write_pipeline(Path(args.out), args.source, args.tdm, args.base, args.half)
+        print(f"{written} written to {args.out}")
+        return 0
     from fdlab.exchange.whole_model import LAYOUTS
 
     written = LAYOUTS[args.layout](Path(args.out), args.source, args.base, args.half)

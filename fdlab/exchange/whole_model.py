@@ -35,13 +35,15 @@ def load_whole(source: Path | str, base: Path | str | None = None) -> Backbone:
             f"'{source}' is a subject-augmented model, and other programs know no fusion; its denoiser is in"
             f" '{folder / 'unet'}', and --layout released has all."
         )
-    settings = _settings(source, folder, base)
+    settings = backbone_of(source, folder, base)
     own = finetuned.need(settings, "tdm", str(folder.absolute()))
     finetuned.check(settings, {"tdm": own})
     return replace(finetuned.load(settings, own, finetuned.COMMON), name=str(source))
 
 
-def _settings(source: Path | str, folder: Path, base: Path | str | None) -> BackboneSettings:
+def backbone_of(source: Path | str, folder: Path, base: Path | str | None) -> BackboneSettings:
+    """The backbone that a model was trained on: `base`, else what its run's configuration says, else the
+    model's own folder. Raises: UserError."""
     if base is not None:
         return BackboneSettings(name=str(base), path=str(base))
     for place in (resolve(source), folder.parent):

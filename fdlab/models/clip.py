@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError
+from fdlab.models.quiet import without_bars
 from fdlab.weights import formats
 from fdlab.weights.files import check_finite
 
@@ -17,21 +18,20 @@ def load_clip(folder: Path | str) -> Any:
     """
     import torch
     from transformers import CLIPModel
-    from transformers.utils import logging
 
     formats.read_bounded(Path(folder) / "config.json")
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model, found = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+        with without_bars():
+            model, found = CLIPModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except Exception as error:
         # The reader is somebody else's: any error may come of a broken folder.
         raise UserError(f"the CLIP model in '{folder}' cannot be read: {formats.one_line(error)}.") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     if found["missing_keys"]:
         # Else these would be drawn at random.
         raise UserError(f"the CLIP model in '{folder}' lacks tensor '{min(found['missing_keys'])}'.")
