@@ -15,17 +15,29 @@ if TYPE_CHECKING:
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown obeys within a line; an underscore within a word it does not."""
-_FORMULA = ("=", "+", "-", "@")
+_LINKED = re.compile(r"(?i:https?|ftp)://|(?i:\bwww)\.|[@#](?=\w)")
+"""What sites make links of within a line: addresses, people's names, numbers of issues."""
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+
+
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters that count as printable and show nothing, so that two texts look alike."""
 
 
 def visible(text: str) -> str:
     """One line without control characters: each is written as its escape, such as `\\x1b`.
 
-    Those that turn the direction of writing, or break a line, are among them.
+    Those that turn the direction of writing, break a line, or show nothing are among them.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if _is_seen(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_seen(c: str) -> bool:
+    return c.isprintable() and not _UNSEEN.match(c)
 
 
 def without_password(text: str) -> str:
@@ -42,8 +54,14 @@ def terminal(*lines: str, style: str = "") -> Text:
 
 
 def markdown(text: str) -> str:
-    """For a line or a cell of Markdown."""
-    return _SPECIAL.sub(r"\\\g<0>", visible(text))
+    """For a line or a cell of Markdown; nobody is called, and no address or number becomes a link."""
+    return _LINKED.sub(_apart, _SPECIAL.sub(r"\\\g<0>", visible(text)))
+
+
+def _apart(found: re.Match[str]) -> str:
+    """An address with its slashes escaped; a sign that sites link by, apart from its word by a comment."""
+    sign = found[0]
+    return sign.replace("/", r"\/").replace(".", r"\.") if len(sign) > 1 else f"{sign}<!-- -->"
 
 
 _LATEX = {

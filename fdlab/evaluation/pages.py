@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.benchmarks import benchmark as benchmarks
+from fdlab.benchmarks.attributes import attributes
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.data.captions import unmarked
 from fdlab.evaluation.rows import Row
 from fdlab.files import write_text
 from fdlab.metrics import registry
-from fdlab.people.identity import HELD_OUT, groups
 from fdlab.records import breakdown, gallery, per_sample, table
 
 MAIN, OTHERS = "evaluation", "evaluation/rows"
@@ -96,13 +96,11 @@ class Evaluated:
         links, parts = {}, {}
         benchmark = self.benchmark
         references = {s.id: benchmark.folder / s.references[0] for s in benchmark.subjects}
-        # Numbers from HELD_OUT on are rendered people's; what a user's own mean is not known.
-        rendered = {s.id: s.identity for s in benchmark.subjects if (s.identity or 0) >= HELD_OUT}
-        attributes = {name: groups(number) for name, number in rendered.items() if number is not None}
+        of_people = attributes(benchmark)
         for row, written in zip(self.rows, self.records, strict=True):
             folder = folder_of(self.run_dir, self.rows, row)
             found = per_sample.arrays(per_sample.read(folder), written["metrics"])
-            parts = breakdown.write(folder, written, found, benchmark.seed, attributes)
+            parts = breakdown.write(folder, written, found, benchmark.seed, of_people)
             back = os.path.relpath(self.run_dir / "report.html", folder)
             page = gallery.write(folder, written, found, references, Path(back).as_posix())
             links[row.name] = page.relative_to(self.run_dir).as_posix()

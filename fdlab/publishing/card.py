@@ -12,6 +12,7 @@ from typing import Any
 from fdlab import escape
 from fdlab.leaderboard import marks, runs
 from fdlab.leaderboard.collect import Entry
+from fdlab.leaderboard.evidence import Evidence
 from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS
 from fdlab.publishing import machine
@@ -36,7 +37,9 @@ def text(entry: Entry) -> str:
         table.markdown([record], registry.whole()),
         escape.markdown(table.note([record], taught=False)) + "\n",
     ]
-    said = [f"* {escape.markdown(f'{mark.word}: {mark.text}')}" for mark in marks.of(record)]
+    against = Evidence.read(entry).against
+    words = [(mark.word, mark.text) for mark in marks.of(record)] + ([against] if against else [])
+    said = [f"* {escape.markdown(f'{word}: {text}')}" for word, text in words]
     if said:
         lines.append("## What speaks against it\n\n" + "\n".join(said) + "\n")
     lines.append("## How it was made\n\n" + "\n".join(_origin(entry)) + "\n")

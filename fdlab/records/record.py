@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,9 @@ def _method_problems(method: Mapping[str, Any]) -> Iterator[str]:
 
 def _model_problems(model: Mapping[str, Any], where: str) -> Iterator[str]:
     """Who taught a model and whom it saw: marks rest on both, so nothing else may stand there."""
-    taught_by, people = model.get("taught_by"), model.get("people")
+    taught_by, people, digest = model.get("taught_by"), model.get("people"), model.get("sha256")
+    if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        yield f"{where}.sha256 is {shown(digest)}, no 64 hexadecimal digits"
     if taught_by is not None and not is_texts(taught_by):
         yield f"{where}.taught_by is {shown(taught_by)}, no list of texts"
     if people is None:

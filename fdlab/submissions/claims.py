@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fdlab import foreign
+from fdlab.benchmarks.attributes import attributes
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import jobs
 from fdlab.config import provenance
@@ -17,7 +19,8 @@ from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.evidence import AUC, drawn, interval, intervals_differ, is_interval
 from fdlab.leaderboard.pooling import CONFIG
 from fdlab.metrics.registry import METRICS
-from fdlab.records import per_sample, record
+from fdlab.records import breakdown, per_sample, record
+from fdlab.records.breakdown import BREAKDOWN
 from fdlab.records.per_sample import ScoredPictures
 from fdlab.submissions import packing
 from fdlab.submissions.packing import Submission
@@ -31,6 +34,9 @@ _SAID_OF_IT = (
     "name", "version", "profile", "num_subjects", "num_prompts", "images_per_prompt", "num_groups", "people",
 )  # fmt: skip
 """What a record says of its benchmark beside the digest; `departures` are of what measured it."""
+_TOLD = ("git_commit", "device", "seconds", "seed", "created")
+_SAME_GROUP = 2e-3
+"""By how much a group's value or interval may differ: scores are kept to six decimals."""
 _ASKED = ("subject", "subjects", "prompt", "index", "seed", "text", "category")
 """What a picture's line says of what was asked for."""
 
@@ -110,6 +116,46 @@ def _interval_claim(name: str, entry: Mapping[str, Any], found: tuple[float, flo
     if is_interval(entry, found):
         return Claim(what, HOLDS, f"[{entry['ci_low']:.4g}, {entry['ci_high']:.4g}]")
     return Claim(what, FAILS, intervals_differ(entry, found))
+
+
+def of_breakdown(
+    found: Submission, made: Mapping[str, Any], scored: ScoredPictures, known: Benchmark | None
+) -> Claim:
+    """The scores by category, by person and by what people are like, computed again from single pictures."""
+    if BREAKDOWN not in found.names:
+        return Claim("breakdown", OPEN, f"no {BREAKDOWN}")
+    if known is None:
+        return Claim("breakdown", OPEN, "without the benchmark nobody knows what its people are like")
+    try:
+        said = foreign.read_json(found.folder / BREAKDOWN, "breakdown")
+    except UserError as error:
+        return Claim("breakdown", FAILS, _beside(error, found))
+    again = breakdown.content(made, scored, known.seed, attributes(known))
+    differs = next(_differing(said, again, ""), None)
+    if differs is not None:
+        return Claim("breakdown", FAILS, differs)
+    return Claim("breakdown", HOLDS, "by category, by person and by what people are like")
+
+
+def _differing(said: Any, again: Any, where: str) -> Iterator[str]:
+    """In what two values differ, by their keys."""
+    if isinstance(again, Mapping):
+        keys = [*again, *(said if isinstance(said, Mapping) else ())]
+        for key in dict.fromkeys(keys):
+            there = said.get(key) if isinstance(said, Mapping) else None
+            yield from _differing(there, again.get(key), f"{where}.{key}" if where else str(key))
+    elif isinstance(again, float) and isinstance(said, int | float) and not isinstance(said, bool):
+        if not abs(said - again) <= _SAME_GROUP:
+            yield f"it says {where} {said:.4g}, pictures give {again:.4g}"
+    elif said != again:
+        yield f"it says {where} {shown(said)}, pictures give {shown(again)}"
+
+
+def of_provenance(made: Mapping[str, Any]) -> Claim:
+    """What is told of a run and leaves no trace in what was packed."""
+    said = made["provenance"]
+    told = [f"{key.replace('_', ' ')} {shown(said[key])}" for key in _TOLD if said.get(key) is not None]
+    return Claim("provenance", OPEN, f"by its own word: {', '.join(told) or 'nothing'}")
 
 
 def of_config(found: Submission, made: Mapping[str, Any]) -> Claim:

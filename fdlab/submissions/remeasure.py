@@ -6,7 +6,6 @@ N pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from fdlab.benchmarks.benchmark import MANIFEST, Benchmark, parse
 from fdlab.benchmarks.benchmark import load as load_benchmark
 from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.config.compose import compose
-from fdlab.data.pictures import read_image
-from fdlab.data.transforms import BACKGROUNDS
 from fdlab.errors import UserError
 from fdlab.evaluation import departures, measuring, scoring
 from fdlab.evaluation.settings import EvaluationSettings
@@ -35,8 +32,6 @@ from fdlab.submissions.packing import Submission
 
 _SAME = 0.01
 """By how much a score may differ on another device or with other versions of packages."""
-_SAME_PIXELS = 2.0
-"""The same of a redrawn picture's mean absolute difference, in 255ths."""
 
 
 def benchmark_of(made: Mapping[str, Any], folder: Path | None, cache: Path) -> Benchmark | None:
@@ -178,51 +173,3 @@ def _other_networks(made: Mapping[str, Any], extractors: Extractors) -> str:
             said = entry["extractor"]["name"]
             return f"{name} was measured by {said}, here is {network['name']} with other weights"
     return ""
-
-
-def drawn_again(
-    found: Submission, made: Mapping[str, Any], known: Benchmark, num: int, words: Sequence[str], device: str
-) -> Claim:
-    """A few pictures, spread over the benchmark, drawn again as the record says, by weights that ship or that
-    `words`, overrides of the checker's own, name."""
-    what = "pictures, drawn again"
-    if not found.pictures:
-        return Claim(what, OPEN, "no pictures were packed")
-    from fdlab.diffusion.settings import SamplerSettings
-    from fdlab.evaluation.rows import standard
-    from fdlab.evaluation.settings import MethodSettings
-
-    sampler, background = made["method"].get("sampler"), made["method"].get("background")
-    if not isinstance(sampler, Mapping):
-        return Claim(what, OPEN, "the record names no sampler")
-    if any(isinstance(value, Mapping | list) for value in sampler.values()):
-        return Claim(what, FAILS, "the record's sampler has settings that are no plain values")
-    try:
-        SamplerSettings.from_mapping(sampler).check()
-        method = MethodSettings.read(compose(words, "evaluate"))
-        behind = {"background": background} if background in BACKGROUNDS else {}
-        method = replace(method, baselines=False, sampler=dict(sampler), **behind)
-        rows = {row.name: row for row in standard(method, known, found.folder, device)}
-    except UserError as error:
-        return Claim(what, OPEN, str(error).rstrip("."))
-    row = rows.get(made["method"]["name"])
-    if row is None:
-        return Claim(what, OPEN, f"its sampler draws no '{made['method']['name']}'")
-    for kind in ("tdm", "sdm"):
-        here, said = row.method.get(kind), made["method"].get(kind)
-        if said and (here or {}).get("sha256") != said.get("sha256"):
-            return Claim(what, OPEN, f"the {kind.upper()} here is not the one that drew them")
-    todo = jobs.jobs(known)
-    chosen = [todo[n] for n in np.linspace(0, len(todo) - 1, min(num, len(todo))).astype(int)]
-    images_BHW3 = row.make()(chosen)
-    for job, image_HW3 in zip(chosen, images_BHW3, strict=True):
-        path = found.folder / "images" / job.file
-        if not path.is_file():
-            return Claim(what, FAILS, f"picture {job.file} is not there")
-        packed_HW3 = read_image(path)
-        if packed_HW3.shape != image_HW3.shape:
-            return Claim(what, FAILS, f"picture {job.id} is of another size")
-        off = float(np.abs(packed_HW3.astype(float) - image_HW3.astype(float)).mean())
-        if off > _SAME_PIXELS:
-            return Claim(what, FAILS, f"picture {job.id} differs by {off:.1f} of 255 on average")
-    return Claim(what, HOLDS, f"{len(chosen)} of {len(todo)}")

@@ -28,6 +28,8 @@ class Here:
     """Whether pictures are measured again."""
     redraw: int = 4
     """How many are drawn again."""
+    redraw_seed: int = 0
+    """Decides which: drawn anew for each check."""
     device: str = "cpu"
     words: Sequence[str] = ()
     """Overrides of `evaluate` that name weights and networks here which do not ship."""
@@ -52,6 +54,8 @@ def verify(found: Submission, here: Here) -> Iterator[Claim]:
     if scored is None:
         return
     yield from claims.of_metrics(made, scored)
+    yield claims.of_breakdown(found, made, scored, known)
+    yield claims.of_provenance(made)
     yield claims.of_rank(found, made, here.board)
     claim = claims.of_benchmark(made, scored, known)
     yield claim
@@ -64,7 +68,7 @@ def verify(found: Submission, here: Here) -> Iterator[Claim]:
 def _with_pictures(
     found: Submission, made: dict[str, Any], scored: ScoredPictures, known: Benchmark, here: Here
 ) -> Iterator[Claim]:
-    from fdlab.submissions import remeasure
+    from fdlab.submissions import redraw, remeasure
 
     if not here.measure or not found.pictures:
         yield Claim(SCORES, OPEN, "not asked for" if not here.measure else "no pictures were packed")
@@ -79,5 +83,13 @@ def _with_pictures(
                 yield claim
         if networks is not None:
             yield from remeasure.measured_again(found, made, scored, known, networks)
-    if here.redraw:
-        yield remeasure.drawn_again(found, made, known, here.redraw, here.words, here.device)
+    row = redraw.row_of(found, made, known, here.words, here.device)
+    if isinstance(row, Claim):
+        yield row
+        yield Claim(redraw.REDRAWN, OPEN, "the method cannot be had here")
+        return
+    yield redraw.of_method(made, row)
+    if not here.redraw or not found.pictures:
+        yield Claim(redraw.REDRAWN, OPEN, "no pictures were packed" if here.redraw else "not asked for")
+    else:
+        yield redraw.drawn_again(found, known, row, here.redraw, here.redraw_seed)

@@ -51,7 +51,17 @@ def test_markdown_leaves_names_as_they_are() -> None:
         assert escape.markdown(text) == text
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1"])
+def test_markdown_calls_nobody_and_links_nowhere() -> None:
+    made = escape.markdown("@torvalds sees https://evil.example and WWW.x.com in #1")
+    assert made == (r"@<!-- -->torvalds sees https:\/\/evil.example and WWW\.x.com in #<!-- -->1")
+
+
+@pytest.mark.parametrize("text", ["\u3164", "a\ufe0f", "\u2800", "\u200b", "\U000e0101"])
+def test_what_shows_nothing_is_shown(text: str) -> None:
+    assert escape.visible(text).isascii() and escape.visible("é 中 🙂 ß") == "é 中 🙂 ß"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", "＝1+1", "＠SUM(A1)"])
 def test_spreadsheets_compute_nothing(text: str) -> None:
     out = io.StringIO()
     escape.CsvWriter(out).writerow([text, -1.5, "-", "a=b", None, 3, "\r=1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 from pathlib import Path
 
 from fdlab.cli.leaderboard.output import cache
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
         board=[Path(folder) for folder in arguments.board],
         measure=not arguments.no_measuring,
         redraw=arguments.redraw,
+        redraw_seed=secrets.randbelow(10**9) if arguments.redraw_seed is None else arguments.redraw_seed,
         device=device_of(arguments.accelerator),
         words=arguments.words,
     )
@@ -58,6 +60,12 @@ def _parser() -> Parser:
     made.add_argument("--no-measuring", action="store_true", help="do not measure its pictures again")
     made.add_argument(
         "--redraw", metavar="N", type=_count, default=4, help="pictures to draw again (default: 4)"
+    )
+    made.add_argument(
+        "--redraw-seed",
+        metavar="N",
+        type=_count,
+        help="which pictures these are (default: another each time)",
     )
     made.add_argument(
         "--with",

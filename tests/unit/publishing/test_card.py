@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,16 @@ def test_the_hubs_own_reader_finds_every_number(tmp_path: Path) -> None:
 def test_a_name_that_is_markup_is_text() -> None:
     text = card.text(compare.locate(FROZEN / "script"))
     assert "# \\<script\\>" in text and ModelCard(text).data.eval_results is not None
+
+
+def test_a_card_says_what_its_pictures_say_against_it(tmp_path: Path) -> None:
+    shutil.copytree(FROZEN / "weak", tmp_path / "liar")
+    path = tmp_path / "liar/evaluation/record.json"
+    made = json.loads(path.read_text())
+    made["metrics"]["identity_similarity"] |= {"value": 0.999, "ci_low": 0.999, "ci_high": 0.999}
+    path.write_text(json.dumps(made))
+    against = "its pictures do not give its numbers"
+    assert against in card.text(compare.locate(tmp_path / "liar"))
+    assert against not in card.text(compare.locate(FROZEN / "weak"))
+    path.with_name("per_sample.jsonl").unlink()
+    assert "no single pictures" in card.text(compare.locate(tmp_path / "liar"))

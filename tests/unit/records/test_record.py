@@ -90,6 +90,7 @@ def broken(path: str, value: Any) -> dict[str, Any]:
         ("method/sdm", {"people": [[1, 4]]}, "no list of objects"),
         ("method/tdm", {"people": [{"rendered": [1.0, 4.0]}]}, "method.tdm.people has rendered"),
         ("method/sdm", {"people": [{"rendered": [4, 1]}]}, "no span"),
+        ("method/sdm", {"sha256": "x` <img>"}, "method.sdm.sha256 is .* no 64 hexadecimal digits"),
         ("method/sdm", {"taught_by": "faceres"}, "method.sdm.taught_by is 'faceres', no list of texts"),
         ("metrics/identity_auc/unit", None, "metrics.identity_auc.unit is missing"),
         ("metrics/identity_auc/higher_is_better", False, "is True by its name"),

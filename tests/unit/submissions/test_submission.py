@@ -23,7 +23,7 @@ from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.config import provenance
 from fdlab.errors import UserError
 from fdlab.leaderboard import compare
-from fdlab.submissions import archive, claims, packing, remeasure, verify
+from fdlab.submissions import archive, claims, packing, redraw, remeasure, verify
 from fdlab.submissions.claims import FAILS, HOLDS, OPEN, Claim
 
 FROZEN = Path(__file__).parent.with_name("leaderboard") / "frozen"
@@ -503,8 +503,8 @@ def test_a_sampler_that_is_none_draws_nothing(
     made, _, known = known_parts(packed, squares)
     made["method"]["sampler"] = sampler
     with packing.opened(packed) as found:
-        claim = remeasure.drawn_again(found, made, known, 1, (), "cpu")
-    assert claim.state in (OPEN, FAILS) and "/root" not in claim.why
+        claim = redraw.row_of(found, made, known, (), "cpu")
+    assert isinstance(claim, Claim) and claim.state in (OPEN, FAILS)
 
 
 def test_strict_wants_scores_measured(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -513,3 +513,77 @@ def test_strict_wants_scores_measured(packed: Path, capsys: pytest.CaptureFixtur
     assert main([*line, "--strict"]) == 1
     assert "--strict: the scores were not measured again" in capsys.readouterr().out
     assert main([*line, "--with", "sampler.nonsense=1"]) == 2
+
+
+def drawn_by(**more: Any) -> Any:
+    """A row as `evaluation.rows` makes it, of one model; `more` goes to the record's method."""
+    model = {
+        "sha256": "a" * 64,
+        "training_steps": 7,
+        "people": [{"rendered": [0, 9]}],
+        "taught_by": ["faceres"],
+    }
+    method = {"backbone": "nano", "background": "noise", "sdm": model, **more}
+    return SimpleNamespace(name="sdm", method=method, make=lambda: lambda jobs: PICTURES[: len(jobs)])
+
+
+PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("people", None), ("taught_by", []), ("training_steps", 1)],
+)
+def test_marks_cannot_be_wiped_off(key: str, value: Any) -> None:
+    row = drawn_by()
+    said = {"name": "sdm", "label": "mine", **json.loads(json.dumps(row.method))}
+    assert redraw.of_method({"method": said}, row).state == HOLDS
+    said["sdm"][key] = value
+    assert redraw.of_method({"method": said}, row).why.startswith(f"it says sdm.{key}")
+    assert redraw.of_method({"method": {**said, "sdm": None}}, row).state == FAILS
+    assert redraw.of_method({"method": {**said, "backbone": "my own"}}, row).state == FAILS
+
+
+def test_pictures_are_drawn_again_where_nobody_knows(
+    packed: Path, squares: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, known = known_parts(packed, squares)
+    todo = remeasure.jobs.jobs(known)
+    seen: list[tuple[str, ...]] = []
+    with packing.opened(packed) as found:
+        whole = {job.id: np.asarray(Image.open(found.folder / "images" / job.file)) for job in todo}
+
+        def draw(chosen: Any) -> np.ndarray:
+            seen.append(tuple(job.id for job in chosen))
+            return np.stack([whole[job.id] for job in chosen])
+
+        row = SimpleNamespace(make=lambda: draw)
+        made = [redraw.drawn_again(found, known, row, 3, seed) for seed in (1, 1, 2, 3)]  # type: ignore[arg-type]
+        assert {claim.state for claim in made} == {HOLDS} and "--redraw-seed 3" in made[-1].why
+        assert seen[0] == seen[1] and len(set(seen)) == 3 and all(len(set(ids)) == 3 for ids in seen)
+        whole[seen[0][1]] = 255 - whole[seen[0][1]]
+        assert redraw.drawn_again(found, known, row, 3, 1).state == FAILS  # type: ignore[arg-type]
+
+
+def test_a_forged_breakdown_is_seen(packed: Path, squares: Path) -> None:
+    made, scored, known = known_parts(packed, squares)
+
+    def claim(edit: Callable[[dict[str, Any]], None]) -> Claim:
+        changed = change(packed, lambda files: files.update({"breakdown.json": edited_json(files, edit)}))
+        with packing.opened(changed) as found:
+            return claims.of_breakdown(found, made, scored, known)
+
+    def edited_json(files: dict[str, bytes], edit: Callable[[dict[str, Any]], None]) -> bytes:
+        said = json.loads(files["breakdown.json"])
+        edit(said)
+        return json.dumps(said).encode()
+
+    assert claim(lambda said: None).state == HOLDS
+    category = next(iter(json.loads(json.dumps(scored.column("category").tolist()))))
+    for edit in (
+        lambda said: said["by_category"][category]["identity_similarity"].update(value=0.9),
+        lambda said: said["by_category"].pop(category),
+        lambda said: said["by_category"].update(more={}),
+        lambda said: said.update(by_attribute={"age": {}}),
+    ):
+        assert claim(edit).state == FAILS  # type: ignore[arg-type]
