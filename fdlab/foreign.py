@@ -85,9 +85,9 @@ def decoded(data: bytes, name: str) -> str:
         raise UserError(f"{name} is not text in UTF-8 (byte {error.start}).") from error
 
 
-def read_json(path: Path, kind: str) -> Any:
-    """The value of a JSON file. UserError as `text`, and as `parse_json`."""
-    return parse_json(text(path, kind), f"{kind} '{path}'")
+def read_json(path: Path, kind: str, most: int | None = None) -> Any:
+    """The value of a JSON file of at most `most` bytes. UserError as `text`, and as `parse_json`."""
+    return parse_json(text(path, kind, most), f"{kind} '{path}'")
 
 
 def read_yaml(path: Path, kind: str) -> Any:

@@ -10,6 +10,7 @@ from fdlab import foreign
 from fdlab.errors import UserError
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.pooling import run_folder
+from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.records.breakdown import BREAKDOWN
 
 ENVIRONMENT = "environment.json"
@@ -46,11 +47,16 @@ def _numbers(entries: Any) -> dict[str, Any]:
     return {
         str(name): entry
         for name, entry in _items(entries)
-        if isinstance(entry, dict)
-        and foreign.is_number(entry.get("value"))
+        if name in SCORES | METRICS
+        and isinstance(entry, dict)
+        and foreign.is_number(entry.get("value"), *_limits(name))
         and foreign.is_count(entry.get("n"))
-        and all(entry.get(end) is None or foreign.is_number(entry[end]) for end in ends)
+        and all(entry.get(end) is None or foreign.is_number(entry[end], *_limits(name)) for end in ends)
     }
+
+
+def _limits(name: str) -> tuple[float, float]:
+    return (SCORES.get(name) or METRICS[name]).limits
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
+from typing import Any
 
+from fdlab.escape import visible
 from fdlab.files import write_text
 from fdlab.leaderboard.evidence import Look, Reader
 from fdlab.leaderboard.tables import Board
@@ -27,7 +29,7 @@ def write(board: Board, path: Path, look: Look | None = None, title: str = TITLE
 def text(board: Board, folder: Path, look: Look, title: str = TITLE, carried: int = 0) -> str:
     """The page's text, for a page that lies in `folder`. Data stands in a JSON block whose `<` are escaped,
     so that no text can end it."""
-    content = page_data.content(board, folder, look, carried)
+    content = _seen(page_data.content(board, folder, look, carried))
     data = json.dumps(content, allow_nan=False, separators=(",", ":"))
     parts = {
         "TITLE": escape(title),
@@ -42,6 +44,16 @@ def text(board: Board, folder: Path, look: Look, title: str = TITLE, carried: in
         key, _, after = part.partition("}}")
         filled += [parts[key], after]
     return "".join(filled)
+
+
+def _seen(value: Any) -> Any:
+    """The same with every text as `visible` has it: a browser would obey what turns the direction of writing,
+    and a copied command would hold what a terminal obeys."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {_seen(key): _seen(one) for key, one in value.items()}
+    return [_seen(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _file(name: str) -> str:

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -25,7 +25,7 @@ from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.publishing import machine, quoted_tables, thumbnails, words
 from fdlab.records import table as records_table
-from fdlab.records.per_sample import ScoredPictures, drawn
+from fdlab.records.per_sample import ScoredPictures, drawn, file_of
 
 PROVENANCE = (
     "created",
@@ -233,22 +233,13 @@ def _pictures(
         for name in scores
         if name in scored.values
     }
-    files = [_safe(str(scored.pictures[n].get("file") or "")) for n in order]
+    files = [quote(file_of(scored.pictures[n])) for n in order]
     plain = all(file == f"images/{name}.png" for file, name in zip(files, usual.ids, strict=True))
     where = _link(row.entry.path.parent, folder)
     return {"folder": where, "values": values, **({} if plain else {"files": files})}
 
 
 @lru_cache(maxsize=1 << 16)
-def _safe(file: str) -> str:
-    """A picture's file as a link's end; empty for what is no relative path to a picture."""
-    path = PurePosixPath(file)
-    known = path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
-    ok = known and not path.is_absolute() and ":" not in file and "\\" not in file and file.isprintable()
-    # A second record's pictures lie beside its folder; nothing lies further up.
-    return quote(file) if ok and path.parts.count("..") <= 1 else ""
-
-
 def _link(path: Path, folder: Path) -> str:
     """A relative link from the page, with a dot before it so that no name is taken for a scheme."""
     relative = Path(os.path.relpath(path, folder)).as_posix()

@@ -18,6 +18,7 @@ from fdlab.leaderboard.evidence import Look
 from fdlab.leaderboard.tables import Board, Row, Table
 from fdlab.publishing import words
 from fdlab.records import table as records_table
+from fdlab.records.per_sample import file_of
 from fdlab.records.wandb_table import FILES
 
 PICTURES = 8
@@ -106,7 +107,7 @@ def sheet_of(row: Row, look: Look) -> np.ndarray | None:
     if scored is None:
         return None
     places = np.linspace(0, len(scored.pictures) - 1, min(PICTURES, len(scored.pictures))).astype(int)
-    paths = [row.entry.path.parent / str(scored.pictures[n].get("file", "")) for n in places]
+    paths = [row.entry.path.parent / file_of(scored.pictures[n]) for n in places]
     if not all(path.is_file() for path in paths):
         return None
     images = [read_image(path) for path in paths]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ from fdlab.records.record import PER_SAMPLE
 PACKED = f"{PER_SAMPLE}.gz"
 """What travels with a board: a seventh of the bytes."""
 NEEDED = ("id", "prompt", "index")
-MOST_BYTES = 1 << 34
-"""A million pictures of a thousand subjects have as many."""
+MOST_BYTES, MOST_PACKED = 1 << 34, 1 << 28
+"""A million pictures of a thousand subjects have as many; packed is what travels, of some ten thousand."""
 _COSINE, _PIXELS = (-1.000001, 1.000001), (-1e6, 1e6)
 CONTRADICT = "pictures give "
 """How a reason begins that speaks against a record: others say only that pictures do not hold a metric."""
@@ -87,6 +87,17 @@ def drawn(picture: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in several] if several else [str(picture["subject"])]
 
 
+def file_of(picture: Mapping[str, Any]) -> str:
+    """A picture's file, relative to its record's folder; empty for what is no relative path to a picture: a
+    line is anybody's, and names no other file of this machine."""
+    file = str(picture.get("file") or "")
+    path = PurePosixPath(file)
+    known = path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+    ok = known and not path.is_absolute() and ":" not in file and "\\" not in file and file.isprintable()
+    # A second record's pictures lie beside its folder; nothing lies further up.
+    return file if ok and path.parts.count("..") <= 1 else ""
+
+
 def faces(picture: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The faces that count in a picture, each with box, score and, where known, similarity_to."""
     if "faces" in picture:
@@ -103,7 +114,9 @@ def kept(folder: Path) -> Path | None:
 
 def text(path: Path) -> str:
     """The lines of a file that `kept` found. UserError where it cannot be read."""
-    return (foreign.unpacked if path.name == PACKED else foreign.text)(path, "file", MOST_BYTES)
+    if path.name == PACKED:
+        return foreign.unpacked(path, "file", MOST_PACKED)
+    return foreign.text(path, "file", MOST_BYTES)
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ from fdlab.records import migrations
 SCHEMA_VERSION = 1
 RECORD = "record.json"
 PER_SAMPLE = "per_sample.jsonl"
+MOST_BYTES = 1 << 24
+"""Of a record: a thousand times what one has."""
 
 
 METRIC_KEYS = ("value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "version", "extractor")
@@ -89,7 +91,7 @@ def read(path: Path | str) -> dict[str, Any]:
     """Read a record, bring it to the present schema version and check it. UserError that names the file and
     the first thing wrong."""
     path = Path(path)
-    record = migrations.migrated(foreign.read_json(path, "record"), SCHEMA_VERSION)
+    record = migrations.migrated(foreign.read_json(path, "record", MOST_BYTES), SCHEMA_VERSION)
     problem = next(problems(record), None)
     if problem:
         raise UserError(f"record '{path}': {problem}.")

@@ -98,6 +98,8 @@ def _problem(member: zipfile.ZipInfo, known: Sequence[str]) -> str | None:
         return "is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "is packed in an unusual way"
+    if picture and not member.file_size:
+        return "is empty"
     most = MOST_PICTURE if picture else MOST_TEXT
     if member.file_size > most:
         return f"has {member.file_size:,} bytes; allowed: {most:,}"

@@ -93,13 +93,13 @@ def _pictures(listed: list[dict[str, Any]], beside: Path) -> dict[str, Path | by
     found: dict[str, Path | bytes] = {}
     for picture in listed:
         name = f"{picture['id']}.png"
-        path = beside / str(picture.get("file", f"{archive.PICTURES}{name}"))
+        path = beside / (per_sample.file_of(picture) if "file" in picture else f"{archive.PICTURES}{name}")
         if not archive.is_picture_name(name):
             raise UserError(
                 f"picture {foreign.shown(picture['id'])} cannot be packed: its name is none of a file."
             )
         if not path.is_file():
-            raise UserError(f"no picture '{path}'; leave out --pictures, or draw it again.")
+            raise UserError(f"no picture {name} beside the record; leave out --pictures, or draw it again.")
         found[archive.PICTURES + name] = path
     return found
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from fdlab.cli import leaderboard as verb
 from fdlab.errors import UserError
-from fdlab.leaderboard import board, collect, compare
+from fdlab.leaderboard import board, collect, compare, runs
 from fdlab.metrics import registry
 from fdlab.publishing import compare_formats, formats, latex
 from fdlab.records import record
@@ -200,3 +201,17 @@ def test_labels_are_escaped_in_every_format(
     assert r"\[/red\]\<b\>\|" in compare_formats.markdown(made)
     compare_formats.show(made)
     assert "[/red]<b>|=1+1\\x1b[31m" in capsys.readouterr().out
+
+
+def test_of_a_breakdown_only_what_can_be_is_believed(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).with_name("frozen") / "weak", tmp_path / "weak")
+    groups = {
+        "a": {"foo": {"value": 0.5, "n": 3}},
+        "b": {"clip_score": {"value": 1e300, "n": 3}},
+        "c": {"clip_score": {"value": 0.5, "n": 3, "ci_low": -7, "ci_high": 0.6}},
+        "d": {"clip_score": {"value": 0.5, "n": 3, "ci_low": 0.4, "ci_high": 0.6}},
+    }
+    path = tmp_path / "weak/evaluation/breakdown.json"
+    path.write_text(json.dumps({"by_category": groups, "by_attribute": {"age": {"old": groups["a"]}}}))
+    (entry,), _ = collect.find([tmp_path])
+    assert runs.breakdown_of(entry) == {"category": {"d": groups["d"]}}

@@ -47,6 +47,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "board.html"
 
 
+def test_no_text_turns_the_direction_of_writing() -> None:
+    told = {"command": "a\u202eb", "pictures": [("\x1b[201~", 1.5, None)], "x\u2066": "é"}
+    shown = {"command": "a\\u202eb", "pictures": [["\\x1b[201~", 1.5, None]], "x\\u2066": "é"}
+    assert page._seen(told) == shown
+
+
 @pytest.fixture(scope="module")
 def data(written: Path) -> dict[str, Any]:
     block = re.search(r'<script type="application/json" id="data">(.*?)</script>', written.read_text(), re.S)

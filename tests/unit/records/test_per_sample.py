@@ -64,7 +64,7 @@ def test_packed_pictures_are_the_same(squares: Path, tmp_path: Path) -> None:
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "per_sample.jsonl.gz").write_bytes(gzip.compress(bytes(2 << 20)))
-    monkeypatch.setattr(per_sample, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(per_sample, "MOST_PACKED", 1 << 20)
     with pytest.raises(UserError, match="more than 1,048,576 bytes"):
         per_sample.read(tmp_path)
 
@@ -179,3 +179,13 @@ def test_a_record_with_fewer_rows_is_refused(squares: Path, written: dict[str, A
     path = record.write(tmp_path, written, [json.loads(line) for line in lines[:-1]])
     with pytest.raises(UserError, match=f"counts {len(lines)} pictures, its .* {len(lines) - 1}"):
         per_sample.load(path, written)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["/etc/passwd", "../../x.png", "images/x.txt", "c:\\x.png", "http://x/y.png", "a\u202eb.png", None, 3],
+)
+def test_a_line_names_no_file_but_a_picture_of_its_own(file: Any) -> None:
+    assert per_sample.file_of({"file": file}) == ""
+    for own in ("images/s00-p00-0.png", "../images/a b.jpg"):
+        assert per_sample.file_of({"file": own}) == own
