@@ -1,5 +1,7 @@
 """Render people into shards and keep what frozen networks say of them. Run again to go on.
 
+A kill loses twenty pictures of a shard at most, and what the networks say of it.
+
     python experiments/nano/make_shards.py MIX NUM SEED OUT [--first A] [--last B] [--pairs] [--device cuda]
 Kept are pictures of one person, or with --pairs those of two. NUM decides, with SEED, who is in which
 picture: eight pictures a person where all NUM are rendered.
@@ -8,12 +10,38 @@ picture: eight pictures a person where all NUM are rendered.
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
+from typing import Any
 
 import shards
 import torch
 
+from fdlab.errors import UserError
 from fdlab.models.backbone import load_backbone
+
+PIECE = 20
+"""Pictures rendered between two savings: some four seconds of a core."""
+
+
+def rendered(folder: Path, mix: str, num: int, seed: int, first: int, last: int, each: int) -> dict[str, Any]:
+    """As `shards.render`, from pieces kept in `folder`, where a run that was cut off left some.
+
+    Raises: UserError where no picture shows `each` people.
+    """
+    folder.mkdir(exist_ok=True)
+    pieces = []
+    for start in range(first, last, PIECE):
+        path = folder / f"{start:06d}.npz"
+        if not path.exists():
+            shards.write(path, shards.render(mix, num, seed, start, min(start + PIECE, last), each))
+        pieces.append(shards.read(path))
+    made = shards.pieced(pieces)
+    if not len(made["images"]):
+        raise UserError(
+            f"of the pictures {first} to {last - 1} of '{mix}' none shows {each} people; take more."
+        )
+    return made
 
 
 def main() -> None:
@@ -42,10 +70,12 @@ def main() -> None:
         path = given.out / f"{kind}-{given.num}-{given.seed}-{first:06d}-{last:06d}.npz"
         if path.exists():
             continue
-        made = shards.render(given.mix, given.num, given.seed, first, last, 2 if given.pairs else 1)
+        pieces = path.with_suffix(".pieces")
+        made = rendered(pieces, given.mix, given.num, given.seed, first, last, 2 if given.pairs else 1)
         num = len(made["images"])
         seen = shards.nobody(num) if given.pairs else shards.faces(made["images"], given.device)
         shards.save(path, made, shards.describe(backbone, made, given.device), seen)
+        shutil.rmtree(pieces)
         print(path.name, f"pictures {num}, faces found {float(seen[1].float().mean()):.3f}", flush=True)
 
 

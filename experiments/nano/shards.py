@@ -8,8 +8,9 @@ width, E embedding.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,34 @@ def render(mix: str, num: int, seed: int, first: int, last: int, people_each: in
         identities.append([number for number, _ in spec.people])
         texts.append(text)
         ends.append(end)
+    who = np.array(identities, int).reshape(-1, people_each)
     return {
-        "images": np.stack(images),
-        "people": np.packbits(np.stack(people), axis=2),
-        "identity": np.array(identities)[:, 0],
-        "second": np.array(identities)[:, 1] if people_each == 2 else np.full(len(identities), -1),
+        "images": np.array(images, np.uint8).reshape(-1, 128, 128, 3),
+        "people": np.packbits(np.array(people, bool).reshape(-1, 128, 128), axis=2),
+        "identity": who[:, 0],
+        "second": who[:, 1] if people_each == 2 else np.full(len(who), -1),
         "captions": json.dumps([texts, ends]),
     }
+
+
+def write(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays, whole or not at all."""
+    with files.whole(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `render` made and `write` wrote."""
+    with np.load(path) as held:
+        return {name: held[name] for name in held.files} | {"captions": str(held["captions"])}
+
+
+def pieced(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `render` makes of several ranges as what it makes of all in one."""
+    texts, ends = zip(*(json.loads(piece["captions"]) for piece in pieces), strict=True)
+    said = json.dumps([[*chain(*texts)], [*chain(*ends)]])
+    arrays = {k: np.concatenate([piece[k] for piece in pieces]) for k in pieces[0] if k != "captions"}
+    return arrays | {"captions": said}
 
 
 def nobody(num: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,8 +166,7 @@ def save(
     """Write a shard, whole or not at all."""
     tensors = {**found, "landmarks": seen[0], "found": seen[1], "faceres": seen[2].half()}
     arrays = {k: v.numpy() for k, v in tensors.items()} | {k: v for k, v in shard.items() if k != "captions"}
-    with files.whole(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, captions=np.array(shard["captions"]), **arrays)
+    write(path, {"captions": np.array(shard["captions"]), **arrays})
 
 
 def load(paths: Sequence[Path]) -> Shard:
