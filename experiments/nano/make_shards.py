@@ -58,11 +58,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=500, help="pictures a shard")
     parser.add_argument("--pairs", action="store_true", help="the pictures of two people")
     parser.add_argument("--backbone", default="asset:nano")
+    parser.add_argument("--vae", type=Path, help="in place of the backbone's")
+    parser.add_argument("--text-encoder", type=Path, help="in place of the backbone's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    backbone = load_backbone(given.backbone, None, ("vae", "text_encoder", "tokenizer")).to(given.device)
+    own = {"vae": given.vae, "text_encoder": given.text_encoder}
+    backbone = load_backbone(given.backbone, own, ("vae", "text_encoder", "tokenizer")).to(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
     kind = f"{given.mix}-pairs" if given.pairs else given.mix
     for first in range(given.first, given.last or given.num, given.size):

@@ -2,6 +2,7 @@
 
     python experiments/nano/train_denoiser.py sdm OUT SHARD... --minutes 60 --encoder ENCODER
     python experiments/nano/train_denoiser.py tdm OUT SHARD... --minutes 20 --start SDM/model
+    python experiments/nano/train_denoiser.py tdm OUT SHARD... --minutes 78 --start scratch
 An SDM learns to be recognised as well: identity_loss.py on the predicted clean picture.
 v-prediction, log-normal noise levels, more weight on faces, Muon, a constant rate that decays at the end,
 an average of the weights. The encoder rests: its embeddings are computed once. The model,
@@ -33,13 +34,15 @@ from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
-from fdlab.models.nano import SCHEDULER
+from fdlab.models.nano import SCHEDULER, build_fusion, build_unet
 from fdlab.models.parts import load_part
 from fdlab.muon import Muon
 
 CONFIG = {**SCHEDULER, "prediction_type": "v_prediction"}
 SCHEDULE = NoiseSchedule.from_config(CONFIG)
 LOG_SIGMA = SCHEDULE.log_sigma_T.float()
+SCRATCH = "scratch"
+"""As --start: new weights. Whoever changes the autoencoder needs them: another's latents mislead."""
 
 
 class Denoiser(torch.nn.Module):
@@ -161,10 +164,14 @@ def step_loss(
 
 def load(given: argparse.Namespace) -> Denoiser:
     """The parts to start from, with the fast attention of the device."""
-    start = resolve(given.start)
-    unet = load_part("unet", start / "unet")
-    unet.register_to_config(sample_size=16)
-    fusion = load_part("fusion", start / "fusion") if given.kind == "sdm" else None
+    if given.start == SCRATCH:
+        unet = build_unet(seed=given.seed)
+        fusion = build_fusion(seed=given.seed) if given.kind == "sdm" else None
+    else:
+        start = resolve(given.start)
+        unet = load_part("unet", start / "unet")
+        unet.register_to_config(sample_size=16)
+        fusion = load_part("fusion", start / "fusion") if given.kind == "sdm" else None
     net = Denoiser(unet, fusion).to(given.device)
     if given.device == "cpu":
         unet.set_attn_processor(AttnProcessor())
@@ -189,7 +196,7 @@ def export(folder: Path, net: Denoiser, average: dict[str, Tensor], encoder: Pat
 def facts(given: argparse.Namespace, step: int, spent: float, pictures: Pictures) -> dict[str, Any]:
     """training.json: the steps behind the weights and the people they were shown, those before this run
     included."""
-    started = finetuned.facts(resolve(given.start))
+    started = {} if given.start == SCRATCH else finetuned.facts(resolve(given.start))
     before = started.get("steps", 0)
     # An SDM's encoder is distilled from faceres, whether or not faceres looks at what it draws.
     taught = {"taught_by": ["faceres"]} if given.kind == "sdm" else {}
@@ -220,7 +227,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--minutes", type=float, required=True, help="in all, resumed parts included")
-    parser.add_argument("--start", default="asset:nano/sdm")
+    parser.add_argument("--start", default="asset:nano/sdm", help="a model's folder, or scratch")
+    parser.add_argument("--vae", default="asset:nano/vae", help="whose latents the shards hold")
     parser.add_argument("--encoder", type=Path, help="image encoder of an SDM")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=0.01)
@@ -256,7 +264,7 @@ def teaching(given: argparse.Namespace) -> tuple[Pictures, identity_loss.Identit
     pictures = Pictures(shard, embedding, given.own, given.drop)
     recognised = None
     if given.kind == "sdm" and given.identity_weight:
-        vae = load_part("vae", resolve("asset:nano") / "vae")
+        vae = load_part("vae", resolve(given.vae))
         recognised = identity_loss.IdentityLoss(vae, given.device)
     return pictures, recognised
 

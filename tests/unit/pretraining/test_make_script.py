@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 STAND_IN = """#!/bin/bash
 echo "$*" >> "$LOG"
+case "$*" in *train_denoiser.py*) mkdir -p "$3/model" ;; esac
 case "$*" in
 *make_shards.py*) mkdir -p "$5" && touch "$5/$2-$7.npz" ;;
 *${FAIL:-nothing}*) exit 1 ;;
@@ -65,6 +66,35 @@ def test_the_limit_stops_what_works_and_the_same_command_goes_on(make):
     assert "unfinished" in said and "saved" in calls
     status, said, calls = make()
     assert status == 0 and "denoiser.py sdm" in calls and "reference_encoder" not in calls
+
+
+def test_new_latents_reach_all_that_follows_and_nothing_of_the_old_ones_does(make, tmp_path):
+    status, said, calls = make(SHARED="yes", JUDGE="no")
+    assert status == 0, said
+    new = f"--vae {tmp_path}/out/autoencoder/vae"
+    denoisers = [call for call in calls.splitlines() if "denoiser.py" in call]
+    shards = [call for call in calls.splitlines() if "make_shards.py" in call]
+    assert len(denoisers) == 5 and all(new in call for call in [*denoisers, *shards])
+    assert all(f"--text-encoder {tmp_path}/out/clip/text_encoder" in call for call in shards)
+    starts = [call.rpartition("--start ")[2].split()[0] for call in denoisers]  # the last counts
+    made = [f"{tmp_path}/out/{name}/model" for name in ("base", "sdm")]
+    assert sorted(starts) == [*made, "scratch", "scratch", "scratch"]
+    # The lengths that weights from scratch have behind them.
+    assert "--minutes 210.0000" in calls and "--minutes 78.0000" in calls
+    assert "asset:" not in calls and "ship.py" not in calls
+
+
+def test_new_latents_ship_with_the_encoder_that_knows_people_and_a_new_early(make, tmp_path):
+    status, said, calls = make(SHARED="yes", JUDGE="no", SHIP="yes")
+    assert status == 0, said
+    shipped = dict(pair.split("=") for pair in calls.splitlines()[-1].split()[1:])
+    parts = {
+        "vae": "autoencoder/vae",
+        "text_encoder": "clip/text_encoder",
+        "scheduler": "sdm2/model/scheduler",
+    }
+    parts |= {"base": "base/model", "tdm": "tdm/model", "sdm": "sdm2/model", "early": "early/model"}
+    assert shipped == {name: f"{tmp_path}/out/{folder}" for name, folder in parts.items()}
 
 
 @pytest.mark.parametrize(
