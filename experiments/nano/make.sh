@@ -233,7 +233,8 @@ if [ -e "$out/settings" ] && [ "$(cat "$out/settings")" != "$asked" ]; then
 fi
 # Whatever this run started holds the lock, also when the run itself was killed.
 exec 9>"$out/lock"
-if ! flock -n 9; then wrong "another run works in $out"; fi
+# What was told to stop may take a moment to end.
+if ! flock -w "$grace" 9; then wrong "another run works in $out"; fi
 echo "$asked" >"$out/settings"
 trap 'told=yes' INT TERM
 trap 'stop_all TERM' EXIT

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,16 @@ def test_new_latents_ship_with_the_encoder_that_knows_people_and_a_new_early(mak
 def test_settings_that_are_none_are_refused_before_anything_is_made(make, settings, said):
     status, printed, calls = make(**settings)
     assert (status, calls) == (2, "") and said in printed
+
+
+def test_a_run_waits_for_what_another_was_told_to_stop_and_for_no_more(make, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out/lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status, said, calls = make(JUDGE="no", GRACE="0")
+        assert (status, calls) == (2, "") and "another run works" in said
+        threading.Timer(0.3, fcntl.flock, (held, fcntl.LOCK_UN)).start()
+        assert make(JUDGE="no", GRACE="60")[0] == 0
 
 
 def test_other_settings_in_the_same_folder_are_refused(make):
