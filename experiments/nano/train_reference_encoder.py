@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from fdlab import files
 from fdlab.assets import resolve
+from fdlab.errors import UserError
 from fdlab.models.parts import load_part
 from fdlab.muon import Muon
 
@@ -107,6 +108,14 @@ def check(encoder: Any, heads: Heads, shard: shards.Shard, teacher: Teacher) -> 
     return {"cosine": float(own), "auc": auc(q @ q.T, person[:, None] == person[None])}
 
 
+def said(scores: dict[str, float], shard: shards.Shard) -> str:
+    """The scores, or why there are none."""
+    if scores:
+        return str(scores)
+    num = len(shard)
+    return f"no score: of {num} pictures no two show the face of the same held-out person; give more for one"
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -131,6 +140,8 @@ def main() -> None:
     clock = time.process_time if given.device == "cpu" else time.monotonic
     shard = shards.load(given.shards)
     teacher = Teacher(shard)
+    if not len(teacher.train):
+        raise UserError(f"of {len(shard)} pictures no two show the same person's face; give more of them.")
     encoder = load_part("image_encoder", resolve(given.start))
     encoder.set_attn_implementation("eager" if given.device == "cpu" else "sdpa")
     encoder.to(given.device).requires_grad_(True).train()
@@ -194,7 +205,7 @@ def main() -> None:
     told = {"taught_by": ["faceres"], "people": [shard.shown()]}
     files.write_json(given.out / "image_encoder/training.json", told)
     files.write_json(given.out / "scores.json", {"steps": step, "seconds": spent, **scores})
-    print(scores)
+    print(said(scores, shard))
 
 
 if __name__ == "__main__":
