@@ -41,6 +41,14 @@ figcaption{color:var(--dim);font-size:.88rem;margin-top:.3rem}
 details{border:1px solid var(--line);border-radius:.7rem;margin:.6rem 0;padding:.6rem .9rem}
 a{color:inherit;text-decoration-color:var(--dim);text-underline-offset:.2em}
 summary{cursor:pointer;font-weight:600}
+.rows{font-size:.85rem}.rows th,.rows td{padding:.5rem .25rem;white-space:normal}
+.rows thead th{font-size:.78rem}
+.rows th:first-child,.rows td:first-child{padding-left:.6rem}
+@media(max-width:40rem){.rows thead{display:none}.rows,.rows tbody,.rows tr,.rows td{display:block}
+.rows tr{padding:.4rem 0;border-bottom:1px solid var(--line)}.rows td{border:0;padding:.1rem .6rem}
+.rows td:first-child{font-weight:600}
+.rows td[data-of]{display:grid;grid-template-columns:1fr auto 6.5rem;gap:0 .5rem}
+.rows td[data-of]::before{content:attr(data-of);text-align:left;color:var(--dim);font-weight:400}}
 pre{overflow-x:auto;background:var(--card);padding:.8rem;border-radius:.5rem;font-size:.82rem;line-height:1.45}
 """
 
@@ -122,21 +130,32 @@ def _tiles(record: Mapping[str, Any]) -> str:
 
 def _table(records: Sequence[Mapping[str, Any]], main_name: str, links: Mapping[str, str]) -> str:
     names = table.columns(records, registry.whole())
-    head = "".join(f"<th>{escape(table.heading(name))}</th>" for name in names)
+    heads = ["training steps", *(table.heading(name) for name in names)]
     rows = []
     for record in records:
-        cells = []
+        cells = [escape(table.steps(record))]
         for name in names:
             entry = record["metrics"].get(name)
             below = table.interval(entry, name)
-            cells.append(f"<td>{table.value(entry, name)}{f'<small>{below}</small>' if below else ''}</td>")
+            cells.append(f"{table.value(entry, name)}{f'<small>{below}</small>' if below else ''}")
         mark = ' class="main"' if record["method"]["name"] == main_name else ""
         label = escape(table.label(record))
         link = links.get(record["method"]["name"])
         label = f'<a href="{escape(link)}">{label}</a>' if link else label
-        rows.append(f"<tr{mark}><td>{label}</td><td>{escape(table.steps(record))}</td>{''.join(cells)}</tr>")
-    head = f"<thead><tr><th>method</th><th>training steps</th>{head}</tr></thead>"
-    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+        rows.append(f"<tr{mark}><td>{label}</td>{_cells(heads, cells)}</tr>")
+    return _whole("method", heads, rows)
+
+
+def _cells(heads: Sequence[str], cells: Sequence[str]) -> str:
+    """A row's cells, each with its heading: on a narrow screen a row is a list."""
+    return "".join(
+        f'<td data-of="{escape(head)}">{cell}</td>' for head, cell in zip(heads, cells, strict=True)
+    )
+
+
+def _whole(first: str, heads: Sequence[str], rows: Sequence[str]) -> str:
+    named = "".join(f"<th>{escape(head)}</th>" for head in (first, *heads))
+    return f'<table class="rows"><thead><tr>{named}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _breakdown(parts: Mapping[str, Any]) -> list[str]:
@@ -146,16 +165,15 @@ def _breakdown(parts: Mapping[str, Any]) -> list[str]:
         resampled = escape(parts["resampled"][key])
         groups = parts[key]
         names = [n for n in SCORES if any(n in entries for entries in groups.values())]
-        head = "".join(f"<th>{escape(SCORES[n].label)}</th>" for n in names)
+        heads = [SCORES[n].label for n in names]
         lines = []
         for group, entries in groups.items():
-            cells = "".join(f"<td>{_cell(entries.get(n), n)}</td>" for n in names)
+            cells = _cells(heads, [_cell(entries.get(n), n) for n in names])
             lines.append(f"<tr><td>{escape(group) or table.ABSENT}</td>{cells}</tr>")
         title = key.replace("_", " ").capitalize()
         made.append(
             f"<details{opened}><summary>{title} (95 % intervals: {resampled} resampled)</summary>"
-            f'<div class="scroll"><table><thead><tr><th>{title.split()[1]}</th>{head}</tr></thead>'
-            f"<tbody>{''.join(lines)}</tbody></table></div></details>"
+            f'<div class="scroll">{_whole(title.split()[1], heads, lines)}</div></details>'
         )
     return made
 
