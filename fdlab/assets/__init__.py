@@ -33,6 +33,19 @@ def asset_path(name: str) -> Path:
     return path
 
 
+def named_like(name: str) -> str:
+    """What ships under a folder's or file's last name alone, as a user may say it (`early` for
+    `asset:nano/early`); "" where nothing does."""
+    found = [path for path in sorted(ROOT.glob("*/*")) if path.suffix != ".py" and path.name == name]
+    return f"{PREFIX}{found[0].relative_to(ROOT).as_posix()}" if found else ""
+
+
+def models() -> list[str]:
+    """Every model that ships, as a configuration names it."""
+    indexes = sorted(ROOT.glob("*/*/model_index.json"))
+    return [f"{PREFIX}{path.parent.relative_to(ROOT).as_posix()}" for path in indexes]
+
+
 def resolve(path: Path | str) -> Path:
     """A path as a user gives it: `asset:...` within the package, `~` as home, a repository's name in the
     hub's cache (`openai/clip-vit-large-patch14`) where no such path is here, anything else as it is."""

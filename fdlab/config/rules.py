@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
+from fdlab import assets
 from fdlab.errors import UserError, nearest
 
 
@@ -60,9 +61,16 @@ class Rule:
         choices = self.all_choices()
         if value in choices or (self.or_count and value.isdecimal() and int(value) > 0):
             return
-        guess = nearest(value, choices)
+        # A run goes on from its own checkpoints alone; weights may be what ships.
+        ships = self.path and "shipped" in choices
+        guess = (assets.named_like(value) if ships else "") or nearest(value, choices)
         hint = f" Did you mean '{guess}'?" if guess else ""
-        allowed = [*choices, *["a path that exists"] * self.path, *["a whole number"] * self.or_count]
+        allowed = [
+            *choices,
+            *["a path that exists"] * self.path,
+            *["asset:NAME (what ships)"] * ships,
+            *["a whole number"] * self.or_count,
+        ]
         raise UserError(f"{key}={value}: allowed: {', '.join(allowed)}.{hint}")
 
     def _check_range(self, key: str, value: float) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fdlab import assets
 from fdlab.errors import UserError
-from fdlab.exchange.released import any_weights, read_flat, split
+from fdlab.exchange.released import as_stored, read_flat, split
 from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, is_original, kind_of, look_into
+from fdlab.models.answering import Answering
 from fdlab.models.finetuned import model_folder
+from fdlab.models.judge import HEADS
 from fdlab.models.parts import NETWORKS
 from fdlab.weights import formats
+from fdlab.weights.eight_bits import unrounded
 from fdlab.weights.files import read_weights
 from fdlab.weights.lora_files import DIFFUSERS_FILE
 
@@ -35,7 +39,9 @@ def describe(path: Path | str) -> list[PartInfo]:
     original layout, a released flat file, or a LoRA file. Raises: UserError."""
     root = model_folder(path)
     if not root.exists():
-        raise UserError(f"checkpoint '{path}' does not exist.")
+        guess = assets.named_like(str(path))
+        hint = f"Did you mean '{guess}'?" if guess else f"What ships: {', '.join(assets.models())}."
+        raise UserError(f"checkpoint '{path}' does not exist. {hint}")
     if root.is_file():
         file = look_into(root)
         if is_original(file):
@@ -48,11 +54,14 @@ def describe(path: Path | str) -> list[PartInfo]:
             return [_lora(root)]
         return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
     folders = {part: root / part for part in NETWORKS if (root / part).is_dir()}
+    if not folders and (root / HEADS).is_file():
+        clip = _stored("clip", _class_name(root), as_stored(root, "judge"))
+        return [clip, _stored("heads", Answering.__name__, read_weights(root / HEADS))]
     if not folders and (root / "config.json").is_file():
         folders = {root.name: root}
     if not folders:
         raise UserError(f"'{path}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
-    rows = [_info(part, _class_name(folder), any_weights(folder, part)) for part, folder in folders.items()]
+    rows = [_stored(part, _class_name(folder), as_stored(folder, part)) for part, folder in folders.items()]
     return [*rows, *([_lora(root / DIFFUSERS_FILE)] if (root / DIFFUSERS_FILE).is_file() else [])]
 
 
@@ -69,8 +78,16 @@ def _class_name(folder: Path) -> str:
     return str(config.get("_class_name") or next(iter(config.get("architectures") or []), ""))
 
 
-def _info(part: str, class_name: str, state: Mapping[str, Tensor]) -> PartInfo:
-    numbers = Counter(str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point())
+def _stored(part: str, class_name: str, stored: Mapping[str, Tensor]) -> PartInfo:
+    """A part that may be kept in eight bits, whose scales are no tensors of its own."""
+    return _info(part, class_name, unrounded(stored), stored)
+
+
+def _info(
+    part: str, class_name: str, state: Mapping[str, Tensor], stored: Mapping[str, Tensor] | None = None
+) -> PartInfo:
+    kept = [(stored or state)[name].dtype for name, tensor in state.items() if tensor.is_floating_point()]
+    numbers = Counter(str(dtype).removeprefix("torch.") for dtype in kept)
     parameters = sum(t.numel() for t in state.values() if t.is_floating_point())
     dtypes = "+".join(dtype for dtype, _ in numbers.most_common())
     return PartInfo(part, class_name, len(state), parameters, dtypes)

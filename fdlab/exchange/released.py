@@ -21,14 +21,15 @@ from fdlab.models.backbone import OPTIONAL, Backbone, check_fit, missing_part
 from fdlab.models.fusion import SubjectFusion
 from fdlab.models.parts import NETWORKS, load_network, load_part
 from fdlab.weights import formats
+from fdlab.weights.eight_bits import unrounded
 from fdlab.weights.files import (
     DIFFUSERS,
     TRANSFORMERS,
     check_finite,
     fill,
     flat_state,
-    read_part,
     read_pickled,
+    read_stored,
     read_weights,
     write_weights,
 )
@@ -192,13 +193,18 @@ def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
 
 
 def any_weights(folder: Path, part: str) -> dict[str, Tensor]:
-    """A part's tensors, pickled or safetensors. Raises: UserError."""
+    """A part's tensors, pickled or safetensors, eight bits undone. Raises: UserError."""
+    return unrounded(as_stored(folder, part))
+
+
+def as_stored(folder: Path, part: str) -> dict[str, Tensor]:
+    """The same as the files have them, eight bits and their scales included. Raises: UserError."""
     # transformers calls its pickled weights pytorch_model, its safetensors model.
     for stem in (DIFFUSERS, f"pytorch_{TRANSFORMERS}"):
         for variant in ("", ".fp16"):
             if (file := folder / f"{stem}{variant}.bin").is_file():
                 return read_flat(file)
-    return read_part(folder, part)
+    return read_stored(folder, part)
 
 
 def export_released(file: Path | str, backbone: Backbone) -> None:

@@ -31,6 +31,8 @@ from fdlab.weights.formats import read_judge
 if TYPE_CHECKING:
     from transformers import CLIPModel
 
+HEADS = "heads.safetensors"
+"""Beside the CLIP: what answers."""
 VISION: dict[str, Any] = {
     "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6,
     "image_size": 128, "patch_size": 16,
@@ -124,7 +126,7 @@ class Judge(nn.Module):
 
         folder = Path(folder)
         deepcopy(self.clip).half().save_pretrained(folder)
-        with files.whole(folder / "heads.safetensors") as temporary:
+        with files.whole(folder / HEADS) as temporary:
             save_file(rounded(self.answering.state_dict(), axes=4), temporary)
         files.write_json(folder / "judge.json", {"heads": self.vocabularies, "widths": self.widths})
         for path in sorted(Path(tokenizer_folder).iterdir()):
@@ -135,20 +137,18 @@ class Judge(nn.Module):
     def load(cls, folder: Path | str, device: str = "cpu") -> Judge:
         """Read a folder, fp32, for evaluation. Raises UserError naming what is missing or does not fit."""
         folder = Path(folder)
-        for name in ("judge.json", "heads.safetensors", "config.json", "model.safetensors"):
+        for name in ("judge.json", HEADS, "config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise UserError(f"the judge in '{folder}' lacks '{name}'; copy the whole folder.")
         vocabularies, widths = read_judge(folder / "judge.json")
         judge = cls(load_clip(folder), vocabularies, widths=widths)
-        kept = unrounded(read_weights(folder / "heads.safetensors"))
+        kept = unrounded(read_weights(folder / HEADS))
         state = {name: tensor.float() for name, tensor in kept.items()}
         wanted = {name: tensor.shape for name, tensor in judge.answering.state_dict().items()}
         if {name: tensor.shape for name, tensor in state.items()} != wanted:
-            raise UserError(
-                f"'{folder}/heads.safetensors' does not fit the vocabularies and widths in judge.json."
-            )
+            raise UserError(f"'{folder}/{HEADS}' does not fit the vocabularies and widths in judge.json.")
         judge.answering.load_state_dict(state)
-        both = files.sha256(folder / "model.safetensors") + files.sha256(folder / "heads.safetensors")
+        both = files.sha256(folder / "model.safetensors") + files.sha256(folder / HEADS)
         judge.name, judge.sha256 = f"judge:{folder.name}", hashlib.sha256(both.encode()).hexdigest()
         return judge.to(device).eval().requires_grad_(False)
 

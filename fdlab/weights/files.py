@@ -146,9 +146,14 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def read_part(folder: Path, what: str) -> dict[str, Tensor]:
     """All tensors of a part's folder: shards joined, eight bits undone. Raises: UserError."""
-    return unrounded(
-        {name: tensor for file in weight_files(folder, what) for name, tensor in read_weights(file).items()}
-    )
+    return unrounded(read_stored(folder, what))
+
+
+def read_stored(folder: Path, what: str) -> dict[str, Tensor]:
+    """The same as the files have them, eight bits and their scales included. Raises: UserError."""
+    return {
+        name: tensor for file in weight_files(folder, what) for name, tensor in read_weights(file).items()
+    }
 
 
 def fitting(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
