@@ -68,7 +68,8 @@ def _modules(backbone: Backbone, item: str) -> list[nn.Module]:
     layers = list(backbone.need("image_encoder").vision_model.encoder.layers)
     num = int(match[1])
     if num > len(layers):
-        raise UserError(f"{item}: the image encoder has only {len(layers)} blocks.")
+        has = len(layers)
+        raise UserError(f"train_image_blocks is {num}; the image encoder has {has} blocks: give 0 to {has}.")
     return layers[len(layers) - num :]
 
 

@@ -38,7 +38,7 @@ def test_table_adds_up(tiny: Backbone) -> None:
 
 
 def test_errors(tiny: Backbone) -> None:
-    with pytest.raises(UserError, match="only 3 blocks"):
+    with pytest.raises(UserError, match=r"train_image_blocks is 4; .* has 3 blocks: give 0 to 3"):
         select(tiny, "image_encoder_last_4")
     with pytest.raises(UserError, match=r"unknown part to train 'unets'.*Did you mean 'unet'"):
         select(tiny, "unets")
