@@ -77,9 +77,13 @@ def draw_timesteps(
 
 def num_calls(timesteps_S: Tensor, schedule: NoiseSchedule, final_sigma: float = 0.0) -> int:
     """Calls of the model up to the first whose noise level s_t / a_t is `final_sigma` or less; all where none
-    is. Raises UserError for a level that is none."""
-    if not 0.0 <= final_sigma < math.inf:
-        raise UserError(f"final_sigma is {final_sigma}; it must be a number from 0.")
+    is. Raises UserError for a level that is none, or from the noisiest on: nothing would be drawn."""
+    highest = float(schedule.log_sigma_T.max().exp())
+    if not 0.0 <= final_sigma < highest:
+        raise UserError(
+            f"final_sigma is {final_sigma}; it must be a number from 0 to below the model's highest noise"
+            f" level ({highest:.3g})."
+        )
     if not final_sigma:
         return len(timesteps_S)
     sigma_S = schedule.log_sigma_T.to(timesteps_S.device)[timesteps_S.long()].exp()

@@ -164,6 +164,6 @@ def test_calls_end_at_the_first_level_that_is_low_enough() -> None:
     for position, sigma in enumerate(sigma_S):
         assert num_calls(timesteps, SCHEDULE, sigma * 1.0001) == position + 1
     assert num_calls(timesteps, SCHEDULE, sigma_S[-1] / 2) == num_calls(timesteps, SCHEDULE) == 4
-    for level in (-0.1, float("inf"), float("nan")):
-        with pytest.raises(UserError, match="final_sigma is"):
+    for level in (-0.1, float("inf"), float("nan"), 15.0, 1000.0):
+        with pytest.raises(UserError, match=r"final_sigma is .* from 0 to below .* \(14\.6\)"):
             num_calls(timesteps, SCHEDULE, level)

@@ -229,6 +229,10 @@ def test_where_the_noise_comes_from(pipe: FaceDiffuserPipeline) -> None:
         ({"seeds": [1, 2], "eta": 2.0}, "eta is 2.0"),
         ({"seeds": [1, 2], "final_sigma": -1.0}, "final_sigma is -1.0"),
         ({"seeds": [1, 2], "final_sigma": float("nan")}, "final_sigma is nan"),
+        (
+            {"seeds": [1, 2], "final_sigma": 1000.0},
+            "final_sigma is 1000.0; it must be a number from 0 to below",
+        ),
     ):
         with pytest.raises(UserError, match=said):
             run(**given)
