@@ -38,9 +38,11 @@ def main(argv: list[str]) -> int:
     if arguments.multirun:
         return grid.main(arguments.overrides, "train", only_show=arguments.dry or bool(arguments.cfg))
     grid.refuse_alone(arguments.overrides)
+    from fdlab.config import unread
     from fdlab.config.compose import compose
 
     cfg = compose(arguments.overrides)
+    unread.refuse(arguments.overrides, cfg)
     if arguments.cfg:
         print_config(cfg)
         return 0

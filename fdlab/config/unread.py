@@ -1,0 +1,27 @@
+"""Values that a user gives and a training would pass over without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fdlab.config.compose import read
+from fdlab.errors import UserError
+
+
+def refuse(overrides: Sequence[str], cfg: Any) -> None:
+    """Raise UserError for a value of the command line that nothing reads as the rest of `cfg` is.
+
+    What a preset holds besides is no one's wish: it is passed over where it does not fit.
+    """
+    given = {line.key for line in read(overrides)}
+    reference, steps = cfg.data.get("reference"), cfg.trainer.max_steps
+    if "data.own_share" in given and reference != "mixed":
+        raise UserError(
+            f"data.own_share={cfg.data.own_share:g}: only data.reference=mixed has one; it is {reference}."
+        )
+    if "model.warmup_steps" in given and cfg.model.warmup_steps > steps:
+        raise UserError(
+            f"model.warmup_steps={cfg.model.warmup_steps}: the training ends after {steps}"
+            f" (trainer.max_steps), before model.lr is reached; give 0 to {steps}."
+        )
