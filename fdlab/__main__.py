@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import logging
 import os
 import shlex
 import signal
@@ -58,8 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         keep_freed()
-        # Where it is installed it speaks, in every command, of four-bit weights, which nothing here has.
-        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         with _terminable():
             return _run(arguments)
