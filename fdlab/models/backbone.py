@@ -14,7 +14,9 @@ from fdlab.assets import hub, resolve
 from fdlab.data.latents import spatial_factor
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
-from fdlab.models.parts import NETWORKS, PARTS, index_entry, load_part, save_part
+from fdlab.models.denoiser import is_xl, xl_pooled_width
+from fdlab.models.parts import NETWORKS, PARTS, SECOND, index_entry, load_part, save_part
+from fdlab.models.text_pair import TextPair, is_projected
 from fdlab.weights import formats
 from fdlab.weights.files import PICKLED, refuse_pickle
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 ALL = PARTS
-OPTIONAL = ("image_encoder", "fusion")
+OPTIONAL = ("image_encoder", "fusion", *SECOND.values())
 """Parts that a plain Stable Diffusion folder does not have; None then, unless asked for by name."""
 
 INDEX = "model_index.json"
@@ -33,6 +35,12 @@ PIPELINE: Mapping[str, Any] = {
     "requires_safety_checker": False,
 }
 """What it says beside the parts, so that plain diffusers asks for no more than is there."""
+PIPELINE_XL: Mapping[str, Any] = {
+    "_class_name": "StableDiffusionXLPipeline",
+    "feature_extractor": [None, None],
+}
+ZERO_EMPTY = "force_zeros_for_empty_prompt"
+"""How Stable Diffusion XL's index says that the empty prompt is all zeros."""
 _HOW_TO_GET = {
     "image_encoder": "give a folder of CLIP's image encoder (for Stable Diffusion 1.5: ViT-L/14) as"
     f" backbone.image_encoder=FOLDER, or get it: {hub.how_to_get(hub.CLIP_FOLDER)}",
@@ -48,16 +56,20 @@ class Backbone:
     name: str
     vae: Any = None
     text_encoder: Any = None
+    text_encoder_2: Any = None
     image_encoder: Any = None
     unet: Any = None
     fusion: Any = None
     tokenizer: Any = None
+    tokenizer_2: Any = None
     scheduler_config: dict[str, Any] | None = None
     image_size: int = 0
     """Pixels a side, 0 where no part tells it."""
     latent_shape_CHW: tuple[int, int, int] = (0, 0, 0)
     reference_crop: str = "person"
     """What of a reference the image encoder sees: the person, or the head alone."""
+    zero_empty_prompt: bool = False
+    """Whether the empty prompt's embedding is all zeros: Stable Diffusion XL's."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Where each part was read from."""
 
@@ -85,6 +97,21 @@ class Backbone:
         side = self.latent_shape_CHW[1]
         if self.unet is not None and side and self.unet.config.sample_size not in (side, [side, side]):
             self.unet.register_to_config(sample_size=side)
+
+    @property
+    def text(self) -> Any:
+        """What embeds token ids: the text encoder, or a `TextPair`. Raises: UserError for a missing part."""
+        first = self.need("text_encoder")
+        if self.text_encoder_2 is None:
+            return first
+        ids = self.need("tokenizer").eos_token_id, self.need("tokenizer_2").pad_token_id
+        return TextPair(first, self.text_encoder_2, *ids, self.zero_empty_prompt)
+
+    @property
+    def text_width(self) -> int:
+        """Width of a token's embedding."""
+        second = self.text_encoder_2.config.hidden_size if self.text_encoder_2 is not None else 0
+        return int(self.need("text_encoder").config.hidden_size + second)
 
     @property
     def max_tokens(self) -> int:
@@ -131,7 +158,8 @@ def load_backbone(
 ) -> Backbone:
     """Read a backbone from diffusers' folder layout: safetensors only, fp16 or fp32 on disk, fp32 in memory.
 
-    `overrides` gives parts folders of their own (None: not overridden); both take `asset:NAME` for what
+    A second text encoder and tokenizer come with the first ones, where they are there. `overrides` gives
+    parts folders of their own (None: not overridden); both take `asset:NAME` for what
     ships. `parts` are those to read: of ALL, an absent image encoder or fusion is None; a part asked for by
     name must be there. `image_size` in pixels replaces the size the UNet was made for.
     Raises: UserError for a folder or part that is missing, weights that are not safetensors or corrupt, a
@@ -150,6 +178,8 @@ def load_backbone(
 
     backbone = Backbone(name=name or root.name)
     everything = set(wanted) == set(ALL)
+    seconds = [SECOND[part] for part in wanted if part in SECOND and folders[SECOND[part]].is_dir()]
+    wanted = tuple(dict.fromkeys([*wanted, *seconds]))
     for part in wanted:
         if not folders[part].is_dir():
             if everything and part in OPTIONAL:
@@ -160,6 +190,8 @@ def load_backbone(
         backbone.folders[part] = folders[part]
     backbone.image_size, backbone.latent_shape_CHW = _sizes(folders, image_size)
     backbone.tell_unet_its_size()
+    if backbone.text_encoder_2 is not None and is_xl(formats.read_config("unet", folders["unet"])):
+        backbone.zero_empty_prompt = formats.read_flag(root, ZERO_EMPTY, True)
     check_fit(backbone)
     return backbone
 
@@ -168,7 +200,7 @@ def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) ->
     """Write all parts that are there in diffusers' layout, the whole folder or nothing; `half` stores
     fp16."""
     with whole_folder(folder) as temporary:
-        index: dict[str, Any] = {**PIPELINE, "_diffusers_version": _diffusers_version()}
+        index: dict[str, Any] = {**_pipeline(backbone), "_diffusers_version": _diffusers_version()}
         for part in PARTS:
             value = backbone.scheduler_config if part == "scheduler" else getattr(backbone, part)
             if value is not None:
@@ -177,10 +209,19 @@ def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) ->
         write_json(temporary / INDEX, index)
 
 
+def _pipeline(backbone: Backbone) -> dict[str, Any]:
+    """What model_index.json says beside the parts."""
+    if backbone.unet is None or not is_xl(backbone.unet.config):
+        return dict(PIPELINE)
+    return {**PIPELINE_XL, ZERO_EMPTY: backbone.zero_empty_prompt}
+
+
 def check_fit(backbone: Backbone) -> None:
     """Check that the parts were made for each other. Raises: UserError naming both parts and both numbers."""
     b = backbone
-    text = b.text_encoder.config.hidden_size if b.text_encoder is not None else None
+    text = b.text_width if b.text_encoder is not None else None
+    if b.unet is not None and text is not None:
+        _check_pooled(b)
     if b.unet is not None and b.vae is not None:
         _same(
             "unet",
@@ -205,12 +246,28 @@ def check_fit(backbone: Backbone) -> None:
         width = b.fusion.config.object_width or b.fusion.config.width
         projection = b.image_encoder.config.projection_dim
         _same("fusion", "object_width", width, "image_encoder", "projection_dim", projection)
+    both = b.tokenizer is not None and b.tokenizer_2 is not None
+    if both and b.tokenizer.get_vocab() != b.tokenizer_2.get_vocab():
+        raise UserError("tokenizer and tokenizer_2 have different tokens; take both from one model.")
     if b.tokenizer is not None and b.text_encoder is not None:
         num, room = len(b.tokenizer), b.text_encoder.config.vocab_size
         if num > room:
             raise UserError(
                 f"the tokenizer has {num} tokens, the text encoder only {room}; take both from one model."
             )
+
+
+def _check_pooled(backbone: Backbone) -> None:
+    """That the denoiser takes the pooled embedding that the text encoders make."""
+    second, wants = backbone.text_encoder_2, is_xl(backbone.unet.config)
+    if wants and second is None:
+        raise missing_part("text_encoder_2", backbone.folders.get("unet") or f"backbone {backbone.name}")
+    if second is None:
+        return
+    encoders = [encoder for encoder in (backbone.text_encoder, second) if is_projected(encoder)]
+    made = sum(encoder.config.projection_dim for encoder in encoders)
+    taken = xl_pooled_width(backbone.unet.config) if wants else 0
+    _same("unet", "width of its pooled embedding", taken, "text encoders", "theirs", made)
 
 
 def _same(part: str, key: str, value: Any, other: str, other_key: str, other_value: Any) -> None:

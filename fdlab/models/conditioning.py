@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from fdlab.errors import UserError
+from fdlab.models.text_pair import TextPair, check_length
 from fdlab.models.tokenizer import token_ids
 
 if TYPE_CHECKING:
@@ -30,16 +32,23 @@ class Embeddings(NamedTuple):
 
 
 def encode_text(text_encoder: Any, input_ids_BL: Tensor) -> Tensor:
-    """Token ids to the text encoder's last hidden state, final norm included: ctx_BLD. No mask, as in SD.
+    """Token ids to the text encoder's last hidden state, final norm included: ctx_BLD; of a `TextPair`, to
+    its packed context. No mask, as in SD.
 
     Raises: UserError when there are more tokens than the encoder takes.
     """
-    length, limit = input_ids_BL.shape[1], text_encoder.config.max_position_embeddings
-    if length > limit:
-        raise UserError(
-            f"{length} tokens given; the text encoder takes {limit}: set backbone.max_tokens={limit}."
-        )
-    return text_encoder(input_ids_BL)[0]
+    if isinstance(text_encoder, TextPair):
+        return text_encoder(input_ids_BL)
+    check_length(text_encoder, input_ids_BL)
+    return text_encoder(input_ids_BL).last_hidden_state
+
+
+def add_subjects(
+    fusion: Any, ctx_BLD: Tensor, obj_BNE: Tensor, subject_token_BL: Tensor, valid_BN: Tensor
+) -> Tensor:
+    """A context with subjects fused into their tokens; a packed one's pooled row is no token, and stays."""
+    marked_BL = F.pad(subject_token_BL, (0, ctx_BLD.shape[1] - subject_token_BL.shape[1]))
+    return fusion(ctx_BLD, obj_BNE, marked_BL, valid_BN)
 
 
 def embed_references(image_encoder: Any, references_BN3HW: Tensor, valid_BN: Tensor | None = None) -> Tensor:
@@ -85,7 +94,7 @@ def condition(
     """
     batch, length = input_ids_BL.shape
     empty_BL = null_ids(backbone.tokenizer, length).to(input_ids_BL.device).expand(batch, -1)
-    encoder = backbone.need("text_encoder")
+    encoder = backbone.text
     # One row is enough for the empty prompt; and a batch of one keeps it the same whatever it is computed
     # with.
     null_BLD = encode_text(encoder, empty_BL[:1]).expand(batch, -1, -1)
@@ -93,5 +102,5 @@ def condition(
     if references_BN3HW is None or valid_BN is None:
         return Embeddings(null_BLD, text_BLD, text_BLD)
     obj_BNE = embed_references(backbone.need("image_encoder"), references_BN3HW)
-    augmented_BLD = backbone.need("fusion")(text_BLD, obj_BNE, subject_token_BL, valid_BN)
+    augmented_BLD = add_subjects(backbone.need("fusion"), text_BLD, obj_BNE, subject_token_BL, valid_BN)
     return Embeddings(null_BLD, text_BLD, augmented_BLD)

@@ -16,7 +16,8 @@ from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
-from fdlab.models.parts import NETWORKS, load_part
+from fdlab.models.parts import PARTS as ALL
+from fdlab.models.parts import SECOND, load_part
 from fdlab.weights import formats
 from fdlab.weights.lora_files import PARTS as LORA_PARTS
 from fdlab.weights.lora_files import LoraChoice
@@ -26,8 +27,8 @@ FACTS = "training.json"
 """Beside a model's parts: {"steps": optimiser steps behind it, "kind": tdm or sdm, ...}."""
 COMMON = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
 PARTS = {"tdm": COMMON, "sdm": (*COMMON, "image_encoder", "fusion")}
-"""What a model of a kind is made of."""
-SHARED = ("vae", "text_encoder", "image_encoder", "tokenizer")
+"""What a model of a kind is made of; second text encoders and tokenizers come with the first."""
+SHARED = ("vae", "text_encoder", "text_encoder_2", "image_encoder", "tokenizer", "tokenizer_2")
 """Parts that are the backbone's, unless a model brings its own."""
 
 
@@ -58,7 +59,7 @@ class BackboneSettings:
             name=str(node["name"]),
             path=str(node["path"]),
             shipped={kind: str(node[kind]) for kind in ("tdm", "sdm", "base") if node.get(kind)},
-            named={part: str(node[part]) for part in (*NETWORKS, "tokenizer") if node.get(part)},
+            named={part: str(node[part]) for part in ALL if part != "scheduler" and node.get(part)},
             own_image_encoder=node.get("own_image_encoder"),
             image_size=node.get("image_size"),
             reference_crop=str(node.get("reference_crop", "person")),
@@ -244,10 +245,11 @@ def load(
     """Those `parts` of a model (None: of the plain backbone), each from where it counts. Raises: UserError
     where one is missing or does not fit."""
     wanted = tuple(parts)
+    taken = {*wanted, *(SECOND[part] for part in wanted if part in SECOND)}
     overrides = backbone.overrides(found.parts if found else None)
     loaded = load_backbone(
         backbone.path,
-        {part: folder for part, folder in overrides.items() if part in wanted},
+        {part: folder for part, folder in overrides.items() if part in taken},
         wanted,
         name=backbone.name,
         image_size=backbone.image_size,
@@ -260,5 +262,6 @@ def load(
 def _with_named(
     backbone: BackboneSettings, kind: str, name: str, folder: Path, own: Mapping[str, Path]
 ) -> Weights:
-    named = {part: resolve(path) for part, path in backbone.named.items() if part in PARTS[kind]}
+    known = {*PARTS[kind], *SECOND.values()}
+    named = {part: resolve(path) for part, path in backbone.named.items() if part in known}
     return Weights(name, folder, {**own, **named}, backbone.loras)

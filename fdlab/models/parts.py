@@ -23,13 +23,18 @@ from fdlab.weights import formats
 from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, fill, fitting, read_part, write_weights
 from fdlab.weights.tensor_names import TEXT_LEVEL
 
-NETWORKS = ("vae", "text_encoder", "image_encoder", "unet", "fusion")
-PARTS = (*NETWORKS, "tokenizer", "scheduler")
+NETWORKS = ("vae", "text_encoder", "text_encoder_2", "image_encoder", "unet", "fusion")
+PARTS = (*NETWORKS, "tokenizer", "tokenizer_2", "scheduler")
+SECOND = {"text_encoder": "text_encoder_2", "tokenizer": "tokenizer_2"}
+"""Parts that come with a second of their kind in Stable Diffusion XL and 3."""
+ROLES = {second: first for first, second in SECOND.items()}
+"""Parts that are made as another."""
 
 CLASSES: dict[str, tuple[str, str]] = {
     "AutoencoderKL": ("vae", "diffusers"),
     "NanoAutoencoder": ("vae", "fdlab.models.autoencoder"),
     "CLIPTextModel": ("text_encoder", "transformers"),
+    "CLIPTextModelWithProjection": ("text_encoder", "transformers"),
     "CLIPVisionModelWithProjection": ("image_encoder", "transformers"),
     "UNet2DConditionModel": ("unet", "diffusers"),
     "SubjectFusion": ("fusion", "fdlab.models.fusion"),
@@ -63,7 +68,7 @@ def class_of(part: str, folder: Path, index: Mapping[str, Any]) -> str:
     if name is None:
         raise UserError(f"'{folder}' holds no {part}: it has no config.json that names a class.")
     name = _ALIASES.get(str(name), str(name))
-    allowed = [known for known, (role, _) in CLASSES.items() if role == part]
+    allowed = [known for known, (role, _) in CLASSES.items() if role == ROLES.get(part, part)]
     if name not in allowed:
         raise unknown(f"class for the {part} in '{folder}'", name, allowed)
     return name
@@ -138,7 +143,7 @@ def load_part(part: str, folder: Path | str, index: Mapping[str, Any] | None = N
     folder = Path(folder)
     if part == "scheduler":
         return formats.read(folder / "scheduler_config.json", formats.SCHEDULER)
-    if part == "tokenizer":
+    if ROLES.get(part, part) == "tokenizer":
         return load_tokenizer(folder)
     return load_network(part, folder, index or {})
 
@@ -149,17 +154,17 @@ def save_part(folder: Path | str, part: str, value: Any, half: bool = False) -> 
     folder.mkdir(parents=True, exist_ok=True)
     if part == "scheduler":
         write_json(folder / "scheduler_config.json", dict(value))
-    elif part == "tokenizer":
+    elif ROLES.get(part, part) == "tokenizer":
         value.save_pretrained(folder)
     elif CLASSES[type(value).__name__][1] == "transformers":
         config = json.loads(value.config.to_json_string(use_diff=False))
         config |= {"architectures": [type(value).__name__], "dtype": "float16" if half else "float32"}
         write_json(folder / "config.json", config)
         state = value.state_dict()
-        if part == "text_encoder":  # as Stable Diffusion's folders have it, which every version reads
-            state = {
-                name if name.startswith(TEXT_LEVEL) else TEXT_LEVEL + name: t for name, t in state.items()
-            }
+        if ROLES.get(part, part) == "text_encoder":
+            # As Stable Diffusion's folders have it, which every version reads.
+            own = (TEXT_LEVEL, "text_projection.")
+            state = {name if name.startswith(own) else TEXT_LEVEL + name: t for name, t in state.items()}
         write_weights(folder / f"{TRANSFORMERS}.safetensors", state, half)
     else:
         value.save_config(folder)
@@ -170,6 +175,6 @@ def index_entry(part: str, value: Any) -> list[str]:
     """[library, class] of a part for model_index.json."""
     if part == "scheduler":
         return ["diffusers", str(value.get("_class_name", "DDIMScheduler"))]
-    if part == "tokenizer":
+    if ROLES.get(part, part) == "tokenizer":
         return ["transformers", "CLIPTokenizer"]
     return [CLASSES[type(value).__name__][1], type(value).__name__]

@@ -5,6 +5,7 @@ Axes: B batch, H heads, Q positions of the latent grid, L tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -72,11 +73,11 @@ class TextCache:
         return len(self._layers)
 
     @torch.no_grad()
-    def use(self, ctx_BLD: Tensor) -> None:
-        """Make the next calls of the UNet attend to these embeddings."""
+    def use(self, ctx_BLD: Tensor, tokens: Callable[[Tensor], Tensor] = lambda ctx_BLD: ctx_BLD) -> None:
+        """Make the next calls of the UNet attend to these embeddings, or to what `tokens` takes of them."""
         found = next((made for kept, made in self._kept if kept is ctx_BLD), None)
         if found is None:
-            found = [_keys_and_values(attn, ctx_BLD) for attn, _ in self._layers]
+            found = [_keys_and_values(attn, tokens(ctx_BLD)) for attn, _ in self._layers]
             self._kept = [*self._kept[1 - CONTEXTS :], (ctx_BLD, found)]
         for (_, processor), (k_BHLD, v_BHLD) in zip(self._layers, found, strict=True):
             processor.k_BHLD, processor.v_BHLD = k_BHLD, v_BHLD

@@ -24,22 +24,20 @@ from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.sampler import Noise, Step, trajectory
-from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.diffusion.timesteps import num_calls, sampler_timesteps
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
-from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.denoiser import UNetDenoiser, denoiser_of
 from fdlab.models.nano import SHIPPED
 from fdlab.pipeline.callbacks import TENSORS, Callback, after_step, check_tensors
 from fdlab.pipeline.embeddings import embed, given
 from fdlab.pipeline.folder import check_folder, reading
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
+from fdlab.pipeline.joined import ENCODERS, joined
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.outputs import as_output, check_output_type
 from fdlab.weights.files import check_finite
-
-ENCODERS = ("text_encoder", "image_encoder", "fusion", "tokenizer")
 
 
 @dataclass
@@ -64,6 +62,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             (`CLIPVisionModelWithProjection`), fusion (`SubjectFusion`): From prompts and subjects to
             embeddings; not needed where embeddings are given.
         scheduler (`SchedulerMixin`): Any of diffusers' whose `step` takes (output, t, sample).
+        text_encoder_2 (`CLIPTextModelWithProjection`), tokenizer_2 (`CLIPTokenizer`), zero_empty_prompt
+            (`bool`): Stable Diffusion XL's; embeddings are packed then (`fdlab.models.text_pair`).
         reference_crop (`str`): What of a subject's picture is seen: "person", all; "head", which is cut out.
         guidance_scale (`float`), final_sigma (`float`): A call's, where it gives none.
 
@@ -73,7 +73,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         >>> picture = pipe("a woman <|image|> on a beach", "ada.png", seeds=[1]).images[0]
     """
 
-    model_cpu_offload_seq = "text_encoder->image_encoder->fusion->tdm_unet->sdm_unet->vae"
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->image_encoder->fusion->tdm_unet->sdm_unet->vae"
     _optional_components = ["tdm_unet", "sdm_unet", "vae", *ENCODERS]  # noqa: RUF012 (diffusers' way)
     _callback_tensor_inputs = [*TENSORS]  # noqa: RUF012
 
@@ -90,18 +90,24 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         reference_crop: str = "person",
         guidance_scale: float = 5.0,
         final_sigma: float = 0.0,
+        text_encoder_2: Any = None,
+        tokenizer_2: Any = None,
+        zero_empty_prompt: bool = False,
     ) -> None:
         super().__init__()
         usual = {"guidance_scale": guidance_scale, "final_sigma": final_sigma}
+        usual |= {"zero_empty_prompt": zero_empty_prompt}
         self.register_to_config(reference_crop=reference_crop, **usual)
         self.register_modules(
             tdm_unet=tdm_unet,
             sdm_unet=sdm_unet,
             vae=vae,
             text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
             image_encoder=image_encoder,
             fusion=fusion,
             tokenizer=tokenizer,
+            tokenizer_2=tokenizer_2,
             scheduler=scheduler,
         )
         self._denoisers: dict[str, UNetDenoiser] = {}
@@ -116,25 +122,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
         Raises: UserError where neither is given, or the two predict different things.
         """
-        both = [model for model in (sdm, tdm) if model is not None]
-        if not both:
-            raise UserError("a pipeline needs a TDM or an SDM; neither was given.")
-        configs = [model.need("scheduler") for model in both]
-        kinds = {config.get("prediction_type", "epsilon") for config in configs}
-        if len(kinds) > 1:
-            raise UserError(
-                f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
-            )
-        shared: dict[str, Any] = {
-            name: next((part for model in both if (part := getattr(model, name)) is not None), None)
-            for name in ("vae", *ENCODERS)
-        }
-        return cls(
-            tdm_unet=tdm.need("unet") if tdm else None,
-            sdm_unet=sdm.need("unet") if sdm else None,
-            scheduler=scheduler or make_scheduler("ddim", configs[0]),
-            **shared,
-        )
+        return cls(**joined(tdm, sdm, scheduler))
 
     @classmethod
     def shipped(cls) -> FaceDiffuserPipeline:
@@ -207,6 +195,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         tell_unseen(self.tokenizer, [*prompts, *negatives], self._told)
         parts = Backbone(type(self).__name__, **{name: getattr(self, name) for name in ENCODERS})
         parts.reference_crop = self.config.reference_crop
+        parts.zero_empty_prompt = self.config.zero_empty_prompt
         return embed(parts, prompts, lists, negative_prompt, background, self._execution_device)
 
     def __call__(
@@ -392,5 +381,5 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         """One a UNet for the pipeline's life: a compiled UNet is compiled anew for new processors."""
         unet = getattr(self, f"{name}_unet")
         if name not in self._denoisers or self._denoisers[name].unet is not unet:
-            self._denoisers[name] = UNetDenoiser(unet)
+            self._denoisers[name] = denoiser_of(unet)
         return self._denoisers[name]

@@ -9,9 +9,10 @@ from pathlib import Path
 from fdlab.errors import UserError, unknown
 from fdlab.models.backbone import INDEX
 from fdlab.models.parts import CLASSES, NETWORKS, check_network
+from fdlab.models.parts import ROLES as SECONDS
 from fdlab.weights.formats import one_line, read_index
 
-ROLES = {"tdm_unet": "unet", "sdm_unet": "unet"}
+ROLES = {"tdm_unet": "unet", "sdm_unet": "unet", **SECONDS}
 """Parts of the pipeline that are a backbone's under another name."""
 
 

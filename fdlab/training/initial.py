@@ -56,8 +56,8 @@ def load_start(asked: FitSettings) -> Start:
         backbone.unet = nano.build_unet(_unet_config(settings), seed)
         _complete_sizes(backbone)
     if references and backbone.fusion is None:
-        width = backbone.text_encoder.config.hidden_size
-        backbone.fusion = nano.build_fusion(width, backbone.image_encoder.config.projection_dim, seed)
+        projection = backbone.image_encoder.config.projection_dim
+        backbone.fusion = nano.build_fusion(backbone.text_width, projection, seed)
     if found is None:
         return Start(backbone, asked.init, 0)
     # An encoder of references that somebody taught makes their pupil of whatever learns to use it.

@@ -21,8 +21,8 @@ from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
 from fdlab.engine.module import Losses
 from fdlab.models.attention import CrossAttentionMaps
-from fdlab.models.conditioning import embed_references, encode_text
-from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.conditioning import add_subjects, embed_references, encode_text
+from fdlab.models.denoiser import denoiser_of
 from fdlab.training.faces import FaceSettings, Identity, face_area, face_weights, identity_loss
 
 
@@ -77,7 +77,8 @@ class SubjectNetworks:
     """The networks of an SDM."""
 
     unet: nn.Module
-    text_encoder: nn.Module
+    text_encoder: Any
+    """One, or a `TextPair`."""
     image_encoder: nn.Module
     fusion: nn.Module
     maps: CrossAttentionMaps | None = None
@@ -115,7 +116,7 @@ def text_driven_losses(
     batch: dict[str, Any],
     z0_BCHW: Tensor,
     unet: nn.Module,
-    text_encoder: nn.Module,
+    text_encoder: Any,
     settings: NoiseSettings,
     draws: Draws,
 ) -> Losses:
@@ -125,7 +126,7 @@ def text_driven_losses(
     with torch.no_grad():
         ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
         ctx_BLD = encode_text(text_encoder, ids_BL)
-    output_BCHW = UNetDenoiser(unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
+    output_BCHW = denoiser_of(unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
     return {"loss": noise_loss(output_BCHW, noised.target_BCHW, noised.weight_B)}
 
 
@@ -152,10 +153,10 @@ def subject_augmented_losses(
     obj_BNE = batch.get("reference_BNE")
     if obj_BNE is None:
         obj_BNE = embed_references(networks.image_encoder, batch["references_BN3HW"], valid_BN)
-    ctx_BLD = networks.fusion(text_BLD, obj_BNE, batch["subject_token_BL"], valid_BN)
+    ctx_BLD = add_subjects(networks.fusion, text_BLD, obj_BNE, batch["subject_token_BL"], valid_BN)
 
     with networks.maps or nullcontext():
-        output_BCHW = UNetDenoiser(networks.unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
+        output_BCHW = denoiser_of(networks.unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
     chance = subjects.masked_loss
     looks_B = draws.coins(chance, num) if subjects.masked_loss_per_sample else draws.coin(chance).expand(num)
     noise = masked_noise_loss(

@@ -121,8 +121,6 @@ class SDM(DenoisingTraining):
     def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the augmented captions, and localization."""
         b = self.backbone
-        networks = SubjectNetworks(
-            b.unet, b.text_encoder, b.image_encoder, b.fusion, self.maps, self.identity
-        )
+        networks = SubjectNetworks(b.unet, b.text, b.image_encoder, b.fusion, self.maps, self.identity)
         z0_BCHW = self.latents(batch)
         return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, draws)

@@ -66,6 +66,4 @@ class TDM(DenoisingTraining):
     def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the captions."""
         z0_BCHW = self.latents(batch)
-        return text_driven_losses(
-            batch, z0_BCHW, self.backbone.unet, self.backbone.text_encoder, self.noise, draws
-        )
+        return text_driven_losses(batch, z0_BCHW, self.backbone.unet, self.backbone.text, self.noise, draws)

@@ -100,6 +100,10 @@ CONFIG: Schema = {
 }
 """Any network's config.json: which class it is."""
 
+_TEXT: Schema = dict.fromkeys(
+    ("hidden_size", "vocab_size", "max_position_embeddings", "projection_dim"), _SIZE
+)
+
 NETWORKS: Mapping[str, Schema] = {
     "unet": {
         "sample_size": _SIDES,
@@ -107,6 +111,9 @@ NETWORKS: Mapping[str, Schema] = {
         "out_channels": _SIZE,
         "block_out_channels": _WIDTHS,
         "cross_attention_dim": Key((int, list, _NONE), low=1, high=WIDEST, items=_SIZE),
+        "addition_embed_type": Key((str, _NONE)),
+        "addition_time_embed_dim": Key((int, _NONE), low=1, high=WIDEST),
+        "projection_class_embeddings_input_dim": Key((int, _NONE), low=1, high=WIDEST),
     },
     "vae": {
         "sample_size": _SIDES,
@@ -116,7 +123,8 @@ NETWORKS: Mapping[str, Schema] = {
         "scaling_factor": Key((float,), low=1e-6, high=1e6),
         "shift_factor": Key((float, _NONE), low=-1e6, high=1e6),
     },
-    "text_encoder": dict.fromkeys(("hidden_size", "vocab_size", "max_position_embeddings"), _SIZE),
+    "text_encoder": _TEXT,
+    "text_encoder_2": _TEXT,
     "image_encoder": dict.fromkeys(("hidden_size", "image_size", "patch_size", "projection_dim"), _SIZE),
     "fusion": {"width": _SIZE, "object_width": Key((int, _NONE), low=1, high=WIDEST)},
 }
@@ -153,6 +161,12 @@ def read_index(root: Path) -> dict[str, list[str | None]]:
     entries = {part: entry for part, entry in value.items() if isinstance(entry, list) and part[:1] != "_"}
     check(entries, dict.fromkeys(entries, _ENTRY), file)
     return entries
+
+
+def read_flag(root: Path, name: str, default: bool) -> bool:
+    """A key of model_index.json that is true or false. Raises: UserError."""
+    file = root / "model_index.json"
+    return bool(read(file, {name: _FLAG}).get(name, default)) if file.exists() else default
 
 
 def read_config(part: str, folder: Path) -> dict[str, Any]:

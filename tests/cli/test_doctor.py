@@ -33,5 +33,7 @@ def test_a_damaged_file_is_named_and_is_a_failure(
 def test_how_to_get_names_the_folders_that_the_configuration_expects() -> None:
     from fdlab.config.compose import compose
 
-    expected = {v for name in ("sd15", "sd21") for v in compose([f"backbone={name}"]).backbone.values()}
+    expected = {
+        v for name in ("sd15", "sd21", "sdxl") for v in compose([f"backbone={name}"]).backbone.values()
+    }
     assert set(hub.DOWNLOADS) <= expected

@@ -76,7 +76,7 @@ def test_lists_and_mappings_arrive_as_plain_python() -> None:
     assert made == Rule(**values, high=2) and type(made.choices) is list and type(made.low) is dict
 
 
-@pytest.mark.parametrize("experiment", [name for name in options("exp") if "_sd15" not in name])
+@pytest.mark.parametrize("experiment", [name for name in options("exp") if "_sd" not in name])
 def test_every_experiment_builds_its_training_on_the_network_handed_in(experiment: str) -> None:
     from tests.worlds.backbones import tiny_backbone
 
@@ -96,4 +96,14 @@ def test_the_twins_build_on_stable_diffusions_parts(experiment: str) -> None:
     assert (
         type(module).__name__.lower() == experiment.replace("base", "tdm").replace("fastcomposer", "sdm")[:3]
     )
+    assert module.backbone.unet.is_gradient_checkpointing
+
+
+@pytest.mark.parametrize("experiment", [name for name in options("exp") if name.endswith("_sdxl")])
+def test_the_larger_twins_build_on_their_own_parts(experiment: str) -> None:
+    from tests.worlds import pairs
+
+    cfg, backbone = compose([f"+exp={experiment}", "data.root=/somewhere"]), pairs.tiny_xl(subjects=True)
+    module = instantiate(cfg.model, backbone=backbone, seed=cfg.seed)
+    assert type(module).__name__.lower() == experiment[:3] and cfg.backbone.image_size == 1024
     assert module.backbone.unet.is_gradient_checkpointing

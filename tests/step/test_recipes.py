@@ -9,10 +9,15 @@ import pytest
 from fdlab.__main__ import main
 from fdlab.config.locate import options
 from fdlab.measure import choose
-from tests.worlds import squares, tiny
+from fdlab.models.backbone import save_backbone
+from tests.worlds import pairs, squares, tiny
 from tests.worlds.backbones import write_tiny_sd15
 
 SD15 = [name for name in options("exp") if "_sd15" in name]
+PAIRS = {"sdxl": pairs.tiny_xl}
+"""Backbones of two text encoders; of their recipes the SDM's is run, and the TDM's built elsewhere."""
+ELSEWHERE = ("_lora", *PAIRS)
+"""What a LoRA's recipe changes is tried in test_lora.py."""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +38,9 @@ def measured_by_squares(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command(disk: Path, out: Path, experiment: str, *more: str) -> list[str]:
+    backbone = next((name for name in PAIRS if experiment.endswith(name)), "sd15")
     keys = [
-        f"+exp={experiment}", "backbone=sd15", f"backbone.path={disk / 'sd15'}",
+        f"+exp={experiment}", f"backbone={backbone}", f"backbone.path={disk / backbone}",
         f"backbone.own_image_encoder={disk / 'sdm/image_encoder'}", "backbone.image_size=64",
         "backbone.reference_size=24",
         "data=fastcomposer", f"data.root={disk / 'people'}", "data.max_subjects=2", "trainer.accelerator=cpu",
@@ -58,8 +64,7 @@ def of_its_size(disk: Path, experiment: str) -> list[str]:
     ]
 
 
-# What a LoRA's recipe changes is tried in test_lora.py.
-@pytest.mark.parametrize("experiment", [name for name in options("exp") if not name.endswith("_lora")])
+@pytest.mark.parametrize("experiment", [name for name in options("exp") if not name.endswith(ELSEWHERE)])
 def test_every_experiment_runs_to_its_end(
     experiment: str, disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +84,16 @@ def test_every_experiment_runs_to_its_end(
         assert main([*words, *more]) == 0
         assert (folder / "evaluation/record.json").is_file()
         assert (folder / "checkpoints/last.ckpt").stat().st_mtime_ns == trained
+
+
+@pytest.mark.parametrize("backbone", PAIRS)
+def test_subjects_are_learnt_on_two_text_encoders(backbone: str, disk: Path, tmp_path: Path) -> None:
+    save_backbone(disk / backbone, PAIRS[backbone]())
+    words = command(disk, tmp_path, f"sdm_{backbone}", "tdm=base")
+    bench = ["benchmark=own", f"benchmark.folder={disk / 'bench'}", "sampler.num_steps=3"]
+    assert main([*words, *bench]) == 0
+    folder = tmp_path / f"sdm_{backbone}" / "x"
+    assert (folder / "samples/step-2.png").is_file() and (folder / "evaluation/record.json").is_file()
 
 
 LATE = [

@@ -1,0 +1,47 @@
+"""What a TDM and an SDM share, for one pipeline of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.errors import UserError
+from fdlab.models.backbone import Backbone
+
+ENCODERS = (
+    "text_encoder",
+    "text_encoder_2",
+    "image_encoder",
+    "fusion",
+    "tokenizer",
+    "tokenizer_2",
+)
+"""From prompts and subjects to embeddings."""
+
+
+def joined(tdm: Backbone | None, sdm: Backbone | None, scheduler: Any) -> dict[str, Any]:
+    """A pipeline's parts, by the names of its parameters; what both have, from the SDM.
+
+    Raises: UserError where neither model is given, or the two predict different things.
+    """
+    both = [model for model in (sdm, tdm) if model is not None]
+    if not both:
+        raise UserError("a pipeline needs a TDM or an SDM; neither was given.")
+    configs = [model.need("scheduler") for model in both]
+    kinds = {config.get("prediction_type", "epsilon") for config in configs}
+    if len(kinds) > 1:
+        raise UserError(
+            f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
+        )
+    return {
+        "tdm_unet": tdm.need("unet") if tdm else None,
+        "sdm_unet": sdm.need("unet") if sdm else None,
+        "scheduler": scheduler or make_scheduler("ddim", configs[0]),
+        "zero_empty_prompt": both[0].zero_empty_prompt,
+        **{name: _first(both, name) for name in ("vae", *ENCODERS)},
+    }
+
+
+def _first(models: Sequence[Backbone], name: str) -> Any:
+    return next((part for model in models if (part := getattr(model, name)) is not None), None)
