@@ -103,7 +103,7 @@ def find(folders: Sequence[Path]) -> tuple[list[Entry], list[str]]:
 
 
 def group(entries: Sequence[Entry], by: str | None = None) -> list[Group]:
-    """Comparable groups, the largest first; within each the best first."""
+    """Comparable groups, the largest first, then those of most people; within each the best first."""
     if by is not None and by not in METRICS:
         raise unknown("metric", by, METRICS)
     groups: list[Group] = []
@@ -116,7 +116,7 @@ def group(entries: Sequence[Entry], by: str | None = None) -> list[Group]:
         home.add(entry)
     for each in groups:
         each.order(by)
-    return sorted(groups, key=lambda g: (-len(g.entries), g.title))
+    return sorted(groups, key=lambda g: (-len(g.entries), -g.benchmark["num_subjects"], g.title))
 
 
 def _records(folder: Path) -> list[Path]:
