@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fdlab.data.transforms import normalise
+from fdlab.transforms.inputs import normalise
 
 SIDE, DOWN = 3.3, 0.25
 """In distances from the eyes to the mouth: the square's side, and its middle below the eyes."""

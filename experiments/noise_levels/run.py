@@ -33,7 +33,6 @@ from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.benchmarks.jobs import Job, jobs
 from fdlab.config.compose import compose
 from fdlab.data.latents import encode_pixels
-from fdlab.data.transforms import to_model
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.diffusion.timesteps import sampler_timesteps
@@ -52,6 +51,7 @@ from fdlab.models.denoiser import UNetDenoiser
 from fdlab.pipeline.artist import Artist, Progress
 from fdlab.pipeline.embeddings import embed
 from fdlab.progress import bar
+from fdlab.transforms.inputs import to_model
 
 SIGMAS = (0.1, 0.2, 0.4, 0.6, 1.0, 1.6, 2.5, 4.0, 6.0, 10.0)
 """Noise levels s_t / a_t at which errors are looked at."""

@@ -7,7 +7,7 @@ width of an embedding, 3 RGB.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +19,10 @@ from fdlab.data.embedded import EmbeddedReferences
 from fdlab.data.entry import Entry, Source
 from fdlab.data.order import rows
 from fdlab.data.sample import CorruptFile
-from fdlab.data.transforms import Background, composite, to_model
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.augment import Augment, augmented
+from fdlab.transforms.inputs import to_model
+from fdlab.transforms.references import Background, composite
 
 Batch = dict[str, Any]
 Reference = Literal["own", "other", "mixed"]
@@ -44,6 +46,8 @@ class BatchSettings:
     own where none is known), or either by a coin."""
     own_share: float = 0.5
     """How often that coin says its own."""
+    augment: Augment = field(default_factory=Augment)
+    """How references are changed, anew each time."""
     skip_corrupt: bool = False
     rank: int = 0
     world: int = 1
@@ -70,23 +74,26 @@ class Batches(Dataset[Batch]):
         s, usable = self.settings, self.source.usable
         first = (step * s.world + s.rank) * s.batch_size
         chosen = rows(s.seed, len(usable), s.batch_size, step, s.rank, s.world)
-        entries = [self._some_subjects(self._entry(row), first + b) for b, row in enumerate(chosen)]
+        entries = [
+            self._some_subjects(self._entry(row, first + b), first + b) for b, row in enumerate(chosen)
+        ]
         batch = collate(entries, s.max_subjects)
         if s.reference_size is not None:
             # Each sample's own, so that it is shown alike however many processes share the stream.
             rngs = [numpy_rng(s.seed, "references", first + b) for b in range(len(entries))]
             if self.embedded is None:
-                batch["references_BN3HW"] = self._references(entries, s.reference_size, rngs)
+                batch["references_BN3HW"] = self._references(entries, s.reference_size, rngs, first)
             else:
                 batch["reference_BNE"] = self._embedded(entries, self.embedded, rngs)
         return batch
 
-    def _entry(self, place: int) -> Entry:
+    def _entry(self, row: int, place: int) -> Entry:
         """Read a usable row; past a broken one (where that is allowed) the next one in its stead."""
         usable = self.source.usable
         for offset in range(len(usable)):
             try:
-                return self.source.entry(usable[(place + offset) % len(usable)])
+                rng = numpy_rng(self.settings.seed, "crop", place)
+                return self.source.entry(usable[(row + offset) % len(usable)], rng)
             except CorruptFile as error:
                 if not self.settings.skip_corrupt:
                     raise
@@ -109,11 +116,16 @@ class Batches(Dataset[Batch]):
             faces=None if entry.faces is None else entry.faces.of(kept),
         )
 
-    def _references(self, entries: list[Entry], size: int, rngs: list[np.random.Generator]) -> Tensor:
+    def _references(
+        self, entries: list[Entry], size: int, rngs: list[np.random.Generator], first: int
+    ) -> Tensor:
+        seed = self.settings.seed
         references_BN3HW = torch.zeros(len(entries), self.settings.max_subjects, 3, size, size)
         for b, entry in enumerate(entries):
             for n, key in enumerate(entry.keys_N):
                 rgba = self._cut_out(key, self._choose(key, rngs[b]))
+                if self.settings.augment.changes:
+                    rgba = augmented(rgba, self.settings.augment, numpy_rng(seed, "augment", first + b, n))
                 references_BN3HW[b, n] = composite(rgba, self.settings.background, rngs[b])
         return references_BN3HW
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from fdlab.data.arrays import map_array
 from fdlab.data.prepared import Prepared
 from fdlab.data.store import ArrayFolder, is_whole, make_once
-from fdlab.data.transforms import Background, composite
 from fdlab.progress import bar
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.references import DRAWN, Background, composite
 
 CHUNK = 256
 """References between two states on disk."""
@@ -64,10 +64,10 @@ def embed_all(
 ) -> EmbeddedReferences:
     """Embed (or find) every reference of a prepared folder, in chunks that an interruption leaves whole.
 
-    `embed`: S3RR, normalised, to SE; `encoder`: hash of its weights; `background`: any but noise.
+    `embed`: S3RR, normalised, to SE; `encoder`: hash of its weights; `background`: none that is drawn.
     """
-    if background == "noise":
-        raise ValueError("behind a reference lies other noise at every step")
+    if background in DRAWN:
+        raise ValueError(f"behind a reference lies other {background} at every step")
     key = hashlib.blake2b(json.dumps([1, background, encoder]).encode(), digest_size=8).hexdigest()
     folder = prepared.folder.parent.parent / "embedded" / f"{prepared.folder.name}-{key}"
 

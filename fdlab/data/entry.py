@@ -17,8 +17,10 @@ from fdlab.data.annotation import MOST_SEGMENTS, Annotation
 from fdlab.data.captions import Encoded, encode
 from fdlab.data.folder import Folder, folder_of
 from fdlab.data.sample import CorruptFile, PersonSample, ShownSubject
-from fdlab.data.transforms import cut_rgba, latent_mask, square
 from fdlab.errors import UserError
+from fdlab.transforms.framing import Framing, framed
+from fdlab.transforms.inputs import latent_mask
+from fdlab.transforms.references import cut_rgba
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Source(Protocol):
     usable: list[int]
     """Rows that can be read."""
 
-    def entry(self, row: int) -> Entry:
-        """Read one row."""
+    def entry(self, row: int, rng: np.random.Generator | None = None) -> Entry:
+        """Read one row; what is drawn anew each time comes from `rng`."""
 
     def reference(self, key: int) -> np.ndarray:
         """Cut-out RR4 of one subject."""
@@ -144,15 +146,18 @@ def view(
     shape: Shape,
     mirrored: bool,
     reader: FaceReader | None = None,
+    rng: np.random.Generator | None = None,
+    least: float = 1.0,
 ) -> View:
-    """A sample's picture with its subjects' masks, and faces where there is a reader."""
+    """A sample's picture with its subjects' masks, and faces where there is a reader; `rng` and `least` as of
+    `framed`."""
     image_HW3, segments_HW = sample.image_HW3, sample.segments_HW
     if mirrored:
         image_HW3, segments_HW = image_HW3[:, ::-1], segments_HW[:, ::-1]
-    image_HW3, segments_HW = square(np.ascontiguousarray(image_HW3), segments_HW, shape.image_size)
+    numbers, size = [s.segment for s in subjects], (shape.image_size, shape.image_size)
+    image_HW3, segments_HW = framed(np.ascontiguousarray(image_HW3), segments_HW, size, numbers, rng, least)
     _, height, width = shape.latent_CHW
-    numbers_N = np.array([s.segment for s in subjects], segments_HW.dtype)
-    masks_NHW = segments_HW == numbers_N[:, None, None]
+    masks_NHW = segments_HW == np.array(numbers, segments_HW.dtype)[:, None, None]
     latent_NHW = np.zeros((len(subjects), height, width), np.uint8)
     for n, mask_HW in enumerate(masks_NHW):
         latent_NHW[n] = latent_mask(mask_HW, height, width)
@@ -198,20 +203,22 @@ class Live:
         labels: Collection[str] | None = None,
         crop: Crop | None = None,
         reader: FaceReader | None = None,
+        framing: Framing | None = None,
     ) -> None:
         self.folder, self.ids, self.tokenizer, self.shape = folder_of(root), ids, tokenizer, shape
         self.views, self.rendered, self.labels, self.crop = views, rendered, labels, crop
-        self.reader = reader
+        self.reader, self.framing = reader, framing or Framing()
         self.usable = list(range(len(ids) * views))
         self._identities: dict[int, list[int]] | None = None
 
-    def entry(self, row: int) -> Entry:
-        """Read one row."""
+    def entry(self, row: int, rng: np.random.Generator | None = None) -> Entry:
+        """Read one row, framed anew each time where that is asked for."""
         picture, is_mirrored = self.ids[row // self.views], bool(row % self.views)
         annotation = self._annotation(row)
         encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape, is_mirrored)
         sample = read_checked(self.folder, annotation, self.rendered)
-        shown = view(sample, subjects, self.shape, is_mirrored, self.reader)
+        drawn = self.framing.drawn(rng)
+        shown = view(sample, subjects, self.shape, is_mirrored, self.reader, drawn, self.framing.least)
         seen = [n for n in range(len(subjects)) if shown.masks_NHW[n].any()]
         if self.crop is not None and self.shape.reference_size is not None:
             # Where one cannot be cut, the row is not usable, and that must show here.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdlab.data.transforms import to_model
+from fdlab.transforms.inputs import to_model
 
 
 def encode_pixels(vae: Any, x_B3HW: Tensor) -> Tensor:

@@ -113,8 +113,8 @@ class Prepared:
         # A memory map pickles as a copy: workers open their own instead.
         return {"folder": self.folder, "rows": self.rows, "usable": self.usable}
 
-    def entry(self, row: int) -> Entry:
-        """Read one row."""
+    def entry(self, row: int, rng: np.random.Generator | None = None) -> Entry:
+        """Read one row; nothing of it is drawn."""
         keys = list(range(self.rows.first[row], self.rows.first[row + 1]))
         seen = [key for key in keys if self.masks_SHW[key].any()]
         return Entry(

@@ -18,13 +18,14 @@ from fdlab.benchmarks.benchmark import Benchmark, Subject
 from fdlab.benchmarks.jobs import Job
 from fdlab.data.latents import decode_latents, encode_pixels
 from fdlab.data.pictures import open_photo, read_image
-from fdlab.data.transforms import composite, cut_out, to_model
 from fdlab.errors import UserError
 from fdlab.measure.faces import HeadCrop
 from fdlab.pipeline.artist import Artist
 from fdlab.pipeline.inputs import Scene
 from fdlab.pipeline.outputs import to_pixels
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.inputs import to_model
+from fdlab.transforms.references import composite, cut_out
 
 if TYPE_CHECKING:
     from fdlab.models.backbone import Backbone

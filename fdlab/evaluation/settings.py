@@ -10,13 +10,13 @@ from typing import Any
 from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.config.instantiate import KEY, class_of
 from fdlab.config.provenance import config_sha256
-from fdlab.data.transforms import Background
 from fdlab.diffusion import guiders
 from fdlab.errors import UserError, unknown
 from fdlab.exchange.unpacking import read_backbone
 from fdlab.measure.choose import ExtractorSettings
 from fdlab.metrics.registry import METRICS
 from fdlab.models.finetuned import BackboneSettings
+from fdlab.transforms.references import Background
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fdlab import files
-from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
 from fdlab.models.answering import WIDTHS, Answering
 from fdlab.models.clip import load_clip
 from fdlab.models.nano import seeded
+from fdlab.transforms.inputs import normalise
 from fdlab.weights.eight_bits import rounded, unrounded
 from fdlab.weights.files import read_weights
 from fdlab.weights.formats import read_judge

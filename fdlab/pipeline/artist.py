@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fdlab.data.captions import parse
-from fdlab.data.transforms import Background
 from fdlab.diffusion.guiders import Recorder
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.settings import SamplerSettings
@@ -26,6 +25,7 @@ from fdlab.models.finetuned import BackboneSettings, Weights
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.pipeline.inputs import Scene
 from fdlab.pipeline.outputs import to_pixels, to_uint8
+from fdlab.transforms.references import Background
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fdlab.data.transforms import Background
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import Embeddings, condition
 from fdlab.pipeline.inputs import Reference, references, tokens
+from fdlab.transforms.references import Background
 
 
 def embed(

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from fdlab.data.captions import parse, unseen
 from fdlab.data.latents import decode_latents, spatial_factor
-from fdlab.data.transforms import Background
 from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.guidance import Guidance
@@ -37,6 +36,7 @@ from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unsee
 from fdlab.pipeline.joined import ENCODERS, joined
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.outputs import as_output, check_output_type
+from fdlab.transforms.references import Background
 from fdlab.weights.files import check_finite
 
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from fdlab.data.captions import MARKER, encode, parse, unseen
 from fdlab.data.pictures import open_photo, plain
-from fdlab.data.transforms import Background, cut_out
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector
 from fdlab.measure.faces.photos import Head, cut_face
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.references import Background, cut_out
 
 Reference = Image.Image | np.ndarray | Tensor | str | Path
 """A subject's picture; with alpha, only what is opaque is the subject. A tensor 3SS is ready."""

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from fdlab import files
-from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
 from fdlab.models.nano import build_image_encoder, build_text_encoder, seeded
 from fdlab.pretraining.contrastive import identity_loss, image_text_loss, retrieval_at_one, retrieval_auc
 from fdlab.pretraining.packed import load_array, load_list
 from fdlab.pretraining.small import Length, SmallTraining, report, train
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.inputs import normalise
 
 IDENTITY_WIDTH = 96
 HELD_OUT_EVERY = 20

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fdlab import files
-from fdlab.data.transforms import normalise
 from fdlab.models.clip import load_clip
 from fdlab.models.judge import Judge, build_clip
 from fdlab.pretraining.clip import shorten, text_labels, tokenize
@@ -24,6 +23,7 @@ from fdlab.pretraining.contrastive import image_text_loss, retrieval_at_one
 from fdlab.pretraining.packed import load_array, load_list
 from fdlab.pretraining.small import Length, SmallTraining, report, train
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.inputs import normalise
 
 PICTURE_ATTRIBUTES = ("scene", "hour", "style")
 PERSON_ATTRIBUTES = (

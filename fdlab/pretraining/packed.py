@@ -22,8 +22,9 @@ import numpy as np
 from fdlab import files
 from fdlab.data import layout
 from fdlab.data.sample import PersonSample
-from fdlab.data.transforms import cut_rgba, square
 from fdlab.errors import UserError
+from fdlab.transforms.framing import framed
+from fdlab.transforms.references import cut_rgba
 
 PERSON_WEIGHT, HEAD_WEIGHT = 2, 4
 HEAD_DECIMETRES = 2.8
@@ -93,7 +94,7 @@ def pack(
     captions, truths, crops, identities, phrases = [], [], [], [], []
     for index, id in enumerate(track(ids, description="packing", total=len(ids))):
         sample = layout.read_sample(root, id)
-        images[index], segments_HW = square(sample.image_HW3, sample.segments_HW, size)
+        images[index], segments_HW = framed(sample.image_HW3, sample.segments_HW, (size, size))
         scale = sample.truth.get("framing", {}).get("scale")
         weights[index] = pixel_weights(segments_HW, scale * size / 128 if scale else None)
         captions.append(sample.caption)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fdlab.data.transforms import Background
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.exchange.unpacking import read_backbone
 from fdlab.measure.faces.photos import Head
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.sampling.trace import check_traced
+from fdlab.transforms.references import Background
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.config.compose import compose
 from fdlab.data.pictures import read_image
-from fdlab.data.transforms import BACKGROUNDS
 from fdlab.errors import UserError
 from fdlab.evaluation.rows import Row, standard
 from fdlab.evaluation.settings import MethodSettings
 from fdlab.foreign import shown
 from fdlab.submissions.claims import FAILS, HOLDS, OPEN, Claim
 from fdlab.submissions.packing import Submission
+from fdlab.transforms.references import BACKGROUNDS
 
 METHOD, REDRAWN = "method", "pictures, drawn again"
 _SAME_PIXELS = 2.0

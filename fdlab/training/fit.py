@@ -77,7 +77,7 @@ def fit(
         batch_settings(settings, start.backbone, module.REFERENCES),
         stop=0,
         num_workers=settings.num_workers,
-        embedded=embedded(module, source, settings.data.background, device),
+        embedded=embedded(module, source, settings.data, device),
     )
     callbacks: list[Any] = list(watchers)
     if settings.sample_every > 0:

@@ -18,12 +18,14 @@ from fdlab.data.captions import mark
 from fdlab.data.entry import Source
 from fdlab.data.folder import Folder
 from fdlab.data.sample import CorruptFile
-from fdlab.data.transforms import CLIP_MEAN, CLIP_STD, composite, resize
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.files import whole
 from fdlab.pipeline.artist import Artist
 from fdlab.pipeline.inputs import Scene
 from fdlab.randomness import derive, numpy_rng
+from fdlab.transforms.framing import resize
+from fdlab.transforms.inputs import CLIP_MEAN, CLIP_STD
+from fdlab.transforms.references import composite
 
 NEW_PLACE = "on a beach"
 """What the second picture of a subject asks for, beside its own caption."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from fdlab.exchange.unpacking import read_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.loggers import LoggerSettings
+from fdlab.transforms.augment import Augment
+from fdlab.transforms.framing import Framing
 
 KINDS = ("people", "fastcomposer", "webdataset", "plain", "folder")
 """Values of data.kind: rendered when needed, or a folder that is there, of one layout or of any."""
@@ -41,6 +43,9 @@ class DataSettings:
     skip_corrupt: bool
     own_share: float = 0.5
     """Of a mixed reference."""
+    framing: Framing = field(default_factory=Framing)
+    augment: Augment = field(default_factory=Augment)
+    """Of references."""
     labels: list[str] | None = None
     """What counts as a subject; None: everything."""
     mix: str = ""
@@ -70,6 +75,8 @@ class DataSettings:
             cache_latents=bool(data["cache_latents"]),
             skip_corrupt=bool(data["skip_corrupt"]),
             own_share=float(data["own_share"]),
+            framing=Framing(data["crop"], float(data["least"])),
+            augment=Augment(**{name: float(value) for name, value in data["augment"].items()}),
             labels=None if data.get("labels") is None else [str(label) for label in data["labels"]],
             **rendered,
         )

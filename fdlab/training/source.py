@@ -16,7 +16,6 @@ from fdlab.data.prepare import prepare
 from fdlab.data.prepared import Prepared
 from fdlab.data.rendered import ensure_people, mend
 from fdlab.data.sample import CorruptFile
-from fdlab.data.transforms import Background
 from fdlab.errors import UserError
 from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure.faces import HeadCrop
@@ -24,6 +23,7 @@ from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import embed_references
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import DataSettings, FitSettings
+from fdlab.transforms.references import DRAWN, Background
 
 
 def make_source(
@@ -41,6 +41,11 @@ def make_source(
         reference_size=backbone.reference_size if references else None,
         max_subjects=data.max_subjects if references else 0,
     )
+    if data.cache_latents and data.framing.crop == "random":
+        raise UserError(
+            "data.crop=random does not go with data.cache_latents=true: what is drawn anew each time cannot "
+            "be encoded once; set one of them otherwise."
+        )
     if data.size != shape.image_size:
         raise UserError(f"data.size={data.size}: the backbone works at {shape.image_size} pixels.")
     if data.kind == "people":
@@ -66,22 +71,23 @@ def make_source(
     check_complete(folder)
     views, ids = 2 if data.mirror else 1, folder.ids(data.split)
     rendered = is_rendered(folder.root)
-    return folder, Live(folder, ids, backbone.tokenizer, shape, views, rendered, data.labels, crop, reader)
+    asked = (views, rendered, data.labels, crop, reader, data.framing)
+    return folder, Live(folder, ids, backbone.tokenizer, shape, *asked)
 
 
 def embedded(
-    module: DenoisingTraining, source: Source, background: str, device: torch.device
+    module: DenoisingTraining, source: Source, data: DataSettings, device: torch.device
 ) -> EmbeddedReferences | None:
     """Every reference's embedding, where a training needs no other: its encoder rests, references are kept
-    and nothing random lies behind them."""
+    and nothing about them is drawn."""
     if not (module.REFERENCES and module.encoder_rests and isinstance(source, Prepared)):
         return None
-    if background == "noise":
+    if data.background in DRAWN or data.augment.changes:
         return None
     encoder = module.backbone.need("image_encoder").to(device)
     width, digest = int(encoder.config.projection_dim), weights_hash(encoder)
     embed = partial(_embeds, encoder)
-    return embed_all(source, cast(Background, background), embed, width, digest, device)
+    return embed_all(source, cast(Background, data.background), embed, width, digest, device)
 
 
 def _embeds(encoder: Any, pixels_S3RR: torch.Tensor) -> torch.Tensor:
@@ -99,5 +105,6 @@ def batch_settings(settings: FitSettings, backbone: Backbone, references: bool) 
         background=data.background,  # type: ignore[arg-type]
         reference=data.reference,  # type: ignore[arg-type]
         own_share=data.own_share,
+        augment=data.augment,
         skip_corrupt=data.skip_corrupt,
     )

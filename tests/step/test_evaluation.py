@@ -217,7 +217,7 @@ def test_a_record_says_what_of_a_prompt_no_model_saw(disk: Path, tmp_path: Path)
 
 
 def test_autoencoder_row_is_encode_then_decode(disk: Path) -> None:
-    from fdlab.data.transforms import to_model
+    from fdlab.transforms.inputs import to_model
 
     bench = benchmarks.load(disk / "bench")
     backbone = tiny_backbone(0)

@@ -13,6 +13,7 @@ ORDER = (
     "diffusion",
     "people",
     "assets",
+    "transforms",
     "data",
     "layouts",
     "weights",

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from fdlab.data.pictures import on_white, open_photo, plain
-from fdlab.data.transforms import Background, laid
 from fdlab.errors import UserError
 from fdlab.measure.faces.detector import FaceDetector
 from fdlab.measure.faces.face import by_size
 from fdlab.measure.faces.head import cut_head
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.references import Background, laid
 
 MARGIN = 1.1
 """How much more than the face the square around it shows, in sides of the face: hair and shoulders."""

@@ -14,13 +14,13 @@ from PIL import Image
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.data.pictures import read_image, write_png
-from fdlab.data.transforms import composite
 from fdlab.errors import UserError
 from fdlab.evaluation.methods import Sampled
 from fdlab.measure.faces import FaceDetector, cut_head
 from fdlab.people import benchmark as people
 from fdlab.people import picture
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.references import composite
 from tests.worlds import squares
 
 

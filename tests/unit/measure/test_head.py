@@ -5,11 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fdlab.data.transforms import composite, normalise
 from fdlab.errors import UserError
 from fdlab.measure.faces import Face, HeadCrop, cut_head
 from fdlab.people import picture
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.inputs import normalise
+from fdlab.transforms.references import composite
 
 LANDMARKS = np.array([[20, 22], [31, 21], [26, 28], [21, 34], [30, 33]], np.float32)
 

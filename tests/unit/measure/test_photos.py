@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fdlab.data.transforms import normalise
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector, cut_head
 from fdlab.measure.faces.photos import Head, cut_face
 from fdlab.people import picture
 from fdlab.pipeline.inputs import references
 from fdlab.randomness import numpy_rng
+from fdlab.transforms.inputs import normalise
 
 
 @pytest.fixture(scope="module")

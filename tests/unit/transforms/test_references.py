@@ -4,19 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fdlab.data.transforms import (
-    CLIP_MEAN,
-    CLIP_STD,
-    composite,
-    cut_out,
-    cut_rgba,
-    latent_mask,
-    normalise,
-    resize,
-    square,
-    to_model,
-)
 from fdlab.errors import UserError
+from fdlab.transforms.framing import framed, resize
+from fdlab.transforms.inputs import CLIP_MEAN, CLIP_STD, latent_mask, normalise, to_model
+from fdlab.transforms.references import composite, cut_out, cut_rgba
 
 
 def person(height: int = 40, width: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +19,7 @@ def person(height: int = 40, width: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_square_holds_the_people() -> None:
     image, mask = person()
-    cropped, labels = square(image, mask, 20)
+    cropped, labels = framed(image, mask, (20, 20))
     assert cropped.shape == (20, 20, 3) and labels.shape == (20, 20)
     # 360 of 1600 pixels of the 40-pixel square that lies at the picture's right edge.
     assert (labels > 0).mean() == pytest.approx(360 / 1600, abs=0.02)
