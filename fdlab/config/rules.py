@@ -201,6 +201,8 @@ RULES: dict[str, Rule] = {
     "data.own_share": PROBABILITY,
     "data.reference": Rule(registry="fdlab.data.batches.Reference"),
     "data.background": Rule(registry="fdlab.transforms.references.Background"),
+    "data.shapes": Rule(choices=("square", "buckets")),
+    "data.longest": Rule(low=1, high=4),
     "data.crop": Rule(registry="fdlab.transforms.framing.Crop"),
     "data.least": Rule(above=0, high=1),
     "data.augment.grey": PROBABILITY,

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from fdlab.data.embedded import EmbeddedReferences
 from fdlab.data.entry import Entry, Source
-from fdlab.data.order import rows
+from fdlab.data.order import grouped_rows
 from fdlab.data.sample import CorruptFile
 from fdlab.randomness import numpy_rng
 from fdlab.transforms.augment import Augment, augmented
@@ -71,12 +71,12 @@ class Batches(Dataset[Batch]):
         return self.num_batches
 
     def __getitem__(self, step: int) -> Batch:
-        s, usable = self.settings, self.source.usable
+        s, groups = self.settings, self.source.groups
         first = (step * s.world + s.rank) * s.batch_size
-        chosen = rows(s.seed, len(usable), s.batch_size, step, s.rank, s.world)
-        entries = [
-            self._some_subjects(self._entry(row, first + b), first + b) for b, row in enumerate(chosen)
-        ]
+        counts = [len(group) for group in groups]
+        group, chosen = grouped_rows(s.seed, counts, s.batch_size, step, s.rank, s.world)
+        drawn = [self._entry(groups[group], row, place) for place, row in enumerate(chosen, first)]
+        entries = [self._some_subjects(entry, place) for place, entry in enumerate(drawn, first)]
         batch = collate(entries, s.max_subjects)
         if s.reference_size is not None:
             # Each sample's own, so that it is shown alike however many processes share the stream.
@@ -87,9 +87,9 @@ class Batches(Dataset[Batch]):
                 batch["reference_BNE"] = self._embedded(entries, self.embedded, rngs)
         return batch
 
-    def _entry(self, row: int, place: int) -> Entry:
-        """Read a usable row; past a broken one (where that is allowed) the next one in its stead."""
-        usable = self.source.usable
+    def _entry(self, usable: list[int], row: int, place: int) -> Entry:
+        """Read one of some usable rows; past a broken one (where that is allowed) the next one in its
+        stead."""
         for offset in range(len(usable)):
             try:
                 rng = numpy_rng(self.settings.seed, "crop", place)
@@ -98,7 +98,7 @@ class Batches(Dataset[Batch]):
                 if not self.settings.skip_corrupt:
                     raise
                 _log.warning("skipped: %s", error)
-        raise CorruptFile("no sample of the data set can be read.")
+        raise CorruptFile("no sample of the data set (or of this shape of picture) can be read.")
 
     def _some_subjects(self, entry: Entry, place: int) -> Entry:
         """At most `max_subjects` of an entry's subjects, drawn anew at each place of the stream, as released

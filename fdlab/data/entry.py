@@ -5,8 +5,9 @@ Axes: H W pixels or latents, N subjects, L tokens, R side of a reference, 3 RGB,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from fdlab.data.captions import Encoded, encode
 from fdlab.data.folder import Folder, folder_of
 from fdlab.data.sample import CorruptFile, PersonSample, ShownSubject
 from fdlab.errors import UserError
-from fdlab.transforms.framing import Framing, framed
+from fdlab.transforms.framing import Framing, Size, framed
 from fdlab.transforms.inputs import latent_mask
 from fdlab.transforms.references import cut_rgba
 
@@ -28,13 +29,21 @@ class Shape:
     """Sizes that the networks prescribe."""
 
     image_size: int
-    """Pixels a side."""
+    """Pixels a side of a square, and where pictures have other shapes, the root of their area."""
     latent_CHW: tuple[int, int, int]
     reference_size: int | None
     """Pixels a side of a reference; None where none are needed."""
     max_subjects: int
     """Most subjects of a picture that a batch shows; 0: captions alone are wanted, and subjects are not
     looked at."""
+
+    def grid(self, size: Size | None = None) -> Size:
+        """Height and width in latents of a picture of `size` pixels (None: of the square)."""
+        _, height, width = self.latent_CHW
+        if size is None:
+            return height, width
+        cell = self.image_size // height
+        return size[0] // cell, size[1] // cell
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,10 @@ class Source(Protocol):
 
     usable: list[int]
     """Rows that can be read."""
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """The same by the shape of their pictures, of which each batch takes one."""
 
     def entry(self, row: int, rng: np.random.Generator | None = None) -> Entry:
         """Read one row; what is drawn anew each time comes from `rng`."""
@@ -134,7 +147,7 @@ class View:
     """A picture as the networks see it."""
 
     image_HW3: np.ndarray
-    """Square."""
+    """Square, or of the shape that was asked for."""
     masks_NHW: np.ndarray
     """At latent size; empty of a subject that was cropped away."""
     faces: Faces | None
@@ -148,15 +161,16 @@ def view(
     reader: FaceReader | None = None,
     rng: np.random.Generator | None = None,
     least: float = 1.0,
+    size: Size | None = None,
 ) -> View:
-    """A sample's picture with its subjects' masks, and faces where there is a reader; `rng` and `least` as of
-    `framed`."""
+    """A sample's picture with its subjects' masks, and faces where there is a reader; `rng`, `least` and
+    `size` as of `framed` (None: the square)."""
     image_HW3, segments_HW = sample.image_HW3, sample.segments_HW
     if mirrored:
         image_HW3, segments_HW = image_HW3[:, ::-1], segments_HW[:, ::-1]
-    numbers, size = [s.segment for s in subjects], (shape.image_size, shape.image_size)
+    (height, width), numbers = shape.grid(size), [s.segment for s in subjects]
+    size = size or (shape.image_size, shape.image_size)
     image_HW3, segments_HW = framed(np.ascontiguousarray(image_HW3), segments_HW, size, numbers, rng, least)
-    _, height, width = shape.latent_CHW
     masks_NHW = segments_HW == np.array(numbers, segments_HW.dtype)[:, None, None]
     latent_NHW = np.zeros((len(subjects), height, width), np.uint8)
     for n, mask_HW in enumerate(masks_NHW):
@@ -188,9 +202,19 @@ def cut_subject(
     return rgba_RR4[:, ::-1] if mirrored else rgba_RR4
 
 
+def grouped(rows: list[int], sizes: Sequence[Size] | None, views: int) -> list[list[int]]:
+    """Rows by the size of their pictures; in one group where that is one."""
+    if sizes is None:
+        return [rows]
+    found: dict[Size, list[int]] = {}
+    for row in rows:
+        found.setdefault(sizes[row // views], []).append(row)
+    return [found[size] for size in sorted(found)]
+
+
 class Live:
     """Rows read from the folder at every step: for data too large to keep prepared. A path is one in
-    FastComposer's layout."""
+    FastComposer's layout; `sizes`: pixels that each picture is shown at, where not all are squares."""
 
     def __init__(
         self,
@@ -204,10 +228,12 @@ class Live:
         crop: Crop | None = None,
         reader: FaceReader | None = None,
         framing: Framing | None = None,
+        sizes: Sequence[Size] | None = None,
     ) -> None:
         self.folder, self.ids, self.tokenizer, self.shape = folder_of(root), ids, tokenizer, shape
         self.views, self.rendered, self.labels, self.crop = views, rendered, labels, crop
         self.reader, self.framing = reader, framing or Framing()
+        self.sizes = sizes
         self.usable = list(range(len(ids) * views))
         self._identities: dict[int, list[int]] | None = None
 
@@ -218,7 +244,9 @@ class Live:
         encoded, subjects = caption_tokens(self.tokenizer, annotation, self.shape, is_mirrored)
         sample = read_checked(self.folder, annotation, self.rendered)
         drawn = self.framing.drawn(rng)
-        shown = view(sample, subjects, self.shape, is_mirrored, self.reader, drawn, self.framing.least)
+        size = self.sizes[row // self.views] if self.sizes else None
+        framing = (drawn, self.framing.least, size)
+        shown = view(sample, subjects, self.shape, is_mirrored, self.reader, *framing)
         seen = [n for n in range(len(subjects)) if shown.masks_NHW[n].any()]
         if self.crop is not None and self.shape.reference_size is not None:
             # Where one cannot be cut, the row is not usable, and that must show here.
@@ -234,6 +262,11 @@ class Live:
             keys,
             None if shown.faces is None else shown.faces.of(seen),
         )
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """As `Source.groups`."""
+        return grouped(self.usable, self.sizes, self.views)
 
     def _annotation(self, row: int) -> Annotation:
         return self.folder.annotation(self.ids[row // self.views], self.labels)

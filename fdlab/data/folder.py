@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +51,9 @@ class Folder(Protocol):
     def picture(self, id: str) -> bytes:
         """The picture's file as it lies there. Raises: CorruptFile."""
 
+    def files(self, id: str) -> Iterator[tuple[str, bytes]]:
+        """All files of a sample, name and content, whatever they hold. Raises: CorruptFile."""
+
     def pictures(self, id: str) -> list[str]:
         """Suffixes of all pictures of that id; the first is the one that is read."""
 
@@ -93,11 +96,13 @@ class FastComposerFolder:
 
     def picture(self, id: str) -> bytes:
         """As `Folder.picture`."""
-        path = layout.image_path(self.root, id)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise CorruptFile(f"picture '{path}' cannot be read: {error.strerror}.") from error
+        return _bytes(layout.image_path(self.root, id), "picture")
+
+    def files(self, id: str) -> Iterator[tuple[str, bytes]]:
+        """As `Folder.files`."""
+        yield "picture", self.picture(id)
+        for suffix in (".json", ".npy"):
+            yield suffix, _bytes(Path(f"{layout.stem(self.root, id)}{suffix}"), "file")
 
     def pictures(self, id: str) -> list[str]:
         """As `Folder.pictures`."""
@@ -113,6 +118,13 @@ class FastComposerFolder:
                 except OSError:
                     continue
                 yield f"{id}{suffix} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _bytes(path: Path, kind: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptFile(f"{kind} '{path}' cannot be read: {error.strerror}.") from error
 
 
 def folder_of(root: Path | str | Folder) -> Folder:

@@ -105,6 +105,13 @@ def open_photo(path: Path | str, kind: str = "photo") -> Image.Image:
         return plain(image, f"{kind} '{path}'")
 
 
+def size_of(data: bytes, name: str) -> tuple[int, int]:
+    """Height and width of a picture as it is shown, by the head of its file. Raises: UserError."""
+    with _one_line(name), Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
 def is_readable(path: Path) -> bool:
     """Whether a picture is there and whole."""
     try:

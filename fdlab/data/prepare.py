@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from fdlab.data.sample import CorruptFile, ShownSubject
 from fdlab.data.store import ArrayFolder, is_whole, make_once
 from fdlab.errors import UserError
 from fdlab.progress import bar
+from fdlab.transforms.framing import Size
 
 VERSION = 1
 CHUNK = 32
@@ -51,9 +52,11 @@ def prepare(
     labels: Collection[str] | None = None,
     crop: Crop | None = None,
     reader: FaceReader | None = None,
+    sizes: Sequence[Size] | None = None,
 ) -> Prepared:
     """Make (or find) the prepared form of a data folder and open it. What is there and whole is not written
-    to; what is damaged is made anew. A path is a folder in FastComposer's layout.
+    to; what is damaged is made anew. A path is a folder in FastComposer's layout; `sizes`: pixels that each
+    picture is shown at, where not all are squares.
 
     Raises UserError for a folder that is missing or half written, a sample that cannot be used (unless
     `skip_corrupt`), and when the disk is full.
@@ -68,6 +71,7 @@ def prepare(
     parts += [] if labels is None else [sorted(labels)]
     parts += [] if crop is None or shape.reference_size is None else [{"reference crop": crop.name}]
     parts += [] if reader is None else [{"faces": reader.name}]
+    parts += [] if sizes is None else [{"sizes": list(sizes)}]
     key = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
     folder = Path(cache) / "prepared" / f"{root.name}-{key}"
     arrays = ["input_ids", "positions", "latents", "masks"]
@@ -75,7 +79,8 @@ def prepare(
     arrays += ["landmarks", "embeddings"] if reader is not None else []
 
     def make() -> None:
-        plan = _plan(source, ids, tokenizer, shape, 2 if mirror else 1, skip_corrupt, labels, crop, reader)
+        asked = (2 if mirror else 1, skip_corrupt, labels, crop, reader, sizes)
+        plan = _plan(source, ids, tokenizer, shape, *asked)
         _fill(plan, folder, vae, device, skip_corrupt, show)
 
     make_once(folder, lambda: is_whole(folder, "rows.json", arrays) and _fits(folder), make)
@@ -115,6 +120,19 @@ class _Plan:
     skipped: dict[str, str]
     crop: Crop | None
     reader: FaceReader | None
+    sizes: Sequence[Size] | None
+
+    @property
+    def grids(self) -> list[list[int]] | None:
+        """Of each picture, in latents; None: all are squares."""
+        return None if self.sizes is None else [list(self.shape.grid(size)) for size in self.sizes]
+
+    @property
+    def cells(self) -> Size:
+        """Height and width of the arrays."""
+        if self.grids is None:
+            return self.shape.grid()
+        return max(height * width for height, width in self.grids), 1
 
     @property
     def first(self) -> list[int]:
@@ -153,6 +171,7 @@ def _plan(
     labels: Collection[str] | None,
     crop: Crop | None,
     reader: FaceReader | None,
+    sizes: Sequence[Size] | None,
 ) -> _Plan:
     annotations, subjects, input_ids, positions = [], [], [], []
     skipped: dict[str, str] = {}
@@ -182,6 +201,7 @@ def _plan(
         skipped,
         crop,
         reader,
+        sizes,
     )
 
 
@@ -202,8 +222,8 @@ def _fill(
     layout: dict[str, tuple[tuple[int, ...], type]] = {
         "input_ids": ((rows, plan.input_ids_PVL.shape[-1]), np.int32),
         "positions": ((subjects,), np.int16),
-        "latents": ((rows, *shape.latent_CHW), np.float16),
-        "masks": ((subjects, *shape.latent_CHW[1:]), np.uint8),
+        "latents": ((rows, shape.latent_CHW[0], *plan.cells), np.float16),
+        "masks": ((subjects, *plan.cells), np.uint8),
     }
     if shape.reference_size is not None:
         layout["references"] = ((subjects, shape.reference_size, shape.reference_size, 4), np.uint8)
@@ -231,35 +251,54 @@ def _fill(
                 out.arrays["input_ids"][p * plan.views : (p + 1) * plan.views] = plan.input_ids_PVL[p]
                 out.arrays["positions"][window] = plan.positions[p]
                 for name, array in picture.arrays.items():
-                    out.arrays[name][window] = array
+                    out.arrays[name][window] = _padded(array, plan.cells) if name == "masks" else array
                 kept += range(p * plan.views, (p + 1) * plan.views)
                 images += [view.image_HW3 for view in picture.views]
             for rows_B, images_BHW3 in _batches(kept, images):
-                out.arrays["latents"][rows_B] = encode_images(vae, images_BHW3, device)
+                z_BCHW = encode_images(vae, images_BHW3, device)
+                out.arrays["latents"][rows_B] = _padded(z_BCHW, plan.cells)
             finished = min(done + CHUNK, len(plan.ids))
             progress.advance(finished - done)
             done = finished
             out.commit(done=done, skipped=skipped)
     identities = [s.identity for kept in plan.subjects for _ in range(plan.views) for s in kept]
-    out.finish("rows.json", asdict(Rows(plan.ids, plan.views, first, identities, skipped)))
+    rows_json = Rows(plan.ids, plan.views, first, identities, skipped, plan.grids)
+    out.finish("rows.json", asdict(rows_json))
 
 
 def _batches(rows: list[int], images: list[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK], np.stack(images[start : start + CHUNK])
+    """Rows with their images stacked, those of one shape at a time."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(place)
+    for _, places in sorted(by_shape.items()):
+        for start in range(0, len(places), CHUNK):
+            chosen = places[start : start + CHUNK]
+            yield [rows[place] for place in chosen], np.stack([images[place] for place in chosen])
+
+
+def _padded(array: np.ndarray, cells: Size) -> np.ndarray:
+    """What lies on a grid, as an array of so many cells has it."""
+    if array.shape[-2:] == cells:
+        return array
+    flat = array.reshape(*array.shape[:-2], -1)
+    wide = np.zeros((*flat.shape[:-1], cells[0] * cells[1]), array.dtype)
+    wide[..., : flat.shape[-1]] = flat
+    return wide.reshape(*flat.shape[:-1], *cells)
 
 
 def _read(plan: _Plan, p: int, skip_corrupt: bool) -> _Picture | CorruptFile:
-    subjects, size = plan.subjects[p], plan.shape.reference_size
+    subjects, side = plan.subjects[p], plan.shape.reference_size
     references = None
     try:
         sample = read_checked(plan.folder, plan.annotations[p], plan.rendered)
-        if size is not None and subjects:
+        if side is not None and subjects:
             views_S = [(bool(n), subject) for n in range(plan.views) for subject in subjects]
-            references = np.stack([cut_subject(sample, s, size, v, plan.crop) for v, s in views_S])
+            references = np.stack([cut_subject(sample, s, side, v, plan.crop) for v, s in views_S])
     except CorruptFile as error:
         if not skip_corrupt:
             raise
         return error
-    views = [view(sample, subjects, plan.shape, bool(n), plan.reader) for n in range(plan.views)]
+    size = None if plan.sizes is None else plan.sizes[p]
+    views = [view(sample, subjects, plan.shape, bool(n), plan.reader, size=size) for n in range(plan.views)]
     return _Picture(views, references)

@@ -9,6 +9,8 @@ One folder under the cache, named by everything it depends on (`fdlab.data.laten
     only)
     landmarks.npy    S 5 2 float32, embeddings.npy S D float32 (trainings that look at faces only)
 
+Where pictures have several shapes, H W are cells of the largest by 1, and `rows.json` says each one's grid.
+
 Axes: M rows (pictures x views), S subjects of all rows, L tokens, C H W latents, R side of a reference, N
 subjects.
 """
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.data.arrays import map_array
-from fdlab.data.entry import Entry, Faces
+from fdlab.data.entry import Entry, Faces, grouped
 from fdlab.data.layout import read_json
 from fdlab.data.sample import CorruptFile
 from fdlab.foreign import said
@@ -56,6 +58,8 @@ class Rows:
     """One entry a subject."""
     skipped: dict[str, str]
     """Id to reason."""
+    grids: list[list[int]] | None = None
+    """Height and width of each picture in latents; None: all as the arrays are."""
 
     def __post_init__(self) -> None:
         if not (
@@ -67,6 +71,7 @@ class Rows:
             and self.first[:1] == [0]
             and all(number is None or type(number) is int for number in self.identities)
             and isinstance(self.skipped, dict)
+            and (self.grids is None or len(self.grids) == len(self.ids))
         ):
             raise ValueError("rows.json is not of its form")
 
@@ -119,13 +124,27 @@ class Prepared:
         seen = [key for key in keys if self.masks_SHW[key].any()]
         return Entry(
             id=self.rows.ids[row // self.rows.views],
-            picture=np.asarray(self.latents_MCHW[row], np.float32),
+            picture=self._shaped(row, np.asarray(self.latents_MCHW[row], np.float32)),
             input_ids_L=np.asarray(self.input_ids_ML[row], np.int64),
             positions_N=[int(self.positions_S[key]) for key in seen],
-            masks_NHW=np.asarray(self.masks_SHW[seen]),
+            masks_NHW=self._shaped(row, np.asarray(self.masks_SHW[seen])),
             keys_N=seen,
             faces=None if self.faces_S is None else self.faces_S.of(seen),
         )
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """As `Source.groups`."""
+        grids = self.rows.grids
+        return grouped(self.usable, grids and [(h, w) for h, w in grids], self.rows.views)
+
+    def _shaped(self, row: int, array_KHW: np.ndarray) -> np.ndarray:
+        """What a row has on its picture's grid: where grids differ, their cells lie one after the other, and
+        nothing behind them."""
+        if self.rows.grids is None:
+            return array_KHW
+        height, width = self.rows.grids[row // self.rows.views]
+        return array_KHW.reshape(len(array_KHW), -1)[:, : height * width].reshape(-1, height, width)
 
     def reference(self, key: int) -> np.ndarray:
         """Cut-out RR4 of one subject."""

@@ -125,6 +125,11 @@ class PlainFolder:
         except OSError as error:
             raise CorruptFile(f"picture '{self._of(id)}' cannot be read: {error.strerror}.") from error
 
+    def files(self, id: str) -> Iterator[tuple[str, bytes]]:
+        """As `Folder.files`; of a caption's file, what it says of this picture."""
+        yield "picture", self.picture(id)
+        yield "caption", self.annotation(id).caption.encode()
+
     def pictures(self, id: str) -> list[str]:
         """As `Folder.pictures`; a second one of a name is a fault of the folder."""
         return [self._of(id).suffix]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,12 @@ class ShardFolder:
     def picture(self, id: str) -> bytes:
         """As `Folder.picture`."""
         return self._read(id, self._picture(id))
+
+    def files(self, id: str) -> Iterator[tuple[str, bytes]]:
+        """As `Folder.files`."""
+        yield "picture", self.picture(id)
+        for suffix in sorted({".json", ".npy", ".txt"} & set(self._parts(id))):
+            yield suffix, self._read(id, suffix)
 
     def pictures(self, id: str) -> list[str]:
         """As `Folder.pictures`."""

@@ -26,14 +26,14 @@ DECODED = 1.2
 white."""
 
 
-def face_area(landmark_BN52: Tensor, image_size: int, height: int, width: int) -> Tensor:
-    """1 where a cell's middle lies in a face's box, else 0 (B, 1, H, W); landmarks in pixels, NaN: no
-    face."""
+def face_area(landmark_BN52: Tensor, cell: float, height: int, width: int) -> Tensor:
+    """1 where a cell's middle lies in a face's box, else 0 (B, 1, H, W); landmarks in pixels, of which a cell
+    has `cell` a side, NaN: no face."""
     eyes_BN2, mouth_BN2 = landmark_BN52[:, :, :2].mean(2), landmark_BN52[:, :, 3:].mean(2)
     middle_BN2 = eyes_BN2 + BELOW_EYES * (mouth_BN2 - eyes_BN2)
     unit_BN1 = (mouth_BN2 - eyes_BN2).norm(dim=2, keepdim=True)
-    x_W = (torch.arange(width, device=landmark_BN52.device) + 0.5) * image_size / width
-    y_H = (torch.arange(height, device=landmark_BN52.device) + 0.5) * image_size / height
+    x_W = (torch.arange(width, device=landmark_BN52.device) + 0.5) * cell
+    y_H = (torch.arange(height, device=landmark_BN52.device) + 0.5) * cell
     # Comparisons with NaN are false.
     right_BNW = (x_W - middle_BN2[..., :1]).abs() < HALF_WIDTH * unit_BN1
     down_BNH = (y_H - middle_BN2[..., 1:]).abs() < HALF_HEIGHT * unit_BN1
@@ -77,7 +77,8 @@ class FaceSettings:
     identity_to: float = 5.0
     identity_share: float = 0.5
     """Most faces looked at, as a share of the batch."""
-    image_size: int = 0
+    cell: float = 1.0
+    """Pixels a side of a latent."""
 
     def __post_init__(self) -> None:
         if self.identity_weight > 0 and self.identity_from >= self.identity_to:

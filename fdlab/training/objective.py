@@ -191,7 +191,7 @@ def subject_augmented_losses(
 def _face_weights(batch: dict[str, Any], faces: FaceSettings, like_BCHW: Tensor) -> Tensor | None:
     if not faces.weight:
         return None
-    area_B1HW = face_area(batch["landmark_BN52"], faces.image_size, *like_BCHW.shape[2:])
+    area_B1HW = face_area(batch["landmark_BN52"], faces.cell, *like_BCHW.shape[2:])
     return face_weights(area_B1HW, faces.weight)
 
 

@@ -43,6 +43,9 @@ class DataSettings:
     skip_corrupt: bool
     own_share: float = 0.5
     """Of a mixed reference."""
+    shapes: str = "square"
+    longest: float = 2.0
+    """Of buckets, the largest ratio of the sides."""
     framing: Framing = field(default_factory=Framing)
     augment: Augment = field(default_factory=Augment)
     """Of references."""
@@ -75,6 +78,8 @@ class DataSettings:
             cache_latents=bool(data["cache_latents"]),
             skip_corrupt=bool(data["skip_corrupt"]),
             own_share=float(data["own_share"]),
+            shapes=str(data["shapes"]),
+            longest=float(data["longest"]),
             framing=Framing(data["crop"], float(data["least"])),
             augment=Augment(**{name: float(value) for name, value in data["augment"].items()}),
             labels=None if data.get("labels") is None else [str(label) for label in data["labels"]],
@@ -124,6 +129,8 @@ class FitSettings:
         optimizers.check(optimizer, float(resolved["model"]["lr"]))
         if trainer.get("compile") and trainer["strategy"] == FSDP:
             raise UserError(f"trainer.compile=true does not go with trainer.strategy={FSDP}; leave one out.")
+        if trainer.get("compile") and resolved["data"]["shapes"] != "square":
+            raise UserError("trainer.compile=true does not go with data.shapes=buckets; leave one out.")
         return cls(
             folder=run_dir(resolved),
             resume=str(resolved["resume"]),

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 
 from fdlab.data.batches import BatchSettings
+from fdlab.data.contents import contents
 from fdlab.data.embedded import EmbeddedReferences, embed_all
 from fdlab.data.entry import FaceReader, Live, Shape, Source
 from fdlab.data.folder import FastComposerFolder, Folder, check_complete, is_rendered
@@ -23,6 +24,8 @@ from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import embed_references
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import DataSettings, FitSettings
+from fdlab.transforms.buckets import assigned, shapes
+from fdlab.transforms.framing import Size
 from fdlab.transforms.references import DRAWN, Background
 
 
@@ -54,11 +57,12 @@ def make_source(
     else:
         folder = open_folder(data.root, data.kind)
         check_teaches(folder, references)
+    sizes = _sizes(data, backbone, folder) if data.shapes == "buckets" else None
     crop = HeadCrop() if references and backbone.reference_crop == "head" else None
     if data.cache_latents:
         make = partial(
             prepare, folder, data.cache, backbone.vae, backbone.tokenizer, shape, data.split, data.mirror,
-            device=device, labels=data.labels, crop=crop, reader=reader,
+            device=device, labels=data.labels, crop=crop, reader=reader, sizes=sizes,
         )  # fmt: skip
         try:
             return folder, make(skip_corrupt=data.skip_corrupt)
@@ -71,8 +75,16 @@ def make_source(
     check_complete(folder)
     views, ids = 2 if data.mirror else 1, folder.ids(data.split)
     rendered = is_rendered(folder.root)
-    asked = (views, rendered, data.labels, crop, reader, data.framing)
+    asked = (views, rendered, data.labels, crop, reader, data.framing, sizes)
     return folder, Live(folder, ids, backbone.tokenizer, shape, *asked)
+
+
+def _sizes(data: DataSettings, backbone: Backbone, folder: Folder) -> list[Size]:
+    """Pixels that each picture is shown at: of the denoiser's whole units, the shape nearest to its own."""
+    side, halvings = int(backbone.image_size), len(backbone.unet.config["block_out_channels"]) - 1
+    unit = side // backbone.latent_shape_CHW[1] * 2**halvings
+    sizes = contents(folder, folder.ids(data.split), data.cache).sizes
+    return assigned(sizes, shapes(side, unit, data.longest))
 
 
 def embedded(

@@ -95,7 +95,7 @@ class SDM(DenoisingTraining):
                 identity_weight=identity_weight,
                 identity_from=identity_from,
                 identity_to=identity_to,
-                image_size=int(backbone.image_size),
+                cell=int(backbone.image_size) / backbone.latent_shape_CHW[1],
             ),
         )
         self._teacher = (identity_recogniser, identity_weights_file)

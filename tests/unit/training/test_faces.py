@@ -24,16 +24,16 @@ FACE = torch.tensor([[20.0, 20.0], [28.0, 20.0], [24.0, 24.0], [21.0, 30.0], [27
 
 
 def test_a_faces_box_lies_around_its_landmarks() -> None:
-    found = face_area(torch.stack([torch.stack([FACE, NONE]), torch.stack([NONE, NONE])]), 48, 12, 6)
+    found = face_area(torch.stack([torch.stack([FACE, NONE]), torch.stack([NONE, NONE])]), 4, 12, 6)
     assert found.shape == (2, 1, 12, 6) and not found[1].any()
     for row in range(12):
         for column in range(6):
-            x, y = (column + 0.5) * 8, (row + 0.5) * 4
+            x, y = (column + 0.5) * 4, (row + 0.5) * 4
             assert bool(found[0, 0, row, column]) == (abs(x - 24) < 12.5 and abs(y - 24) < 14.5)
 
 
 def test_weights_count_faces_more_and_change_no_samples_share() -> None:
-    area = face_area(torch.stack([FACE[None], NONE[None]]), 48, 12, 12)
+    area = face_area(torch.stack([FACE[None], NONE[None]]), 4, 12, 12)
     weights = face_weights(area, 3.0)
     inside, outside = weights[0][area[0] > 0], weights[0][area[0] == 0]
     torch.testing.assert_close(inside.mean() / outside.mean(), torch.tensor(4.0))

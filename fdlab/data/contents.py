@@ -1,0 +1,89 @@
+"""What each sample of a folder is: a digest of its files, and its picture's size; read once, and kept for as
+long as no file's size or time changes.
+
+Axes: P pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fdlab.data.arrays import map_array
+from fdlab.data.folder import Folder, fingerprint
+from fdlab.data.pictures import size_of
+from fdlab.data.store import ArrayFolder, is_whole, make_once
+from fdlab.errors import UserError
+from fdlab.progress import bar
+from fdlab.transforms.framing import Size
+
+VERSION = 1
+CHUNK = 256
+"""Samples between two states on disk."""
+THREADS = 4
+
+
+class Contents:
+    """Digests and sizes of a folder's samples, in the order of `ids`."""
+
+    def __init__(self, folder: Path, num: int) -> None:
+        self.digest_P16 = map_array(folder / "digests.npy")[:num]
+        self.size_P2 = map_array(folder / "sizes.npy")[:num]
+
+    @property
+    def digest(self) -> str:
+        """Of all samples in their order."""
+        return hashlib.blake2b(np.ascontiguousarray(self.digest_P16).tobytes(), digest_size=16).hexdigest()
+
+    @property
+    def sizes(self) -> list[Size | None]:
+        """Height and width of each picture, upright; None of one that cannot be read."""
+        return [(height, width) if height else None for height, width in self.size_P2.tolist()]
+
+
+def contents(folder: Folder, ids: list[str], cache: Path, show: bool = True) -> Contents:
+    """Read (or find) what a folder's samples are, in chunks that an interruption leaves whole."""
+    digest = hashlib.blake2b(f"{VERSION} {fingerprint(folder, ids)}\n".encode(), digest_size=8)
+    for id in ids:
+        digest.update(f"{id}\n".encode())
+    made = Path(cache) / "contents" / f"{folder.root.name}-{digest.hexdigest()}"
+
+    def make() -> None:
+        total = max(1, len(ids))
+        out = ArrayFolder(made, {"digests": ((total, 16), np.uint8), "sizes": ((total, 2), np.int32)})
+        done = int(out.state.get("done", 0))
+        with (
+            bar("read pictures", len(ids), done=done, show=show) as progress,
+            ThreadPoolExecutor(THREADS) as pool,
+        ):
+            while done < len(ids):
+                end = min(done + CHUNK, len(ids))
+                found = pool.map(partial(_of, folder), ids[done:end])
+                for place, (content, size) in enumerate(found, done):
+                    out.arrays["digests"][place] = np.frombuffer(content, np.uint8)
+                    out.arrays["sizes"][place] = size or (0, 0)
+                progress.advance(end - done)
+                done = end
+                out.commit(done=done)
+        out.finish("contents.json", {"num": len(ids)})
+
+    make_once(made, lambda: is_whole(made, "contents.json", ["digests", "sizes"]), make)
+    return Contents(made, len(ids))
+
+
+def _of(folder: Folder, id: str) -> tuple[bytes, Size | None]:
+    """Digest of a sample's name and files, and its picture's size."""
+    digest, size = hashlib.blake2b(f"{id}\n".encode(), digest_size=16), None
+    try:
+        for name, data in folder.files(id):
+            digest.update(f"{name} {len(data)}\n".encode())
+            digest.update(data)
+        size = size_of(folder.picture(id), f"picture '{id}'")
+    except UserError as error:
+        # What cannot be read is named where it is needed.
+        digest.update(f"broken: {type(error).__name__}".encode())
+    return digest.digest(), size
