@@ -89,6 +89,19 @@ def exclusive(path: Path, is_brief: bool = False) -> Iterator[None]:
             _streams.discard(stream)
 
 
+@contextmanager
+def attempt(path: Path) -> Iterator[bool]:
+    """Hold a lock file if nobody else does; whether that is so."""
+    make_folder(path.parent)
+    with path.open("a", encoding="utf-8") as stream:
+        is_mine = _take(stream, fcntl.LOCK_EX)
+        _streams.add(stream)
+        try:
+            yield is_mine
+        finally:
+            _streams.discard(stream)
+
+
 def _take(stream: IO[str], how: int) -> bool:
     """Lock a file if that can be done at once."""
     try:

@@ -21,6 +21,9 @@ class Progress(Protocol):
     def advance(self, amount: int = 1) -> None:
         """Count `amount` more as done."""
 
+    def found(self, amount: int) -> None:
+        """Count `amount` more that were done before, or by others."""
+
     def expect(self, total: int) -> None:
         """Say how much there is in all, where that has changed."""
 
@@ -38,6 +41,10 @@ class _Lines:
         if now - self.last >= SECONDS_BETWEEN_LINES:
             self.last = now
             print(self.line(now - self.start), file=sys.stderr, flush=True)
+
+    def found(self, amount: int) -> None:
+        self.done += amount
+        self.at_start += amount
 
     def expect(self, total: int) -> None:
         self.total = total
@@ -58,6 +65,10 @@ class _Rich:
 
     def advance(self, amount: int = 1) -> None:
         self.display.advance(self.task, amount)  # type: ignore[attr-defined]
+
+    def found(self, amount: int) -> None:
+        # The rate is that of the last seconds.
+        self.advance(amount)
 
     def expect(self, total: int) -> None:
         self.display.update(self.task, total=total)  # type: ignore[attr-defined]

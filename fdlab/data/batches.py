@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fdlab.data.embedded import EmbeddedReferences
 from fdlab.data.entry import Entry, Source
 from fdlab.data.order import grouped_rows
 from fdlab.data.sample import CorruptFile
@@ -53,19 +52,41 @@ class BatchSettings:
     world: int = 1
 
 
+class Embedded(Protocol):
+    """References' embeddings by the keys of a `Source`, made once."""
+
+    @property
+    def width(self) -> int:
+        """Of an embedding."""
+
+    def __getitem__(self, key: int) -> np.ndarray:
+        """One of them."""
+
+
+class Texts(Protocol):
+    """What a text encoder makes of captions, once."""
+
+    null_LD: np.ndarray
+    """Of the empty one."""
+
+    def __getitem__(self, input_ids_L: np.ndarray) -> np.ndarray:
+        """LD of a caption's ids."""
+
+
 class Batches(Dataset[Batch]):
     """Item s is the batch of forward pass s: a pure function of (seed, s), of which each rank makes its part.
-    With `embedded`, references come as their embeddings."""
+    With `embedded`, references come as their embeddings, and with `texts` captions do as well."""
 
     def __init__(
         self,
         source: Source,
         settings: BatchSettings,
         num_batches: int,
-        embedded: EmbeddedReferences | None = None,
+        embedded: Embedded | None = None,
+        texts: Texts | None = None,
     ) -> None:
         self.source, self.settings, self.num_batches = source, settings, num_batches
-        self.embedded = embedded
+        self.embedded, self.texts = embedded, texts
 
     def __len__(self) -> int:
         return self.num_batches
@@ -78,6 +99,10 @@ class Batches(Dataset[Batch]):
         drawn = [self._entry(groups[group], row, place) for place, row in enumerate(chosen, first)]
         entries = [self._some_subjects(entry, place) for place, entry in enumerate(drawn, first)]
         batch = collate(entries, s.max_subjects)
+        if self.texts is not None:
+            text_BLD = np.stack([self.texts[entry.input_ids_L] for entry in entries])
+            batch["text_BLD"] = torch.from_numpy(text_BLD).float()
+            batch["null_LD"] = torch.from_numpy(self.texts.null_LD).float()
         if s.reference_size is not None:
             # Each sample's own, so that it is shown alike however many processes share the stream.
             rngs = [numpy_rng(s.seed, "references", first + b) for b in range(len(entries))]
@@ -129,9 +154,7 @@ class Batches(Dataset[Batch]):
                 references_BN3HW[b, n] = composite(rgba, self.settings.background, rngs[b])
         return references_BN3HW
 
-    def _embedded(
-        self, entries: list[Entry], by_key: EmbeddedReferences, rngs: list[np.random.Generator]
-    ) -> Tensor:
+    def _embedded(self, entries: list[Entry], by_key: Embedded, rngs: list[np.random.Generator]) -> Tensor:
         reference_BNE = torch.zeros(len(entries), self.settings.max_subjects, by_key.width)
         for b, entry in enumerate(entries):
             for n, key in enumerate(entry.keys_N):

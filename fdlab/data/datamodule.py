@@ -7,8 +7,7 @@ from dataclasses import replace
 import lightning
 from torch.utils.data import DataLoader
 
-from fdlab.data.batches import Batch, Batches, BatchSettings
-from fdlab.data.embedded import EmbeddedReferences
+from fdlab.data.batches import Batch, Batches, BatchSettings, Embedded, Texts
 from fdlab.data.entry import Source
 
 
@@ -24,11 +23,12 @@ class StatelessData(lightning.LightningDataModule):
         settings: BatchSettings,
         stop: int,
         num_workers: int = 0,
-        embedded: EmbeddedReferences | None = None,
+        embedded: Embedded | None = None,
+        texts: Texts | None = None,
     ) -> None:
         super().__init__()
         self.source, self.settings, self.stop, self.num_workers = source, settings, stop, num_workers
-        self.embedded = embedded
+        self.embedded, self.texts = embedded, texts
         self.start = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -39,7 +39,7 @@ class StatelessData(lightning.LightningDataModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
             settings = replace(settings, rank=self.trainer.global_rank, world=self.trainer.world_size)
         return DataLoader(
-            Batches(self.source, settings, self.stop, self.embedded),
+            Batches(self.source, settings, self.stop, self.embedded, self.texts),
             batch_size=None,
             sampler=range(self.start, self.stop),
             num_workers=self.num_workers,

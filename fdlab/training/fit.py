@@ -27,7 +27,7 @@ from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.initial import make_module
 from fdlab.training.loggers import make_loggers
 from fdlab.training.settings import FitSettings
-from fdlab.training.source import batch_settings, embedded, make_source
+from fdlab.training.source import batch_settings, embedded, embedded_texts, make_source
 
 GRID_ROWS = 4
 
@@ -78,6 +78,7 @@ def fit(
         stop=0,
         num_workers=settings.num_workers,
         embedded=embedded(module, source, settings.data, device),
+        texts=embedded_texts(module, source, settings.data, device),
     )
     callbacks: list[Any] = list(watchers)
     if settings.sample_every > 0:

@@ -112,6 +112,16 @@ def drop_captions(input_ids_BL: Tensor, dropped_B: Tensor, null_ids_L: Tensor) -
     )
 
 
+def embed_captions(batch: dict[str, Any], dropped_B: Tensor, text_encoder: Any, null_ids_L: Tensor) -> Tensor:
+    """Captions as the denoiser takes them (BLD), those dropped as the empty one: as cached, or encoded
+    now."""
+    if "text_BLD" in batch:
+        dropped_B11 = dropped_B.to(batch["text_BLD"].device)[:, None, None]
+        return torch.where(dropped_B11, batch["null_LD"], batch["text_BLD"])
+    with torch.no_grad():
+        return encode_text(text_encoder, drop_captions(batch["input_ids_BL"], dropped_B, null_ids_L))
+
+
 def text_driven_losses(
     batch: dict[str, Any],
     z0_BCHW: Tensor,
@@ -123,9 +133,7 @@ def text_driven_losses(
     """The TDM's loss: E || target - eps_T(z_t, t, psi(c)) ||^2 (Face-diffuser, section 3.1)."""
     noised = add_noise(z0_BCHW, settings, draws)
     dropped_B = draws.coins(settings.condition_dropout, len(z0_BCHW))
-    with torch.no_grad():
-        ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
-        ctx_BLD = encode_text(text_encoder, ids_BL)
+    ctx_BLD = embed_captions(batch, dropped_B, text_encoder, settings.null_ids_L)
     output_BCHW = denoiser_of(unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
     return {"loss": noise_loss(output_BCHW, noised.target_BCHW, noised.weight_B)}
 
@@ -147,9 +155,7 @@ def subject_augmented_losses(
     kept_BN = draws.coins(subjects.subject_keep, *batch["subject_valid_BN"].shape)
     valid_BN = batch["subject_valid_BN"] & (kept_BN & ~(dropped_B | text_only_B)[:, None]).to(device)
 
-    with torch.no_grad():
-        ids_BL = drop_captions(batch["input_ids_BL"], dropped_B, settings.null_ids_L)
-        text_BLD = encode_text(networks.text_encoder, ids_BL)
+    text_BLD = embed_captions(batch, dropped_B, networks.text_encoder, settings.null_ids_L)
     obj_BNE = batch.get("reference_BNE")
     if obj_BNE is None:
         obj_BNE = embed_references(networks.image_encoder, batch["references_BN3HW"], valid_BN)

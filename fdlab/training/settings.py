@@ -43,6 +43,7 @@ class DataSettings:
     skip_corrupt: bool
     own_share: float = 0.5
     """Of a mixed reference."""
+    cache_text: bool = False
     shapes: str = "square"
     longest: float = 2.0
     """Of buckets, the largest ratio of the sides."""
@@ -78,6 +79,7 @@ class DataSettings:
             cache_latents=bool(data["cache_latents"]),
             skip_corrupt=bool(data["skip_corrupt"]),
             own_share=float(data["own_share"]),
+            cache_text=bool(data["cache_text"]),
             shapes=str(data["shapes"]),
             longest=float(data["longest"]),
             framing=Framing(data["crop"], float(data["least"])),

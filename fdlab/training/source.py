@@ -7,21 +7,21 @@ from typing import Any, cast
 
 import torch
 
+from fdlab.caches.contents import contents
+from fdlab.caches.embedded import EmbeddedReferences, EmbeddedTexts, embed_all, embed_texts
+from fdlab.caches.prepare import prepare
+from fdlab.caches.prepared import Prepared
 from fdlab.data.batches import BatchSettings
-from fdlab.data.contents import contents
-from fdlab.data.embedded import EmbeddedReferences, embed_all
 from fdlab.data.entry import FaceReader, Live, Shape, Source
 from fdlab.data.folder import FastComposerFolder, Folder, check_complete, is_rendered
 from fdlab.data.latents import weights_hash
-from fdlab.data.prepare import prepare
-from fdlab.data.prepared import Prepared
 from fdlab.data.rendered import ensure_people, mend
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
-from fdlab.models.conditioning import embed_references
+from fdlab.models.conditioning import embed_references, encode_text
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import DataSettings, FitSettings
 from fdlab.transforms.buckets import assigned, shapes
@@ -100,6 +100,24 @@ def embedded(
     width, digest = int(encoder.config.projection_dim), weights_hash(encoder)
     embed = partial(_embeds, encoder)
     return embed_all(source, cast(Background, data.background), embed, width, digest, device)
+
+
+def embedded_texts(
+    module: DenoisingTraining, source: Source, data: DataSettings, device: torch.device
+) -> EmbeddedTexts | None:
+    """Every caption's embedding, where that is asked for."""
+    if not data.cache_text:
+        return None
+    if not isinstance(source, Prepared):
+        raise UserError("data.cache_text=true needs data.cache_latents=true, which knows all captions.")
+    b, null_L = module.backbone, module.noise.null_ids_L.numpy()
+    second = b.text_encoder_2
+    encoders = [encoder.to(device) for encoder in (b.need("text_encoder"), second) if encoder is not None]
+    digests = [weights_hash(encoder) for encoder in encoders]
+    # What a pair makes has one row more, and of the empty caption perhaps nothing.
+    digests += [] if second is None else [str(b.need("tokenizer_2").pad_token_id), str(b.zero_empty_prompt)]
+    shape_LD = len(null_L) + (second is not None), b.text_width
+    return embed_texts(source, null_L, partial(encode_text, b.text), shape_LD, " ".join(digests), device)
 
 
 def _embeds(encoder: Any, pixels_S3RR: torch.Tensor) -> torch.Tensor:

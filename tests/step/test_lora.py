@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch.func import functional_call
 
+from fdlab.caches.prepare import prepare
 from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Shape
-from fdlab.data.prepare import prepare
 from fdlab.engine.draws import Draws
 from fdlab.models.backbone import load_backbone
 from fdlab.training import objective

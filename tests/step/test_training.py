@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from fdlab.caches.prepare import prepare
 from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Shape
-from fdlab.data.prepare import prepare
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps
 from fdlab.engine.averaging import Averaging

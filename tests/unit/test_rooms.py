@@ -15,6 +15,7 @@ ORDER = (
     "assets",
     "transforms",
     "data",
+    "caches",
     "layouts",
     "weights",
     "models",

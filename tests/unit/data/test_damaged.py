@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fdlab.benchmarks.convert import photos, prompt_lists
+from fdlab.caches.prepare import prepare
+from fdlab.caches.prepared import Prepared
 from fdlab.data import annotation, folder, layout, rendered
 from fdlab.data.entry import Shape
-from fdlab.data.prepare import prepare
-from fdlab.data.prepared import Prepared
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.layouts.choose import open_folder
@@ -63,8 +63,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "mark": ("dataset.json", lambda root: rendered._check_ours(root, rendered.facts("all", 4, 0, 32))),
     "whole": ("dataset.json", lambda root: rendered.is_whole(root, rendered.facts("all", 4, 0, 32))),
     "rows": ("prepared/rows.json", lambda root: Prepared(root / "prepared").entry(0)),
-    "masks": ("prepared/masks.npy", lambda root: Prepared(root / "prepared")),
-    "latents": ("prepared/latents.npy", lambda root: Prepared(root / "prepared")),
+    "masks": ("prepared/00000/masks.npy", lambda root: Prepared(root / "prepared")),
+    "latents": ("prepared/00000/latents.npy", lambda root: Prepared(root / "prepared")),
     "shard": ("webdataset/train-000000.tar", lambda root: everything(root / "webdataset")),
     "shard without index": ("alone.tar", lambda root: everything(root / "alone.tar")),
     "index of a shard": ("webdataset/train-000000.index.json", lambda root: everything(root / "webdataset")),

@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from fdlab.caches.prepare import prepare
+from fdlab.data.captions import null_ids
+from fdlab.data.entry import Shape
 from fdlab.errors import UserError
 from fdlab.evaluation.requirements import check_data
 from fdlab.layouts.convert import Options, convert
 from fdlab.measure.faces import HeadCrop
+from fdlab.models.conditioning import encode_text
 from fdlab.training import source
 from fdlab.training.settings import DataSettings
-from tests.worlds import tiny
+from fdlab.training.text_driven import TDM
+from fdlab.transforms.framing import Framing
+from tests.worlds import pairs, tiny
 from tests.worlds.backbones import tiny_backbone
 
 
@@ -85,3 +91,25 @@ def test_a_folder_of_any_layout(to: str, cached: bool, tmp_path: Path) -> None:
     entry = rows.entry(1)
     assert entry.id == "0000001" and len(entry.keys_N) == (2 if references else 0)
     assert bool(entry.masks_NHW.any()) == references
+
+
+def test_what_is_drawn_anew_is_not_encoded_once(tmp_path: Path) -> None:
+    asked = replace(settings(tmp_path), framing=Framing("random"))
+    with pytest.raises(UserError, match=r"data\.crop=random does not go with data\.cache_latents=true"):
+        source.make_source(asked, tiny_backbone(), True, torch.device("cpu"))
+
+
+def test_what_two_text_encoders_make_is_kept_whole(tmp_path: Path) -> None:
+    """With the row of their pooled embedding, and an empty caption of zeros."""
+    xl, folder = pairs.tiny_xl(), tiny.write_folder(tmp_path / "in", 3, 64)
+    shape = Shape(64, xl.latent_shape_CHW, None, 0)
+    kept = prepare(folder, tmp_path / "cache", xl.vae, xl.tokenizer, shape, show=False)
+    asked = replace(settings(tmp_path), cache_text=True)
+    texts = source.embedded_texts(TDM(xl, seed=0), kept, asked, torch.device("cpu"))
+    assert texts is not None
+    ids_BL = np.stack([kept.entry(0).input_ids_L, null_ids(xl.tokenizer)])
+    found = torch.from_numpy(np.stack([texts[ids_L] for ids_L in ids_BL])).float()
+    with torch.no_grad():
+        expected = encode_text(xl.text, torch.from_numpy(ids_BL))
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
+    assert (texts.null_LD == found[1].numpy()).all()

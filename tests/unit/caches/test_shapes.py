@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from fdlab.caches.contents import contents
+from fdlab.caches.prepare import prepare
 from fdlab.data.batches import Batches, BatchSettings
-from fdlab.data.contents import contents
 from fdlab.data.entry import Live, Shape
 from fdlab.data.folder import FastComposerFolder
 from fdlab.data.layout import read_ids, write_ids, write_sample
-from fdlab.data.prepare import prepare
 from fdlab.data.sample import PersonSample, ShownSubject
 from fdlab.transforms.augment import Augment
 from fdlab.transforms.buckets import assigned, shapes
@@ -23,7 +23,6 @@ from fdlab.transforms.framing import Framing
 
 SIDES = ((48, 32), (32, 32), (32, 48))
 COLOURS = np.array([[0, 0, 0], [250, 0, 0], [0, 250, 0]], np.uint8)
-Equal = dict[str, object]
 
 
 @pytest.fixture
@@ -72,19 +71,21 @@ def test_pictures_framed_anew_keep_their_people_and_masks(
     fine = replace(shape, latent_CHW=(4, 32, 32))
     data = batches(live(folder, world, fine, Framing("random", 0.4), views=2))
     still = batches(live(folder, world, fine, views=2))
-    shown: dict[str, set[bytes]] = {}
-    for step in range(20):
-        batch = data[step]
+    others = []
+    for step in range(6):
+        batch, unmoved = data[step], still[step]
         assert same(batch, data[step]), "the same step draws the same"
-        assert batch["ids"] == still[step]["ids"] and batch["subject_valid_BN"].all()
+        assert batch["ids"] == unmoved["ids"] and batch["subject_valid_BN"].all()
         for b, id in enumerate(batch["ids"]):
             image_3HW, mask_NHW = batch["image_B3HW"][b], batch["mask_BNHW"][b] > 0
-            shown.setdefault(id, set()).add(image_3HW.numpy().tobytes())
+            if int(id) % 3 == 1:
+                # In a square picture there is room to move; in the others hardly, with both in view.
+                others.append(not torch.equal(image_3HW, unmoved["image_B3HW"][b]))
             for n in range(2):
                 told = (image_3HW.argmax(0) == n) & (image_3HW.amax(0) > 0)
                 both, either = (told & mask_NHW[n]).sum(), (told | mask_NHW[n]).sum()
                 assert both / either > 0.8, (id, n)
-    assert np.mean([len(found) > 1 for found in shown.values()]) > 0.7
+    assert np.mean(others) > 0.8 and len(others) > 4
     ranks = [
         batches(live(folder, world, fine, Framing("random", 0.4), views=2), batch_size=2, rank=rank, world=2)[
             0
@@ -121,7 +122,7 @@ def test_pictures_of_several_shapes(folder: Path, world: ModuleType, shape: Shap
         folder, tmp_path / "c", vae, world.tokenizer(), shape, mirror=True, show=False, sizes=sizes
     )
     met = set()
-    for step in range(8):
+    for step in range(6):
         batch, kept = batches(anew)[step], batches(cached)[step]
         image_B3HW, z_BCHW = batch.pop("image_B3HW"), kept.pop("latent_BCHW")
         met.add(tuple(image_B3HW.shape[2:]))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -9,15 +11,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
-from fdlab.data import prepare as prepare_module
+from fdlab.caches import plan as plan_module
+from fdlab.caches import prepare as prepare_module
+from fdlab.caches.prepare import prepare
+from fdlab.caches.prepared import ARRAYS, Prepared
 from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Faces, Live, Shape
 from fdlab.data.layout import read_ids, read_sample
 from fdlab.data.order import rows
-from fdlab.data.prepare import prepare
-from fdlab.data.prepared import ARRAYS, Prepared
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 
@@ -37,8 +41,12 @@ def prepared(world: ModuleType, folder: Path, shape: Shape, tmp_path: Path) -> P
     return prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
 
 
+ALL_ARRAYS = [f"{name}.npy" for name in ARRAYS]
+
+
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def batches(source: Prepared | Live, **changes: object) -> Batches:
@@ -89,10 +97,10 @@ def test_a_second_call_reads_no_picture(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def never(*args: object) -> None:
+    def never(*args: object, **more: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(prepare_module, "_read", never)
+    monkeypatch.setattr(prepare_module, "read_picture", never)
     again = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
     assert again.folder == prepared.folder
     with pytest.raises(AssertionError, match="read again"):
@@ -105,22 +113,75 @@ def test_an_interrupted_preparation_goes_on_and_ends_the_same(
     monkeypatch.setattr(prepare_module, "CHUNK", 2)
     arguments = (world.vae(), world.tokenizer(), shape)
     whole = prepare(folder, tmp_path / "a", *arguments, mirror=True, show=False)
-    read, done = prepare_module._read, []
+    read, done = prepare_module.read_picture, []
 
-    def interrupted(plan: object, p: int, skip: bool) -> object:
+    def interrupted(plan: object, p: int, skip_corrupt: bool) -> object:
         if p == 5 and len(done) < 100:
             done.extend([p] * 100)
             raise KeyboardInterrupt
         done.append(p)
-        return read(plan, p, skip)  # type: ignore[arg-type]
+        return read(plan, p, skip_corrupt)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prepare_module, "_read", interrupted)
+    monkeypatch.setattr(prepare_module, "read_picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, tmp_path / "b", *arguments, mirror=True, show=False)
     done[:] = [-1] * 100
     resumed = prepare(folder, tmp_path / "b", *arguments, mirror=True, show=False)
     assert sorted(done[100:]) == [4, 5, 6]
     assert files(resumed.folder) == files(whole.folder)
+
+
+def test_parts_hold_what_one_holds(
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, references, people and faces; a part that is lost is made again alone, with the same bytes."""
+    arguments = (folder, tmp_path / "a", world.vae(), world.tokenizer(), shape)
+    one = prepare(*arguments, mirror=True, show=False, reader=Corners())
+    for module in (plan_module, prepare_module):
+        monkeypatch.setattr(module, "PART", 3)
+    arguments = (folder, tmp_path / "b", *arguments[2:])
+    some = prepare(*arguments, mirror=True, show=False, reader=Corners())
+    assert [path.name for path in sorted(some.folder.glob("0*"))] == ["00000", "00001", "00002"]
+    for row in one.usable:
+        kept, read = some.entry(row), one.entry(row)
+        assert (kept.id, kept.positions_N, kept.keys_N) == (read.id, read.positions_N, read.keys_N)
+        for name in ("picture", "input_ids_L", "masks_NHW"):
+            np.testing.assert_array_equal(getattr(kept, name), getattr(read, name))
+        assert kept.faces is not None and read.faces is not None
+        np.testing.assert_array_equal(kept.faces.landmarks_N52, read.faces.landmarks_N52)
+        for key in read.keys_N:
+            np.testing.assert_array_equal(some.reference(key), one.reference(key))
+            assert some.same_person(key) == one.same_person(key)
+    before, read_anew = files(some.folder), []
+    shutil.rmtree(some.folder / "00001")
+    reading = prepare_module.read_picture
+
+    def noted(plan: object, p: int, skip_corrupt: bool) -> object:
+        read_anew.append(p)
+        return reading(plan, p, skip_corrupt)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare_module, "read_picture", noted)
+    assert files(prepare(*arguments, mirror=True, show=False, reader=Corners()).folder) == before
+    assert sorted(read_anew) == [3, 4, 5]
+
+
+def test_the_key_is_what_the_files_hold(
+    prepared: Prepared, folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+) -> None:
+    """Not where they lie or when they were written."""
+
+    def key(root: Path) -> str:
+        made = prepare(root, tmp_path / "cache", world.vae(), world.tokenizer(), shape, show=False)
+        return made.folder.name
+
+    path = folder / "00000/0000001.png"
+    os.utime(path, (1, 1))
+    copy = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+    assert key(folder) == key(copy) == prepared.folder.name
+    time = path.stat()
+    changed = Image.open(path).convert("RGB").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    changed.save(path)
+    assert key(folder) != prepared.folder.name == key(copy) and time.st_mtime == 1
 
 
 def test_corrupt_pictures_are_named_or_skipped(
@@ -270,19 +331,22 @@ def test_a_mixed_reference_is_the_own_picture_as_often_as_told(prepared: Prepare
         assert own == share if share in (0, 1) else abs(own - share) < 0.06
 
 
-@pytest.mark.parametrize("harm", ["emptied", "torn", "removed", "another"])
-@pytest.mark.parametrize("name", ["rows.json", *(f"{name}.npy" for name in ARRAYS)])
+@pytest.mark.parametrize("harm", ["emptied", "torn", "removed", "another", "changed"])
+@pytest.mark.parametrize("name", ["rows.json", *(f"00000/{name}" for name in ("part.json", *ALL_ARRAYS))])
 def test_a_damaged_cache_is_made_anew(
     folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, name: str, harm: str
 ) -> None:
     arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
     prepared = prepare(*arguments, show=False, reader=Corners())
     before, path = files(prepared.folder), prepared.folder / name
+    whole = path.read_bytes()
     if harm == "removed":
         path.unlink()
     else:
-        other = {"rows.json": b'{"ids": 3}'}.get(name, before["masks.npy"] if "masks" not in name else b"PK")
-        path.write_bytes({"emptied": b"", "torn": path.read_bytes()[:200], "another": other}[harm])
+        other = b'{"ids": 3}' if name.endswith("json") else before["00000/masks.npy"]
+        changed = whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:]
+        new = {"emptied": b"", "torn": whole[:200], "another": other if other != whole else b"PK"}
+        path.write_bytes((new | {"changed": changed})[harm])
     again = prepare(*arguments, show=False, reader=Corners())
     assert again.folder == prepared.folder and files(again.folder) == before
 
@@ -294,8 +358,8 @@ def test_a_damaged_folder_in_the_making_is_begun_again(
     arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
     whole = prepare(*arguments, show=False)
     before = files(whole.folder)
-    partial = whole.folder.with_name(whole.folder.name + ".partial")
-    whole.folder.rename(partial)
+    partial = whole.folder / "00000.partial"
+    (whole.folder / "00000").rename(partial)
     (partial / "progress.json").write_bytes(content)
     assert files(prepare(*arguments, show=False).folder) == before
 
@@ -430,7 +494,7 @@ def test_text_only_data_need_no_references(
 ) -> None:
     bare = Shape(shape.image_size, shape.latent_CHW, None, 2)
     source = prepare(folder, tmp_path / "cache", world.vae(), world.tokenizer(), bare, show=False)
-    assert not (source.folder / "references.npy").exists()
+    assert not (source.folder / "00000/references.npy").exists()
     assert "references_BN3HW" not in batches(source, reference_size=None)[0]
 
 

@@ -1,13 +1,15 @@
 """A data set made ready for training: no picture is decoded and no caption tokenised while training runs.
 
-One folder under the cache, named by everything it depends on (`fdlab.data.latents` writes it):
+One folder under the cache, named by everything it depends on (`fdlab.caches.prepare` writes it), in parts of
+1,024 pictures (`fdlab.caches.parts`):
 
-    rows.json        ids, subjects of each row, identities, skipped files
-    input_ids.npy    M L int32      positions.npy   S int16, last token of each subject's noun phrase
-    latents.npy      M C H W float16, posterior means, scaled: z = (mean - shift) * scale
-    masks.npy        S H W uint8    references.npy  S R R 4 uint8, RGB and alpha (subject-augmented training
-    only)
-    landmarks.npy    S 5 2 float32, embeddings.npy S D float32 (trainings that look at faces only)
+    rows.json              ids, subjects of each row, identities, skipped files
+    00000/input_ids.npy    M L int32
+    00000/positions.npy    S int16, last token of each subject's noun phrase
+    00000/latents.npy      M C H W float16, posterior means, scaled: z = (mean - shift) * scale
+    00000/masks.npy        S H W uint8
+    00000/references.npy   S / views R R 4 uint8, RGB and alpha, not mirrored (SDMs only)
+    00000/landmarks.npy    S 5 2 float32, embeddings.npy S D float32 (trainings that look at faces only)
 
 Where pictures have several shapes, H W are cells of the largest by 1, and `rows.json` says each one's grid.
 
@@ -19,12 +21,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fdlab.data.arrays import map_array
+from fdlab.caches.parts import Parts, place
 from fdlab.data.entry import Entry, Faces, grouped
 from fdlab.data.layout import read_json
 from fdlab.data.sample import CorruptFile
@@ -35,11 +38,11 @@ ARRAYS: dict[str, tuple[str, int, type]] = {
     "latents": ("rows", 4, np.float16),
     "positions": ("subjects", 1, np.int16),
     "masks": ("subjects", 3, np.uint8),
-    "references": ("subjects", 4, np.uint8),
+    "references": ("people", 4, np.uint8),
     "landmarks": ("subjects", 3, np.float32),
     "embeddings": ("subjects", 2, np.float32),
 }
-"""What each array has an entry for, its axes and type."""
+"""What each array has an entry for (people: the subjects of one view), its axes and type."""
 OPTIONAL = ("references", "landmarks", "embeddings")
 """Absent where they are not needed."""
 
@@ -58,6 +61,8 @@ class Rows:
     """One entry a subject."""
     skipped: dict[str, str]
     """Id to reason."""
+    part: int
+    """Pictures a part."""
     grids: list[list[int]] | None = None
     """Height and width of each picture in latents; None: all as the arrays are."""
 
@@ -71,9 +76,20 @@ class Rows:
             and self.first[:1] == [0]
             and all(number is None or type(number) is int for number in self.identities)
             and isinstance(self.skipped, dict)
+            and type(self.part) is int
+            and self.part > 0
             and (self.grids is None or len(self.grids) == len(self.ids))
         ):
             raise ValueError("rows.json is not of its form")
+
+    def bounds(self, entries: str) -> list[int]:
+        """Where the entries of each part begin, and the end of the last."""
+        edges = [*range(0, len(self.ids), self.part), len(self.ids)]
+        rows = [p * self.views for p in edges]
+        if entries == "rows":
+            return rows
+        subjects = [self.first[row] for row in rows]
+        return subjects if entries == "subjects" else [number // self.views for number in subjects]
 
     @property
     def usable(self) -> list[int]:
@@ -106,13 +122,13 @@ class Prepared:
         rows, subjects = len(self.rows.ids) * self.rows.views, self.rows.first[-1]
         if len(self.rows.first) != rows + 1 or len(self.rows.identities) != subjects:
             raise ValueError("rows.json is not of one piece")
-        for name, (entries, axes, dtype) in ARRAYS.items():
-            if name in OPTIONAL and not (self.folder / f"{name}.npy").exists():
+        for name, (_, axes, dtype) in ARRAYS.items():
+            if name in OPTIONAL and not self._has(name):
                 continue
-            length = rows if entries == "rows" else max(1, subjects)
-            found = self._array(f"{name}.npy")
-            if (found.ndim, found.dtype) != (axes, dtype) or len(found) != length:
-                raise ValueError(f"{name}.npy is {found.dtype} {found.shape}")
+            array = self._array(name)
+            for found, (start, end) in zip(array.parts(), pairwise(array.bounds), strict=True):
+                if (found.ndim, found.dtype) != (axes, dtype) or len(found) != max(1, end - start):
+                    raise ValueError(f"{name}.npy is {found.dtype} {found.shape}")
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map pickles as a copy: workers open their own instead.
@@ -129,14 +145,15 @@ class Prepared:
             positions_N=[int(self.positions_S[key]) for key in seen],
             masks_NHW=self._shaped(row, np.asarray(self.masks_SHW[seen])),
             keys_N=seen,
-            faces=None if self.faces_S is None else self.faces_S.of(seen),
+            faces=self._faces(seen),
         )
 
     @cached_property
     def groups(self) -> list[list[int]]:
         """As `Source.groups`."""
         grids = self.rows.grids
-        return grouped(self.usable, grids and [(h, w) for h, w in grids], self.rows.views)
+        sizes = None if grids is None else [(height, width) for height, width in grids]
+        return grouped(self.usable, sizes, self.rows.views)
 
     def _shaped(self, row: int, array_KHW: np.ndarray) -> np.ndarray:
         """What a row has on its picture's grid: where grids differ, their cells lie one after the other, and
@@ -147,8 +164,13 @@ class Prepared:
         return array_KHW.reshape(len(array_KHW), -1)[:, : height * width].reshape(-1, height, width)
 
     def reference(self, key: int) -> np.ndarray:
-        """Cut-out RR4 of one subject."""
-        return np.asarray(self.references_SRR4[key])
+        """Cut-out RR4 of one subject, mirrored with its picture."""
+        views = self.rows.views
+        start = self.rows.first[int(self._picture_S[key]) * views]
+        people = (self.rows.first[int(self._picture_S[key]) * views + views] - start) // views
+        view, place = divmod(key - start, people)
+        rgba_RR4 = np.asarray(self.references_SRR4[start // views + place])
+        return rgba_RR4[:, ::-1] if view else rgba_RR4
 
     def same_person(self, key: int) -> list[int]:
         """Subjects in other pictures that show the same identity."""
@@ -159,40 +181,44 @@ class Prepared:
         others = self._by_identity[identity]
         return [k for k in others if self._picture_S[k] != picture and self.masks_SHW[k].any()]
 
-    def _array(self, name: str) -> np.ndarray:
-        return map_array(self.folder / name)
+    def _array(self, name: str) -> Parts:
+        return Parts(self.folder, name, self.rows.bounds(ARRAYS[name][0]))
+
+    def _has(self, name: str) -> bool:
+        return (place(self.folder, 0) / f"{name}.npy").exists()
 
     @cached_property
-    def input_ids_ML(self) -> np.ndarray:
+    def input_ids_ML(self) -> Parts:
         """Token ids."""
-        return self._array("input_ids.npy")
+        return self._array("input_ids")
 
     @cached_property
-    def positions_S(self) -> np.ndarray:
+    def positions_S(self) -> Parts:
         """Last token of each subject's noun phrase."""
-        return self._array("positions.npy")
+        return self._array("positions")
 
     @cached_property
-    def latents_MCHW(self) -> np.ndarray:
+    def latents_MCHW(self) -> Parts:
         """Posterior means, scaled."""
-        return self._array("latents.npy")
+        return self._array("latents")
 
     @cached_property
-    def masks_SHW(self) -> np.ndarray:
+    def masks_SHW(self) -> Parts:
         """Masks at latent resolution, 0 or 1."""
-        return self._array("masks.npy")
+        return self._array("masks")
 
     @cached_property
-    def references_SRR4(self) -> np.ndarray:
-        """Cut-out people."""
-        return self._array("references.npy")
+    def references_SRR4(self) -> Parts:
+        """Cut-out people, those of mirrored pictures left out."""
+        return self._array("references")
 
     @cached_property
-    def faces_S(self) -> Faces | None:
-        """Faces of all subjects; None where none were looked for."""
-        if not (self.folder / "landmarks.npy").exists():
-            return None
-        return Faces(self._array("landmarks.npy"), self._array("embeddings.npy"))
+    def _faces_S(self) -> tuple[Parts, Parts] | None:
+        """Landmarks and embeddings of all subjects; None where none were looked for."""
+        return (self._array("landmarks"), self._array("embeddings")) if self._has("landmarks") else None
+
+    def _faces(self, keys: list[int]) -> Faces | None:
+        return None if self._faces_S is None else Faces(*(array[keys] for array in self._faces_S))
 
     @cached_property
     def _picture_S(self) -> np.ndarray:

@@ -6,15 +6,16 @@ import pickle
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
-from fdlab.data import embedded as embedded_module
+from fdlab.caches import embedded as embedded_module
+from fdlab.caches.embedded import EmbeddedReferences, embed_all, embed_texts
+from fdlab.caches.prepare import prepare
+from fdlab.caches.prepared import Prepared
 from fdlab.data.batches import Batches, BatchSettings
-from fdlab.data.embedded import EmbeddedReferences, embed_all
 from fdlab.data.entry import Shape
-from fdlab.data.prepare import prepare
-from fdlab.data.prepared import Prepared
 
 
 @pytest.fixture
@@ -56,13 +57,13 @@ def test_they_are_made_once_for_an_encoder_and_a_background(
     assert made(prepared, "white").folder != first.folder != made(prepared, encoder="b").folder
     monkeypatch.setattr(embedded_module, "composite", None)
     assert made(prepared).folder == first.folder
-    (first.folder / "references.npy").write_bytes(b"")
+    (first.folder / "00000/references.npy").write_bytes(b"")
     with pytest.raises(TypeError):
         made(prepared)
 
 
 def test_an_interruption_keeps_what_was_done(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = made(prepared).array_SE.copy()
+    whole = made(prepared).array_SE.part(0).copy()
     monkeypatch.setattr(embedded_module, "CHUNK", 2)
     monkeypatch.setattr(embedded_module, "BATCH", 1)
     calls: list[int] = []
@@ -77,9 +78,37 @@ def test_an_interruption_keeps_what_was_done(prepared: Prepared, monkeypatch: py
         embed_all(prepared, "grey", fails, 3, "c", show=False)
     again = embed_all(prepared, "grey", fails, 3, "c", show=False)
     assert len(calls) == 4 + len(whole) - 2
-    assert (again.array_SE == whole).all()
+    assert (again.array_SE.part(0) == whole).all()
 
 
 def test_random_backgrounds_cannot_be_kept(prepared: Prepared) -> None:
     with pytest.raises(ValueError, match="other noise at every step"):
         made(prepared, "noise")
+
+
+def test_parts_of_references_are_one(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = made(prepared).array_SE.part(0).copy()
+    monkeypatch.setattr(embedded_module, "PART", 4)
+    some = made(prepared, encoder="d")
+    assert len(list(some.folder.glob("0*"))) == 3
+    assert (np.stack([some[key] for key in range(len(whole))]) == whole).all()
+
+
+def test_captions_are_embedded_once_each(prepared: Prepared) -> None:
+    calls: list[torch.Tensor] = []
+
+    def embed(ids_BL: torch.Tensor) -> torch.Tensor:
+        calls.append(ids_BL)
+        return ids_BL[..., None] * torch.tensor([1.0, 0.25])
+
+    null_L = np.full(16, 5)
+    arguments = (prepared, null_L, embed, (16, 2), "encoder")
+    texts = pickle.loads(pickle.dumps(embed_texts(*arguments, show=False)))
+    # Two captions, and the empty one.
+    assert len(torch.cat(calls)) == 3
+    embed_texts(*arguments, show=False)
+    assert len(calls) == 1
+    batch = Batches(prepared, BatchSettings(3, 4, 2, 16), 10, texts=texts)[1]
+    torch.testing.assert_close(batch["text_BLD"], embed(batch["input_ids_BL"]))
+    torch.testing.assert_close(batch["null_LD"], embed(torch.from_numpy(null_L)))
+    assert embed_texts(*arguments[:-1], "another", show=False).folder != texts.folder

@@ -1,0 +1,1 @@
+"""What is made of a data set once, and kept: latents, masks, cut-out people, embeddings."""
