@@ -35,14 +35,16 @@ def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
     if argv[:1] == ["convert"] and argv[1:2] and argv[1] in data_benchmark.KINDS:
         return data_benchmark.main(argv[1:])
+    if argv[:1] == ["benchmark"]:
+        return _benchmark(argv[1:])
     arguments = _arguments().parse_args(argv)
     verbs = {"render": _render, "check": _check, "stats": _stats, "convert": _convert}
     return int(verbs[arguments.verb](arguments))
 
 
 def _arguments() -> argparse.ArgumentParser:
-    top = parser("data", "Render people; check, count and convert data sets; make a benchmark.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{render,check,stats,convert}")
+    top = parser("data", "Render people; check, count and convert data sets; measure how fast they load.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{render,check,stats,convert,benchmark}")
     render = verbs.add_parser("render", help="render people into a folder, in FastComposer's layout")
     render.add_argument(
         "folder", type=Path, help="where to; an interrupted rendering goes on where it stopped"
@@ -82,6 +84,7 @@ def _arguments() -> argparse.ArgumentParser:
         "(default: person)",
     )
     _add_convert(verbs)
+    verbs.add_parser("benchmark", help="samples a second that a training loads and learns from (--help)")
     return top
 
 
@@ -171,6 +174,29 @@ def _convert(arguments: argparse.Namespace) -> int:
     print(f"{a.folder}: {made.pictures:,} pictures{shards}, {len(made.skipped):,} left out")
     exp = "tdm" if a.to == "plain" else "sdm"
     print(f"next: python -m fdlab train +exp={exp} data=folder data.root={a.folder}")
+    return 0
+
+
+def _benchmark(argv: list[str]) -> int:
+    """Compose a training, and print how fast it loads and learns."""
+    from fdlab.cli.options import configurable, print_config
+
+    example = "python -m fdlab data benchmark +exp=sdm trainer=cpu data.cache_latents=false"
+    top = configurable(
+        "data benchmark", "Samples a second: the loader alone, augmenting, and training.", example
+    )
+    top.add_argument("--batches", type=positive, default=60, help="batches to load (default: 60)")
+    arguments = top.parse_intermixed_args(argv)
+    from fdlab.config.compose import compose
+
+    cfg = compose(arguments.overrides)
+    if arguments.cfg:
+        print_config(cfg)
+        return 0
+    from fdlab.training.loading import measure
+
+    for rate in measure(cfg, arguments.batches):
+        print(rate, flush=True)
     return 0
 
 

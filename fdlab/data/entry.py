@@ -23,6 +23,9 @@ from fdlab.transforms.framing import Framing, Size, framed
 from fdlab.transforms.inputs import latent_mask
 from fdlab.transforms.references import cut_rgba
 
+KEPT = 256
+"""Cut-outs that `Live` has at hand, for each process."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -234,6 +237,7 @@ class Live:
         self.views, self.rendered, self.labels, self.crop = views, rendered, labels, crop
         self.reader, self.framing = reader, framing or Framing()
         self.sizes = sizes
+        self._kept: dict[int, np.ndarray] = {}
         self.usable = list(range(len(ids) * views))
         self._identities: dict[int, list[int]] | None = None
 
@@ -248,11 +252,11 @@ class Live:
         framing = (drawn, self.framing.least, size)
         shown = view(sample, subjects, self.shape, is_mirrored, self.reader, *framing)
         seen = [n for n in range(len(subjects)) if shown.masks_NHW[n].any()]
-        if self.crop is not None and self.shape.reference_size is not None:
-            # Where one cannot be cut, the row is not usable, and that must show here.
-            for n in seen:
-                cut_subject(sample, subjects[n], self.shape.reference_size, is_mirrored, self.crop)
         keys = [row * MOST_SEGMENTS + annotation.subjects.index(subjects[n]) for n in seen]
+        if self.shape.reference_size is not None:
+            # Where one cannot be cut, the row is not usable, and that must show here.
+            for key, n in zip(keys, seen, strict=True):
+                self._keep(key, self._cut(sample, subjects[n], is_mirrored))
         return Entry(
             picture,
             shown.image_HW3,
@@ -273,11 +277,22 @@ class Live:
 
     def reference(self, key: int) -> np.ndarray:
         """Cut-out RR4 of one subject."""
-        row, n = divmod(key, MOST_SEGMENTS)
-        sample = self.folder.sample(self.ids[row // self.views], self._annotation(row))
-        size, mirrored = self.shape.reference_size, bool(row % self.views)
+        if key not in self._kept:
+            row, n = divmod(key, MOST_SEGMENTS)
+            sample = self.folder.sample(self.ids[row // self.views], self._annotation(row))
+            self._keep(key, self._cut(sample, sample.subjects[n], bool(row % self.views)))
+        return self._kept[key]
+
+    def _cut(self, sample: PersonSample, subject: ShownSubject, is_mirrored: bool) -> np.ndarray:
+        size = self.shape.reference_size
         assert size is not None
-        return cut_subject(sample, sample.subjects[n], size, mirrored, self.crop)
+        return cut_subject(sample, subject, size, is_mirrored, self.crop)
+
+    def _keep(self, key: int, rgba_RR4: np.ndarray) -> None:
+        """A step asks for most of what it has just read: the last ones are at hand, and not read again."""
+        self._kept[key] = rgba_RR4
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
 
     def same_person(self, key: int) -> list[int]:
         """Subjects in other pictures that show the same identity. Reads every annotation at the first
