@@ -18,6 +18,7 @@ from fdlab.records import table
 
 WEIGHTS = ("tdm", "sdm", "vae", "pictures")
 """Parts of a record's method that are known by a digest."""
+_BENCHMARK = ("name", "version", "sha256", "num_subjects", "num_prompts", "images_per_prompt")
 _DIGEST = 12
 _UNKNOWN = "-"
 
@@ -36,22 +37,37 @@ class Difference:
     comparison: Comparison | None
     problem: str = ""
     """Why scores cannot be paired, empty where they are."""
+    note: str = ""
+    """What settings rest on, where it is not both configurations."""
 
 
 def diff(a: Entry, b: Entry) -> Difference:
     """Everything in which two records differ. Scores are paired where they may be compared."""
-    settings, weights = _changes(_settings(a), _settings(b)), _changes(_weights(a), _weights(b))
+    configs = [pooling.config_of(entry) for entry in (a, b)]
+    bare = [side for side, config in zip("AB", configs, strict=True) if config is None]
+    said = [_of_record(entry) for entry in (a, b)]
+    if not bare:
+        said = [
+            {**_benchmark(entry), **(config or {})} for entry, config in zip((a, b), configs, strict=True)
+        ]
+    texts = [{key: written(value) for key, value in each.items()} for each in said]
+    note = f"{' and '.join(bare)} without {pooling.CONFIG}: settings are what records say" if bare else ""
+    settings, weights = _changes(*texts), _changes(_weights(a), _weights(b))
     try:
-        return Difference(a, b, settings, weights, compare(a, b))
+        return Difference(a, b, settings, weights, compare(a, b), note=note)
     except UserError as error:
-        return Difference(a, b, settings, weights, None, str(error))
+        return Difference(a, b, settings, weights, None, str(error), note)
 
 
-def _settings(entry: Entry) -> dict[str, str]:
-    """The run's configuration; where none lies there, what the record says of its method."""
-    config = pooling.config_of(entry)
+def _of_record(entry: Entry) -> dict[str, Any]:
+    """What a record says of its method and of what it was measured on."""
     method = {f"method.{k}": v for k, v in leaves(_unweighted(entry.record["method"]))}
-    return {key: written(value) for key, value in (method if config is None else config).items()}
+    return {**_benchmark(entry), **method}
+
+
+def _benchmark(entry: Entry) -> dict[str, Any]:
+    about = entry.record["benchmark"]
+    return {f"benchmark.{key}": about[key] for key in _BENCHMARK}
 
 
 def _unweighted(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +93,8 @@ def markdown(made: Difference) -> str:
     lines = [f"{side}: {escape.markdown(_named(entry))}  " for side, entry in (("A", made.a), ("B", made.b))]
     for title, changes in (("Settings", made.settings), ("Weights", made.weights)):
         lines += ["", f"## {title} that differ", "", *(_rows(changes) or ["None."])]
+        if title == "Settings" and made.note:
+            lines += ["", f"({escape.markdown(made.note)}.)"]
     text = "\n".join(lines) + "\n\n"
     if made.comparison is None:
         return f"{text}## Scores\n\nNot paired: {escape.markdown(made.problem)}\n"
@@ -98,6 +116,7 @@ def as_json(made: Difference) -> str:
         "a": str(made.a.path),
         "b": str(made.b.path),
         "settings": {key: values for key, *values in made.settings},
+        "settings_of": made.note or "configurations",
         "weights": {key: values for key, *values in made.weights},
         "scores": None if made.comparison is None else as_dict(made.comparison),
         "not_paired": made.problem or None,
@@ -116,6 +135,8 @@ def show(made: Difference) -> None:
         console = Console(width=200)  # a pipe has no width of its own
     for side, entry in (("A", made.a), ("B", made.b)):
         console.print(escape.terminal(f"{side}: {_named(entry)}"))
+    if made.note:
+        console.print(escape.terminal(f"({made.note})"))
     for title, changes in (("settings", made.settings), ("weights", made.weights)):
         if not changes:
             console.print(f"\nno {title} differ")

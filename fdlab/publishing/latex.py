@@ -38,24 +38,29 @@ def _table(table: Table) -> str:
     letters = _letters(table.rows)
     lines = []
     for row in table.rows:
-        signs = ",".join(letters[what] for what in _marks(row))
+        signs = ",".join(["\\diamond"] * row.on_front + [letters[what] for what in _marks(row)])
         label = _boxed(row.label, f"$^{{{signs}}}$" if signs else "")
-        cells = [_emphasised(row, name, *leading[name]) for name in names]
+        cells = [_cell(row, name, *leading[name]) for name in names]
         lines.append(_line([escape.latex(words.rank(row)), label, *cells]))
-        below = [words.interval(row.cells.get(name), name) for name in names]
-        if any(below):
-            small = [f"{{\\scriptsize {cell}}}" if cell else "" for cell in below]
-            lines.append(_line(["", "", *small]))
     heads = [f"{escape.latex(METRICS[name].label)} ${_arrow(name)}$" for name in names]
     said = [f"$^{{{letter}}}$~{_broken(what)}." for what, letter in letters.items()]
     notes = [_broken(note) for note in _notes(table)]
     return _environment(
-        _broken(words.heading(table)),
+        _broken(words.heading(table).partition(". ")[2]),
         "rl" + "r" * len(names),
-        ["", "method", *heads],
+        ["rank", "method", *heads],
         lines,
         said + notes,
     )
+
+
+def _cell(row: Row, name: str, leading: set[int], second: set[int]) -> str:
+    """A number, its interval below it: on the first line of a label that has several."""
+    number = _emphasised(row, name, leading, second)
+    below = words.interval(row.cells.get(name), name)
+    if not below:
+        return number
+    return f"\\begin{{tabular}}[t]{{@{{}}r@{{}}}}{number}\\\\{{\\scriptsize {below}}}\\end{{tabular}}"
 
 
 def _emphasised(row: Row, name: str, leading: set[int], second: set[int]) -> str:

@@ -37,7 +37,7 @@ PROVENANCE = (
     "git_dirty",
     "image_format",
 )
-_DIGITS = 5
+_DIGITS = 8
 """Significant digits of a number on the page."""
 
 
@@ -80,7 +80,7 @@ def _table(table: Table, folder: Path, look: Look, carried: int) -> dict[str, An
     asked = _cells(usual)
     chosen = thumbnails.places(asked["pictures"], carried)
     rows = [
-        _row(row, folder, config, shared, scored, usual, scores)
+        _row(row, folder, config, shared, scored, usual, scores, carried)
         for row, config, scored in zip(table.rows, configs, seen, strict=True)
     ]
     if carried:
@@ -123,6 +123,7 @@ def _row(
     scored: ScoredPictures | None,
     usual: ScoredPictures | None,
     scores: Sequence[str],
+    carried: int,
 ) -> dict[str, Any]:
     provenance = row.record["provenance"]
     return {
@@ -136,7 +137,7 @@ def _row(
         "steps": records_table.steps(row.record),
         "cells": {name: _cell(cell) for name, cell in row.cells.items()},
         "provenance": {key: str(provenance[key]) for key in PROVENANCE if provenance.get(key) is not None},
-        "records": [_link(entry.path, folder) for entry in row.entries],
+        "records": [] if carried else [_link(entry.path, folder) for entry in row.entries],
         "command": machine.command(runs.command_of(row.entry)),
         "config": {key: value for key, value in config.items() if shared.get(key) != value},
         "breakdown": _breakdown(row),
@@ -150,9 +151,10 @@ def _cell(cell: Cell) -> list[Any]:
 
 def _config(row: Row) -> dict[str, str]:
     """The run's configuration, or the record's method where there is none; everything as text."""
-    found = pooling.config_of(row.entry) or {}
-    method = {f"method.{key}": value for key, value in leaves(dict(row.record["method"]))}
-    return machine.settings({key: written(value) for key, value in {**method, **found}.items()})
+    found = pooling.config_of(row.entry)
+    if found is None:
+        found = {f"method.{key}": value for key, value in leaves(dict(row.record["method"]))}
+    return machine.settings({key: written(value) for key, value in found.items()})
 
 
 def _shared(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:

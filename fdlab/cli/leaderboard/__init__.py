@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdlab.cli.leaderboard.output import cache, put
+from fdlab.cli.leaderboard.output import cache, put, writing
 from fdlab.cli.options import Parser, parser
 from fdlab.errors import UserError, nearest, unknown
 
@@ -133,7 +133,8 @@ def _list(arguments: argparse.Namespace) -> int:
     look = Reader()
     made = board.make(groups, quoted, look)
     if arguments.page:
-        page.write(made, Path(arguments.page), look, carried=arguments.thumbnails)
+        with writing(arguments.page):
+            page.write(made, Path(arguments.page), look, carried=arguments.thumbnails)
     if arguments.to_wandb:
         from fdlab.publishing import wandb_runs
 

@@ -57,6 +57,13 @@ function scaleOf(cells) {
 const at = (scale, value) => 100 * (value - scale.low) / (scale.high - scale.low);
 const percent = (scale, value) => at(scale, value).toFixed(2) + "%";
 
+/** A label cut in its middle: what tells rows apart stands at its end as often as at its start. */
+function shortened(label, most) {
+  if (label.length <= most) return label;
+  const end = Math.floor((most - 1) / 2);
+  return label.slice(0, most - 1 - end).trimEnd() + "…" + label.slice(-end).trimStart();
+}
+
 function ticks(scale, most) {
   const raw = (scale.high - scale.low) / most, size = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((k) => k * size).find((s) => s >= raw);
@@ -307,7 +314,7 @@ class View {
     const axis = svg("svg", { class: "axis" }, marks.values.map((value) =>
       svg("text", { x: percent(scale, value), y: 13, "text-anchor": "middle" }, value.toFixed(marks.decimals))));
     this.forest.replaceChildren(...rows.flatMap((row) => [
-      el("button", { class: "name", title: row.label, onclick: () => openRow(this, row) }, row.label),
+      el("button", { class: "name", title: row.label, onclick: () => openRow(this, row) }, shortened(row.label, 34)),
       hover(svg("svg", { class: competes(row) ? "" : "out" }, guides(), mark(scale, row.cells[name], 4)), story(this.table, row, name)),
       el("span", {}, number(name, row.cells[name][VALUE]) + spread(name, row.cells[name])),
     ]), el("span", {}), axis, el("span", {}));
@@ -332,7 +339,7 @@ class View {
       path += "H" + u.toFixed(1);
     });
     if (front.length) path += "V" + (H - B);
-    const label = (row) => row.label.length > 34 ? row.label.slice(0, 33) + "…" : row.label;
+    const label = (row) => shortened(row.label, 34);
     // A label that would lie on another, or on a point, is left to hovering.
     const places = front.map((row) => [px(row.cells[x][VALUE]), py(row.cells[y][VALUE])]), taken = [];
     const free = ([u, v], text) => {
@@ -544,7 +551,8 @@ function configSection(table, row) {
 
 function provenanceSection(row) {
   return [el("h3", {}, "Where it comes from"), el("dl", {}, Object.entries(row.provenance).flatMap(([key, value]) => [el("dt", {}, key.replaceAll("_", " ")), el("dd", {}, value)]),
-    el("dt", {}, row.records.length > 1 ? "records" : "record"), el("dd", {}, row.records.map((path) => el("div", {}, el("a", { href: path }, decodeURIComponent(path))))))];
+    row.records.length ? [el("dt", {}, row.records.length > 1 ? "records" : "record"),
+      el("dd", {}, row.records.map((path) => el("div", {}, el("a", { href: path }, decodeURIComponent(path)))))] : null)];
 }
 
 function openPair(view, a, b) {

@@ -91,10 +91,21 @@ def test_the_sub_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     out = tmp_path / "d.json"
     assert main(["leaderboard", "diff", a, b, "--format", "json", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
-    assert (
-        found["settings"]["seed"] == ["1", "-"]
-        and found["scores"]["metrics"]["identity_similarity"]["p"] < 0.05
-    )
+    assert found["scores"]["metrics"]["identity_similarity"]["p"] < 0.05
+    # One of both has no configuration: like is set against like.
+    assert found["settings_of"] == "B without config.yaml: settings are what records say"
+    assert "seed" not in found["settings"] and "method.sampler.guider" in found["settings"]
+    assert main(["leaderboard", "diff", a, str(FROZEN / "seed2"), "--format", "json", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["settings"]["seed"] == ["1", "2"]
+    assert main(["leaderboard", "diff", a, b, "--format", "json", "--out", str(tmp_path)]) == 2
+    assert "is a folder; give the name of a file" in capsys.readouterr().err
+    assert main(["leaderboard", "diff", a, b, "--format", "json", "--out", "/proc/x.json"]) == 2
+    assert "'/proc/x.json' cannot be written" in capsys.readouterr().err
+
+
+def test_another_benchmark_is_a_difference() -> None:
+    made = diff.diff(compare.locate(FROZEN / "weak"), compare.locate(FROZEN / "else"))
+    assert made.comparison is None and "benchmark.sha256" in [key for key, *_ in made.settings]
     assert main(["leaderboard", "diff", a, b, "--format", "markdown"]) == 0
     assert "## Weights that differ" in capsys.readouterr().out
     assert main(["leaderboard", "diff", a, str(tmp_path / "gone")]) == 2
