@@ -18,6 +18,7 @@ from fdlab.metrics.registry import METRICS
 MOST = 100
 """Rows of a table that are ranked, the best by value: every one costs the reading of its pictures."""
 
+BELOW = f"below the {MOST} best"
 _KNOWN = 0.9
 """Share of replicates in which a row's metric can be computed, at least: it would take the others' away."""
 
@@ -25,6 +26,7 @@ NOTE = (
     "Ranks: methods share one where their paired differences (the same subjects, prompts and seeds; subjects "
     f"resampled, {1 - ranking.LEVEL:.0%} sure over all pairs together, Holm) cannot tell them apart."
 )
+NOTE_OPEN = f"+: of the rows below the {MOST} best, which are not ranked, some may stand as high."
 
 
 def ranked(rows: Sequence[Row], by: str, look: Look, benchmark: Mapping[str, Any]) -> Usual:
@@ -42,7 +44,7 @@ def ranked(rows: Sequence[Row], by: str, look: Look, benchmark: Mapping[str, Any
         if by not in row.cells:
             row.unranked = f"no {METRICS[by].label}" if by else "nothing to order by"
         elif len(racing) >= MOST:
-            row.unranked = f"below the {MOST} best"
+            row.unranked = BELOW
         else:
             racing.append(row)
     usual = Usual.of([look(row.entry) for row in racing], benchmark)
@@ -56,6 +58,10 @@ def ranked(rows: Sequence[Row], by: str, look: Look, benchmark: Mapping[str, Any
         else:
             paired.append((row, found))
     _rank(paired, METRICS[by].higher_is_better if by else True)
+    if any(row.unranked == BELOW for row in rows):
+        last = max((row.rank[1] for row, _ in paired if row.rank), default=0)
+        for row, _ in paired:
+            row.is_open = row.rank is not None and row.rank[1] == last
     return usual
 
 

@@ -39,6 +39,8 @@ class Row:
     marks: list[Mark]
     rank: tuple[int, int] | None = None
     """Its best and its worst possible rank."""
+    is_open: bool = False
+    """Whether rows that are not ranked, for there are too many, may stand as high."""
     unranked: str = ""
     """Why it has none, empty where it has."""
     on_front: bool = False
@@ -59,11 +61,12 @@ class Row:
 
     @property
     def rank_text(self) -> str:
-        """1, or 1-3 where several cannot be told apart; empty where there is none."""
+        """1, 1-3 where several cannot be told apart, 1-100+ where more may be; empty without a rank."""
         if self.rank is None:
             return ""
         low, high = self.rank
-        return f"{low}" if low == high else f"{low}-{high}"
+        more = "+" if self.is_open else ""
+        return f"{low}" if low == high and not more else f"{low}-{high}{more}"
 
 
 @dataclass

@@ -129,6 +129,7 @@ def _row(
     return {
         "label": row.label,
         "rank": row.rank,
+        "open": row.is_open,
         "unranked": row.unranked,
         "marks": [[mark.word, mark.text] for mark in row.marks],
         "competes": row.competes,

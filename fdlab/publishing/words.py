@@ -60,6 +60,8 @@ def notes(table: Table, apart: bool = True) -> list[str]:
     found.append(records_table.note(records, taught=False))
     if any(row.rank is not None for row in table.rows):
         found.append(ranks.NOTE)
+    if any(row.is_open for row in table.rows):
+        found.append(ranks.NOTE_OPEN)
     if any(row.num_seeds > 1 for row in table.rows):
         found.append(SEEDS)
     if table.axes and any(row.on_front for row in table.rows):

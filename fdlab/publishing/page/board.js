@@ -43,7 +43,7 @@ const competes = (row) => row.competes;
 
 function rankText(row) {
   if (!row.rank) return "–";
-  return row.rank[0] === row.rank[1] ? String(row.rank[0]) : row.rank[0] + "–" + row.rank[1];
+  return row.rank[0] === row.rank[1] && !row.open ? String(row.rank[0]) : row.rank[0] + "–" + row.rank[1] + (row.open ? "+" : "");
 }
 
 /** The ends of a scale that shows all cells with their intervals. */

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fdlab.leaderboard import asked, board, collect
+from fdlab.leaderboard import asked, board, collect, ranks
 from fdlab.leaderboard.evidence import Reader
 from fdlab.leaderboard.tables import Board, Row
 from fdlab.leaderboard.usual import Usual
@@ -381,3 +381,16 @@ def test_what_an_embedded_benchmark_asks_is_not_voted_on() -> None:
         assert asked.Asked.of_benchmark({**about, **more}) is None
     liars = [SimpleNamespace(asked=other, scored=None)] * 4
     assert Usual.of(liars, about).asked == known  # type: ignore[arg-type]
+
+
+def test_where_ranks_end_is_said(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, strength in enumerate((0.9, 0.3, 0.31, 0.32, 0.33)):
+        make(f"r{n}", strength, seed=n)
+    whole = [row.rank_text for row in made_of(tmp_path).tables[0].rows]
+    assert whole[0] == "1" and not any("+" in text for text in whole)
+    monkeypatch.setattr(ranks, "MOST", 3)
+    made = made_of(tmp_path)
+    assert [row.rank_text for row in made.tables[0].rows] == ["1", "2-3+", "2-3+", "", ""]
+    assert "some may stand as high" in formats.markdown(made)
