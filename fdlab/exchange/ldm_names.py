@@ -56,10 +56,10 @@ def original(backbone: Backbone) -> dict[str, Tensor]:
 def _kind(backbone: Backbone) -> Kind:
     """Which Stable Diffusion this is, by what its tensors do not show and readers take for granted."""
     text, unet = backbone.need("text_encoder").config, backbone.need("unet").config
-    heads, widths = unet.attention_head_dim, list(unet.block_out_channels)
-    heads = [heads] * len(widths) if isinstance(heads, int) else list(heads)
+    heads, widths = unet.get("attention_head_dim"), list(unet.get("block_out_channels", ()))
+    heads = [heads] * len(widths) if isinstance(heads, int) else list(heads or ())
     classes = (type(backbone.unet).__name__, type(backbone.vae).__name__)
-    if classes == ("UNet2DConditionModel", "AutoencoderKL"):
+    if classes == ("UNet2DConditionModel", "AutoencoderKL") and backbone.text_encoder_2 is None:
         if text.hidden_act == "quick_gelu" and heads == [8] * len(widths):
             return "sd1"
         if text.hidden_act == "gelu" and heads == [width // 64 for width in widths]:

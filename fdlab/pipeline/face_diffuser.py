@@ -127,7 +127,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
     @classmethod
     def shipped(cls) -> FaceDiffuserPipeline:
         """The nano backbone with TDM and SDM, which ships: 128 px, on a CPU in seconds; cuts heads out."""
-        wanted = {"tdm": ("unet", "scheduler"), "sdm": ("unet", "scheduler", "vae", *ENCODERS)}
+        encoders = ("text_encoder", "image_encoder", "fusion", "tokenizer")
+        wanted = {"tdm": ("unet", "scheduler"), "sdm": ("unet", "scheduler", "vae", *encoders)}
         models = {
             kind: load_backbone("asset:nano", part_folders(f"asset:nano/{kind}"), parts)
             for kind, parts in wanted.items()

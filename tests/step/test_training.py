@@ -146,7 +146,7 @@ def test_accumulating_equals_the_larger_batch(configure: Configure) -> None:
     def gradient(parts: list[slice]) -> torch.Tensor:
         module.zero_grad()
         for part in parts:
-            output = objective.UNetDenoiser(module.backbone.unet)(
+            output = objective.denoiser_of(module.backbone.unet)(
                 noised.z_BCHW[part], noised.t_B[part], context[part]
             )
             (objective.noise_loss(output, noised.target_BCHW[part]) / len(parts)).backward()

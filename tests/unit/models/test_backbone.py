@@ -244,4 +244,5 @@ def test_whole_clip_model_serves_as_image_encoder(tiny_folder: Path, tmp_path: P
 
 
 def test_all_names_every_part() -> None:
-    assert set(ALL) == {"vae", "text_encoder", "image_encoder", "unet", "fusion", "tokenizer", "scheduler"}
+    encoders = {"text_encoder", "text_encoder_2", "image_encoder", "fusion"}
+    assert set(ALL) == {"vae", *encoders, "unet", "tokenizer", "tokenizer_2", "scheduler"}
