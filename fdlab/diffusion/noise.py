@@ -67,6 +67,21 @@ class NoiseSchedule:
         signal_T = self.alphas_cumprod_T.double()
         return 0.5 * ((1.0 - signal_T) / signal_T).log()
 
+    @property
+    def highest_level(self) -> float:
+        """Noise level s_t / a_t of the last timestep; infinite where no signal is left."""
+        return float(self.log_sigma_T.max().exp())
+
+    def level(self, t: Tensor) -> Tensor:
+        """Noise level s_t / a_t of timesteps; float64."""
+        return self.log_sigma_T.to(t.device)[t.long()].exp()
+
+    def at_log_sigma(self, log_sigma_B: Tensor) -> Tensor:
+        """The timesteps whose log(s_t / a_t) is nearest to `log_sigma_B`; int64."""
+        rising_T = self.log_sigma_T.to(log_sigma_B.device)
+        middle = (rising_T[1:] + rising_T[:-1]) / 2
+        return torch.bucketize(log_sigma_B.to(rising_T), middle)
+
     def to(self, device: torch.device | str) -> NoiseSchedule:
         """The same schedule with its table on `device`, which spares a copy per call."""
         return NoiseSchedule(self.alphas_cumprod_T.to(device), self.prediction_type)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.flow import schedule_of
 from fdlab.diffusion.timesteps import num_calls, sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 Guider = Callable[[Tensor, Tensor, int], Tensor]
-"""(z_BCHW scaled for the model, t scalar, step) -> the model's output, eps or v; (B, C, H, W)."""
+"""(z_BCHW scaled for the model, t scalar, step) -> the model's output: eps, v or a velocity; (B, C, H, W)."""
 
 Callback = Callable[[int, Tensor, Tensor], "Tensor | None"]
 """(call, t, z_BCHW after it) -> latents to go on with, or None to keep them."""
@@ -58,13 +58,15 @@ def trajectory(
     """
     options = _step_options(scheduler, generator, eta)
     timesteps_S = sampler_timesteps(scheduler, num_steps, z_BCHW.device)
-    schedule = NoiseSchedule.from_config(scheduler.config)
+    schedule = schedule_of(scheduler.config)
     last = num_calls(timesteps_S, schedule, final_sigma) - 1 if final_sigma else len(timesteps_S)
-    z_BCHW = z_BCHW * scheduler.init_noise_sigma
+    # Flow matching's schedulers scale neither the first latents nor those that the model sees.
+    scaled = getattr(scheduler, "scale_model_input", lambda z_BCHW, _: z_BCHW)
+    z_BCHW = z_BCHW * getattr(scheduler, "init_noise_sigma", 1.0)
     for call, (t, step) in enumerate(zip(timesteps_S, steps_of(timesteps_S, num_steps), strict=True)):
         # Not around the yield: the caller's gradients are its own business.
         with torch.no_grad():
-            seen_BCHW = scheduler.scale_model_input(z_BCHW, t)
+            seen_BCHW = scaled(z_BCHW, t)
             output_BCHW = guider(seen_BCHW, t, step).to(z_BCHW.dtype)
             if call < last:
                 z_BCHW = scheduler.step(output_BCHW, t, z_BCHW, return_dict=False, **options)[0]

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from fdlab.diffusion.flow import FLOW, FlowSchedule, is_flow
 from fdlab.diffusion.noise import STABLE_DIFFUSION, check_prediction
 from fdlab.errors import UserError, unknown
 
@@ -18,6 +19,14 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler": ("EulerDiscreteScheduler", {}),
 }
 """Class and settings of each; a name may also be written as "DPM++ 2M"."""
+
+_FLOW: dict[str, Any] = {"prediction_type": FLOW, "use_flow_sigmas": True}
+FLOW_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {**SCHEDULERS["dpmpp_2m"][1], **_FLOW}),
+    "unipc": ("UniPCMultistepScheduler", _FLOW),
+}
+"""Those for models of flow matching; the first is their own."""
 
 SPACINGS = ("leading", "trailing", "linspace")
 
@@ -41,6 +50,8 @@ def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = N
     unknown name, spacing or prediction type, and for zero terminal SNR with epsilon or PNDM.
     """
     key = check_scheduler(name, spacing)
+    if is_flow(config):
+        return _make_flow(key, config, spacing)
     check_prediction(config)
     class_name, settings = SCHEDULERS[key]
     scheduler_class = getattr(importlib.import_module("diffusers"), class_name)
@@ -59,3 +70,26 @@ def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = N
     return scheduler_class(
         **{key: value for key, value in merged.items() if key in accepted and value is not None}
     )
+
+
+def usual(config: Mapping[str, Any]) -> str:
+    """The name of the scheduler that suits a model where nobody chooses one."""
+    return next(iter(FLOW_SCHEDULERS)) if is_flow(config) else "ddim"
+
+
+def _make_flow(key: str, config: Mapping[str, Any], spacing: str | None) -> Any:
+    """The scheduler `key` for a model of flow matching, with its shift. Raises: UserError."""
+    if key not in FLOW_SCHEDULERS:
+        raise UserError(
+            f"scheduler '{key}' is none for a model of flow matching;"
+            f" use one of: {', '.join(FLOW_SCHEDULERS)}."
+        )
+    if spacing is not None:
+        raise UserError(f"spacing is {spacing}; a model of flow matching has its own: leave it null.")
+    schedule = FlowSchedule.from_config(config)
+    class_name, settings = FLOW_SCHEDULERS[key]
+    scheduler_class = getattr(importlib.import_module("diffusers"), class_name)
+    accepted = inspect.signature(scheduler_class.__init__).parameters
+    given = {name: value for name, value in config.items() if name in accepted}
+    shift = {"shift" if key == "euler" else "flow_shift": schedule.shift}
+    return scheduler_class(**{**given, **shift, **settings})

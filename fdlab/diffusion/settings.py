@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from fdlab.diffusion import guiders
+from fdlab.diffusion.flow import Schedule
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.sampler import check_eta
 from fdlab.diffusion.schedulers import check_scheduler, make_scheduler
 from fdlab.diffusion.timesteps import sampler_timesteps
@@ -92,7 +92,7 @@ class SamplerSettings:
         *,
         tdm: guiders.Model | None = None,
         sdm: guiders.Model | None = None,
-        schedule: NoiseSchedule | None = None,
+        schedule: Schedule | None = None,
         recorder: guiders.Recorder | None = None,
     ) -> guiders.Guider:
         """The guider over the given models, of which it takes those it needs."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.flow import FlowSchedule, Schedule
 from fdlab.errors import UserError, unknown
 
 DENSITIES = ("uniform", "log_normal")
@@ -39,24 +39,27 @@ class TimestepDensity:
         if not 0.0 <= self.uniform_share <= 1.0:
             raise UserError(f"the uniform share of timesteps is {self.uniform_share}; it must lie in [0, 1].")
 
-    def draw(self, num: int, schedule: NoiseSchedule, generator: torch.Generator) -> Tensor:
-        """Draw `num` timesteps; int64 on the generator's device."""
+    def draw(self, num: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
+        """Draw `num` timesteps on the generator's device; int64, for flow matching real numbers.
+
+        There the density is that before the schedule's shift: log-normal is the paper's logit-normal.
+        """
         if self.kind == "uniform":
-            return draw_timesteps(num, schedule.num_timesteps, generator)
+            return _uniform(num, schedule, generator)
         device = generator.device
         place = torch.rand(num, generator=generator, device=device, dtype=torch.float64)
         quantile_B = (torch.randperm(num, generator=generator, device=device) + place) / num
         log_sigma_B = self.mean + self.std * math.sqrt(2.0) * torch.erfinv(2.0 * quantile_B - 1.0)
-        normal_B = _nearest(schedule.log_sigma_T.to(device), log_sigma_B)
-        uniform_B = draw_timesteps(num, schedule.num_timesteps, generator)
+        normal_B = schedule.at_log_sigma(log_sigma_B)
+        uniform_B = _uniform(num, schedule, generator)
         spread_B = torch.rand(num, generator=generator, device=device) < self.uniform_share
         return torch.where(spread_B, uniform_B, normal_B)
 
 
-def _nearest(rising_T: Tensor, value_B: Tensor) -> Tensor:
-    """Index of the entry of a rising table that is nearest to each value."""
-    middle = (rising_T[1:] + rising_T[:-1]) / 2
-    return torch.bucketize(value_B.to(rising_T), middle)
+def _uniform(num: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
+    if isinstance(schedule, FlowSchedule):
+        return schedule.uniform(num, generator)
+    return draw_timesteps(num, schedule.num_timesteps, generator)
 
 
 def draw_timesteps(
@@ -75,10 +78,10 @@ def draw_timesteps(
     return t_B.clamp(max=num_train_timesteps - 1)
 
 
-def num_calls(timesteps_S: Tensor, schedule: NoiseSchedule, final_sigma: float = 0.0) -> int:
+def num_calls(timesteps_S: Tensor, schedule: Schedule, final_sigma: float = 0.0) -> int:
     """Calls of the model up to the first whose noise level s_t / a_t is `final_sigma` or less; all where none
     is. Raises UserError for a level that is none, or from the noisiest on: nothing would be drawn."""
-    highest = float(schedule.log_sigma_T.max().exp())
+    highest = schedule.highest_level
     if not 0.0 <= final_sigma < highest:
         raise UserError(
             f"final_sigma is {final_sigma}; it must be a number from 0 to below the model's highest noise"
@@ -86,8 +89,7 @@ def num_calls(timesteps_S: Tensor, schedule: NoiseSchedule, final_sigma: float =
         )
     if not final_sigma:
         return len(timesteps_S)
-    sigma_S = schedule.log_sigma_T.to(timesteps_S.device)[timesteps_S.long()].exp()
-    below = (sigma_S <= final_sigma).nonzero()
+    below = (schedule.level(timesteps_S) <= final_sigma).nonzero()
     return int(below[0, 0]) + 1 if len(below) else len(timesteps_S)
 
 

@@ -16,7 +16,7 @@ from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, is_original, kind_of,
 from fdlab.models.answering import Answering
 from fdlab.models.finetuned import model_folder
 from fdlab.models.judge import HEADS
-from fdlab.models.parts import NETWORKS
+from fdlab.models.parts import NETWORKS, folder_of
 from fdlab.weights import formats
 from fdlab.weights.eight_bits import unrounded
 from fdlab.weights.files import read_weights
@@ -53,7 +53,7 @@ def describe(path: Path | str) -> list[PartInfo]:
         if any("lora_" in name or ".lora." in name for name in file.shapes):
             return [_lora(root)]
         return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
-    folders = {part: root / part for part in NETWORKS if (root / part).is_dir()}
+    folders = {part: folder_of(root, part) for part in NETWORKS if folder_of(root, part).is_dir()}
     if not folders and (root / HEADS).is_file():
         clip = _stored("clip", _class_name(root), as_stored(root, "judge"))
         return [clip, _stored("heads", Answering.__name__, read_weights(root / HEADS))]

@@ -15,7 +15,7 @@ from fdlab.foreign import read_yaml
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.models.parts import NETWORKS
+from fdlab.models.parts import NETWORKS, folder_of
 from fdlab.weights.files import write_weights
 from fdlab.weights.lora_files import DIFFUSERS_FILE, PARTS, Update, read_lora, write_diffusers, write_kohya
 
@@ -33,7 +33,7 @@ def load_whole(source: Path | str, base: Path | str | None = None) -> Backbone:
     if "fusion" in finetuned.part_folders(folder):
         raise UserError(
             f"'{source}' is a subject-augmented model, and other programs know no fusion; its denoiser is in"
-            f" '{folder / 'unet'}', and --layout released has all."
+            f" '{folder_of(folder, 'unet')}', and --layout released has all."
         )
     settings = backbone_of(source, folder, base)
     own = finetuned.need(settings, "tdm", str(folder.absolute()))

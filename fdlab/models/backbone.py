@@ -14,8 +14,17 @@ from fdlab.assets import hub, resolve
 from fdlab.data.latents import spatial_factor
 from fdlab.errors import UserError, unknown
 from fdlab.files import whole_folder, write_json
-from fdlab.models.denoiser import is_xl, xl_pooled_width
-from fdlab.models.parts import NETWORKS, PARTS, SECOND, index_entry, load_part, save_part
+from fdlab.models.denoiser import grid_step, is_transformer, is_xl, pooled_width
+from fdlab.models.parts import (
+    NETWORKS,
+    PARTS,
+    SECOND,
+    folder_name,
+    folder_of,
+    index_entry,
+    load_part,
+    save_part,
+)
 from fdlab.models.text_pair import TextPair, is_projected
 from fdlab.weights import formats
 from fdlab.weights.files import PICKLED, refuse_pickle
@@ -37,6 +46,13 @@ PIPELINE: Mapping[str, Any] = {
 """What it says beside the parts, so that plain diffusers asks for no more than is there."""
 PIPELINE_XL: Mapping[str, Any] = {
     "_class_name": "StableDiffusionXLPipeline",
+    "feature_extractor": [None, None],
+}
+PIPELINE_3: Mapping[str, Any] = {
+    "_class_name": "StableDiffusion3Pipeline",
+    "text_encoder_3": [None, None],
+    "tokenizer_3": [None, None],
+    "image_encoder": [None, None],
     "feature_extractor": [None, None],
 }
 ZERO_EMPTY = "force_zeros_for_empty_prompt"
@@ -140,7 +156,7 @@ def part_folders(folder: Path | str) -> dict[str, Path]:
     Raises: UserError when the folder is missing or holds no part.
     """
     root = _existing(folder)
-    found = {part: root / part for part in PARTS if (root / part).is_dir()}
+    found = {part: folder_of(root, part) for part in PARTS if folder_of(root, part).is_dir()}
     if not found:
         raise UserError(
             f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."
@@ -174,7 +190,7 @@ def load_backbone(
     index = formats.read_index(root)
     # An override of a part that is not asked for may be absent: a TDM needs no image encoder.
     needed = {part: _existing(given[part], part) for part in wanted if part in given}
-    folders = {part: needed.get(part) or resolve(given.get(part) or root / part) for part in PARTS}
+    folders = {part: needed.get(part) or resolve(given.get(part) or folder_of(root, part)) for part in PARTS}
 
     backbone = Backbone(name=name or root.name)
     everything = set(wanted) == set(ALL)
@@ -204,14 +220,18 @@ def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) ->
         for part in PARTS:
             value = backbone.scheduler_config if part == "scheduler" else getattr(backbone, part)
             if value is not None:
-                save_part(temporary / part, part, value, half)
-                index[part] = index_entry(part, value)
+                name = folder_name(part, value)
+                save_part(temporary / name, part, value, half)
+                index[name] = index_entry(part, value)
         write_json(temporary / INDEX, index)
 
 
 def _pipeline(backbone: Backbone) -> dict[str, Any]:
     """What model_index.json says beside the parts."""
-    if backbone.unet is None or not is_xl(backbone.unet.config):
+    config = backbone.unet.config if backbone.unet is not None else {}
+    if is_transformer(config):
+        return dict(PIPELINE_3)
+    if not is_xl(config):
         return dict(PIPELINE)
     return {**PIPELINE_XL, ZERO_EMPTY: backbone.zero_empty_prompt}
 
@@ -232,14 +252,13 @@ def check_fit(backbone: Backbone) -> None:
             b.vae.config.latent_channels,
         )
     if b.unet is not None and text is not None:
-        _same(
-            "unet",
-            "cross_attention_dim",
-            b.unet.config.cross_attention_dim,
-            "text_encoder",
-            "hidden_size",
-            text,
-        )
+        if not is_transformer(b.unet.config):
+            taken = b.unet.config.cross_attention_dim
+            _same("unet", "cross_attention_dim", taken, "text_encoder", "hidden_size", text)
+        elif text > b.unet.config.joint_attention_dim:
+            # Narrower ones are filled up with zeros.
+            taken = b.unet.config.joint_attention_dim
+            _same("transformer", "joint_attention_dim", taken, "text encoders", "hidden_size", text)
     if b.fusion is not None and text is not None:
         _same("fusion", "width", b.fusion.config.width, "text_encoder", "hidden_size", text)
     if b.fusion is not None and b.image_encoder is not None:
@@ -259,14 +278,13 @@ def check_fit(backbone: Backbone) -> None:
 
 def _check_pooled(backbone: Backbone) -> None:
     """That the denoiser takes the pooled embedding that the text encoders make."""
-    second, wants = backbone.text_encoder_2, is_xl(backbone.unet.config)
-    if wants and second is None:
+    second, taken = backbone.text_encoder_2, pooled_width(backbone.unet.config)
+    if taken and second is None:
         raise missing_part("text_encoder_2", backbone.folders.get("unet") or f"backbone {backbone.name}")
     if second is None:
         return
     encoders = [encoder for encoder in (backbone.text_encoder, second) if is_projected(encoder)]
     made = sum(encoder.config.projection_dim for encoder in encoders)
-    taken = xl_pooled_width(backbone.unet.config) if wants else 0
     _same("unet", "width of its pooled embedding", taken, "text encoders", "theirs", made)
 
 
@@ -298,7 +316,7 @@ def _sizes(folders: Mapping[str, Path], image_size: int | None) -> tuple[int, tu
     sides = [formats.side(config.get("sample_size")) for config in (unet, vae)]
     pixels = image_size or sides[0] * factor or sides[1]
     channels = unet.get("in_channels") or vae.get("latent_channels") or 0
-    step = factor * 2 ** (len(unet.get("block_out_channels", [1])) - 1)
+    step = factor * grid_step(unet)
     if pixels % step:
         raise UserError(f"image_size={pixels}: must be a multiple of {step} for this backbone.")
     return pixels, (channels, pixels // factor, pixels // factor)

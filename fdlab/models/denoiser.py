@@ -4,6 +4,7 @@ grid, L tokens, D width, Q positions of a layer's own grid."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,8 @@ from fdlab.models.text_pair import unpack
 
 XL_FACTOR = 8
 """Pixels a latent of Stable Diffusion XL, along one side."""
+T5_TOKENS = 256
+"""Rows of Stable Diffusion 3's third text encoder."""
 
 
 class UNetDenoiser:
@@ -24,10 +27,11 @@ class UNetDenoiser:
 
     No module: whoever owns the UNet registers, moves and saves it; the denoiser only calls it. Entered
     (`with UNetDenoiser(unet) as denoise:`), it computes the keys and values of each text embedding only once.
+    `run` is called in the UNet's place: the same, compiled or not.
     """
 
-    def __init__(self, unet: Any) -> None:
-        self.unet = unet
+    def __init__(self, unet: Any, run: Callable[..., Any] | None = None) -> None:
+        self.unet, self.run = unet, run or unet
         self._text: TextCache | None = None
         self._maps: CrossAttentionMaps | None = None
         self._entered = False
@@ -40,7 +44,8 @@ class UNetDenoiser:
         t_B = torch.as_tensor(t, device=z_BCHW.device).expand(z_BCHW.shape[0])
         told = self.told_besides(z_BCHW, ctx_BLD)
         text_BLD = self.tokens(ctx_BLD)
-        return self.unet(z_BCHW, t_B, encoder_hidden_states=text_BLD, return_dict=False, **told)[0]
+        output: Tensor = self.run(z_BCHW, t_B, encoder_hidden_states=text_BLD, return_dict=False, **told)[0]
+        return output
 
     def tokens(self, ctx_BLD: Tensor) -> Tensor:
         """What of a context the UNet attends to."""
@@ -91,24 +96,75 @@ class XLDenoiser(UNetDenoiser):
         """Pooled embedding, and height, width, top, left, height, width in pixels."""
         height, width = (XL_FACTOR * side for side in z_BCHW.shape[-2:])
         size_6 = torch.tensor([height, width, 0, 0, height, width], dtype=ctx_BLD.dtype, device=z_BCHW.device)
-        _, pooled_BP = unpack(ctx_BLD, xl_pooled_width(self.unet.config))
+        _, pooled_BP = unpack(ctx_BLD, pooled_width(self.unet.config))
         told = {"text_embeds": pooled_BP, "time_ids": size_6.expand(len(ctx_BLD), -1)}
         return {"added_cond_kwargs": told}
 
 
+class TransformerDenoiser:
+    """Stable Diffusion 3's transformer as the same function of latents, timestep and packed context.
+
+    It has no cross-attention, so it cannot tell where it looked, and keeps nothing of a text between steps.
+    The rows of its third text encoder are zeros, as diffusers has them where that is left out.
+    """
+
+    def __init__(self, unet: Any, run: Callable[..., Any] | None = None) -> None:
+        self.unet, self.run = unet, run or unet
+
+    def __call__(self, z_BCHW: Tensor, t: Tensor | int, ctx_BLD: Tensor) -> Tensor:
+        """The velocity that the transformer predicts, of z's shape; `t` is a scalar or one a row."""
+        text_BLD, pooled_BP = unpack(ctx_BLD, pooled_width(self.unet.config))
+        room = self.unet.config["joint_attention_dim"] - text_BLD.shape[2]
+        t_B = torch.as_tensor(t, device=z_BCHW.device).expand(z_BCHW.shape[0])
+        output_BCHW: Tensor = self.run(
+            z_BCHW,
+            encoder_hidden_states=F.pad(text_BLD, (0, room, 0, T5_TOKENS)),
+            pooled_projections=pooled_BP,
+            timestep=t_B,
+            return_dict=False,
+        )[0]
+        return output_BCHW
+
+    def __enter__(self) -> TransformerDenoiser:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def is_transformer(config: Any) -> bool:
+    """Whether a denoiser's config is of Stable Diffusion 3's kind."""
+    return "joint_attention_dim" in config
+
+
 def is_xl(config: Any) -> bool:
-    """Whether a UNet's config is of Stable Diffusion XL's kind."""
+    """Whether a denoiser's config is of Stable Diffusion XL's kind."""
     return config.get("addition_embed_type") == "text_time"
 
 
-def xl_pooled_width(config: Any) -> int:
-    """Width of the pooled embedding that XL's UNet takes beside its six numbers."""
+def pooled_width(config: Any) -> int:
+    """Width of the pooled embedding that a denoiser takes: XL's beside its six numbers; 0 where it takes
+    none."""
+    if is_transformer(config):
+        return int(config["pooled_projection_dim"])
+    if not is_xl(config):
+        return 0
     return int(config["projection_class_embeddings_input_dim"]) - 6 * int(config["addition_time_embed_dim"])
 
 
-def denoiser_of(unet: Any) -> UNetDenoiser:
-    """The denoiser for a network, by its architecture."""
-    return XLDenoiser(unet) if is_xl(getattr(unet, "config", {})) else UNetDenoiser(unet)
+def grid_step(config: Any) -> int:
+    """Latents that a side must be a multiple of: halved at every level, or cut into patches."""
+    widths = config.get("block_out_channels")
+    return 2 ** (len(widths) - 1) if widths else int(config.get("patch_size") or 1)
+
+
+def denoiser_of(unet: Any, run: Callable[..., Any] | None = None) -> UNetDenoiser | TransformerDenoiser:
+    """The denoiser for a network, by its architecture; `run` as in `UNetDenoiser`."""
+    config = getattr(unet, "config", {})
+    if is_transformer(config):
+        return TransformerDenoiser(unet, run)
+    return XLDenoiser(unet, run) if is_xl(config) else UNetDenoiser(unet, run)
 
 
 def _on_grid(probs_BHQL: Tensor, height: int, width: int) -> Tensor:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.assets import resolve
+from fdlab.diffusion.flow import predicts
 from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
 from fdlab.models.parts import PARTS as ALL
-from fdlab.models.parts import SECOND, load_part
+from fdlab.models.parts import SECOND, folder_of, load_part
 from fdlab.weights import formats
 from fdlab.weights.lora_files import PARTS as LORA_PARTS
 from fdlab.weights.lora_files import LoraChoice
@@ -77,7 +78,7 @@ class BackboneSettings:
         """Where a part is read from."""
         chosen = self.overrides(own).get(part)
         # Not resolve(path/part): of what ships, a part that is not there is an error, and here a question.
-        return resolve(chosen) if chosen else resolve(self.path) / part
+        return resolve(chosen) if chosen else folder_of(resolve(self.path), part)
 
     def merged_into(self, folders: Mapping[str, Path]) -> list[str]:
         """Of parts read from `folders`, those that are the backbone's own, and so get its LoRA files."""
@@ -236,7 +237,7 @@ def _lacking(backbone: BackboneSettings, kind: str, found: Weights) -> list[str]
 def prediction_type(backbone: BackboneSettings, found: Weights | None) -> str:
     """What a model (None: the plain backbone) predicts, as its scheduler says. Raises: UserError."""
     config = load_part("scheduler", backbone.folder("scheduler", found.parts if found else None))
-    return str(config.get("prediction_type", "epsilon"))
+    return predicts(config)
 
 
 def load(

@@ -37,6 +37,7 @@ CLASSES: dict[str, tuple[str, str]] = {
     "CLIPTextModelWithProjection": ("text_encoder", "transformers"),
     "CLIPVisionModelWithProjection": ("image_encoder", "transformers"),
     "UNet2DConditionModel": ("unet", "diffusers"),
+    "SD3Transformer2DModel": ("unet", "diffusers"),
     "SubjectFusion": ("fusion", "fdlab.models.fusion"),
     "CLIPTokenizer": ("tokenizer", "transformers"),
 }
@@ -45,6 +46,21 @@ word."""
 
 _ALIASES = {"CLIPModel": "CLIPVisionModelWithProjection", "CLIPTokenizerFast": "CLIPTokenizer"}
 """A whole CLIP model on disk serves as an image encoder: its vision tower is taken."""
+
+
+TRANSFORMER = "transformer"
+"""How a folder calls the denoiser of Stable Diffusion 3."""
+
+
+def folder_of(root: Path, part: str) -> Path:
+    """Where a part lies in a model's folder, or would lie."""
+    other = root / TRANSFORMER
+    return other if part == "unet" and other.is_dir() else root / part
+
+
+def folder_name(part: str, value: Any) -> str:
+    """How a folder calls a part."""
+    return TRANSFORMER if type(value).__name__ == "SD3Transformer2DModel" else part
 
 
 class _SkipInit(TorchFunctionMode):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fdlab.data.captions import parse
+from fdlab.diffusion.flow import schedule_of
 from fdlab.diffusion.guiders import Recorder
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.diffusion.timesteps import num_calls, sampler_timesteps
 from fdlab.errors import UserError
@@ -106,7 +106,7 @@ class Artist:
     @property
     def num_calls(self) -> int:
         """Calls of the guider a picture takes: its steps, PNDM's one more, or up to `final_sigma`."""
-        schedule = NoiseSchedule.from_config(self.pipeline.scheduler.config)
+        schedule = schedule_of(self.pipeline.scheduler.config)
         timesteps_S = sampler_timesteps(self.pipeline.scheduler, self.settings.num_steps)
         return num_calls(timesteps_S, schedule, self.settings.final_sigma)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.flow import Schedule
 from fdlab.diffusion.sampler import Step
 from fdlab.errors import UserError
 
@@ -24,7 +24,7 @@ def check_tensors(asked: Sequence[str]) -> None:
 
 
 def after_step(
-    callback: Callback | None, pipeline: Any, asked: Sequence[str], schedule: NoiseSchedule
+    callback: Callback | None, pipeline: Any, asked: Sequence[str], schedule: Schedule
 ) -> Callable[[Step], Tensor | None] | None:
     """What to call after each step, which returns the latents to go on with, or None."""
     if callback is None:

@@ -20,14 +20,14 @@ from fdlab.data.captions import parse, unseen
 from fdlab.data.latents import decode_latents, spatial_factor
 from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
+from fdlab.diffusion.flow import schedule_of
 from fdlab.diffusion.guidance import Guidance
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.sampler import Noise, Step, trajectory
 from fdlab.diffusion.timesteps import num_calls, sampler_timesteps
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
 from fdlab.models.conditioning import Embeddings
-from fdlab.models.denoiser import UNetDenoiser, denoiser_of
+from fdlab.models.denoiser import denoiser_of
 from fdlab.models.nano import SHIPPED
 from fdlab.pipeline.callbacks import TENSORS, Callback, after_step, check_tensors
 from fdlab.pipeline.embeddings import embed, given
@@ -110,7 +110,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             tokenizer_2=tokenizer_2,
             scheduler=scheduler,
         )
-        self._denoisers: dict[str, UNetDenoiser] = {}
+        self._denoisers: dict[str, Any] = {}
         self._interrupt = False
         self._told: set[str] = set()
 
@@ -302,7 +302,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         shape = (len(conditioning), *latent_shape(unet, self.vae_scale_factor, height, width))
         z_BCHW, generator = starting_noise(shape, seeds, generator, latents, device, eta)
 
-        schedule = NoiseSchedule.from_config(self.scheduler.config).to(device)
+        schedule = schedule_of(self.scheduler.config).to(device)
         with ExitStack() as stack:
             models: dict[str, Any] = {
                 name: guiders.Model(stack.enter_context(self._denoiser(name)), conditioning)
@@ -378,7 +378,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         """Latents to pixels B3HW, about [-1, 1]; float32."""
         return decode_latents(self.vae, z_BCHW.to(self.vae.dtype)).float()
 
-    def _denoiser(self, name: str) -> UNetDenoiser:
+    def _denoiser(self, name: str) -> Any:
         """One a UNet for the pipeline's life: a compiled UNet is compiled anew for new processors."""
         unet = getattr(self, f"{name}_unet")
         if name not in self._denoisers or self._denoisers[name].unet is not unet:

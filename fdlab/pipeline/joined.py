@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fdlab.diffusion.schedulers import make_scheduler
+from fdlab.diffusion.flow import predicts
+from fdlab.diffusion.schedulers import make_scheduler, usual
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone
 
@@ -29,7 +30,7 @@ def joined(tdm: Backbone | None, sdm: Backbone | None, scheduler: Any) -> dict[s
     if not both:
         raise UserError("a pipeline needs a TDM or an SDM; neither was given.")
     configs = [model.need("scheduler") for model in both]
-    kinds = {config.get("prediction_type", "epsilon") for config in configs}
+    kinds = {predicts(config) for config in configs}
     if len(kinds) > 1:
         raise UserError(
             f"TDM and SDM predict different things ({', '.join(sorted(kinds))}); they cannot be fused."
@@ -37,7 +38,7 @@ def joined(tdm: Backbone | None, sdm: Backbone | None, scheduler: Any) -> dict[s
     return {
         "tdm_unet": tdm.need("unet") if tdm else None,
         "sdm_unet": sdm.need("unet") if sdm else None,
-        "scheduler": scheduler or make_scheduler("ddim", configs[0]),
+        "scheduler": scheduler or make_scheduler(usual(configs[0]), configs[0]),
         "zero_empty_prompt": both[0].zero_empty_prompt,
         **{name: _first(both, name) for name in ("vae", *ENCODERS)},
     }

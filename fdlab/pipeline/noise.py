@@ -13,6 +13,7 @@ from fdlab.diffusion.initial import latents as seeded_latents
 from fdlab.diffusion.initial import step_generators
 from fdlab.diffusion.sampler import Noise
 from fdlab.errors import UserError
+from fdlab.models.denoiser import grid_step
 
 
 def latent_shape(unet: Any, factor: int, height: int | None, width: int | None) -> tuple[int, int, int]:
@@ -22,7 +23,7 @@ def latent_shape(unet: Any, factor: int, height: int | None, width: int | None) 
     """
     own = unet.config.sample_size
     own_HW = (own, own) if isinstance(own, int) else tuple(own)
-    step = factor * 2 ** (len(unet.config.block_out_channels) - 1)
+    step = factor * grid_step(unet.config)
     sides = []
     for name, pixels, cells in (("height", height, own_HW[0]), ("width", width, own_HW[1])):
         pixels = cells * factor if pixels is None else pixels

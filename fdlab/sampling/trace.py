@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from fdlab.diffusion.flow import schedule_of
 from fdlab.diffusion.guiders import GUIDERS, Trace
 from fdlab.diffusion.guiders.staged import StagedFusion
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.stages import SNF
 from fdlab.errors import UserError
 from fdlab.pipeline.outputs import to_pixels
@@ -75,7 +75,7 @@ def step_pictures(traces: Sequence[Trace], row: int, decode: Decode, size: int) 
 
 def decoder(pipeline: Any) -> Decode:
     """How a `FaceDiffuserPipeline` turns a trace into the predicted clean picture."""
-    schedule = NoiseSchedule.from_config(pipeline.scheduler.config)
+    schedule = schedule_of(pipeline.scheduler.config)
 
     def decode(trace: Trace, row: int) -> np.ndarray:
         z0_BCHW = schedule.clean_at(trace.z_BCHW, trace.output_BCHW, float(trace.t))

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from fdlab.data.captions import null_ids
 from fdlab.data.entry import FaceReader
 from fdlab.data.latents import encode_pixels
-from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.flow import is_flow, schedule_of
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.module import Optimization, Training
+from fdlab.errors import UserError
 from fdlab.models import adapter
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone, save_backbone
@@ -59,6 +60,8 @@ class DenoisingTraining(Training):
         zero_terminal_snr: bool,
     ) -> None:
         super().__init__(optimization, seed)
+        if is_flow(backbone.need("scheduler")):
+            _check_flow(prediction_type, min_snr_gamma, zero_terminal_snr, lora)
         if prediction_type is not None:
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
         if zero_terminal_snr:
@@ -72,7 +75,7 @@ class DenoisingTraining(Training):
         if gradient_checkpointing:
             backbone.unet.enable_gradient_checkpointing()
         self.noise = NoiseSettings(
-            schedule=NoiseSchedule.from_config(backbone.need("scheduler")),
+            schedule=schedule_of(backbone.need("scheduler")),
             null_ids_L=torch.from_numpy(null_ids(backbone.need("tokenizer"))),
             condition_dropout=condition_dropout,
             min_snr_gamma=min_snr_gamma,
@@ -129,3 +132,18 @@ class DenoisingTraining(Training):
         save_backbone(folder, Backbone(name=b.name, scheduler_config=b.scheduler_config, **parts))
         if self.lora.rank:
             write_diffusers(folder / DIFFUSERS_FILE, {"unet": adapter.updates(b.unet)})
+
+
+def _check_flow(
+    prediction_type: str | None, min_snr_gamma: float | None, zero_terminal_snr: bool, lora: LoraSettings
+) -> None:
+    """Refuse what has no meaning in flow matching, or is not there for transformers. Raises: UserError."""
+    asked = {
+        f"prediction_type={prediction_type}": prediction_type is not None,
+        f"min_snr_gamma={min_snr_gamma}": min_snr_gamma is not None,
+        "zero_terminal_snr=true": zero_terminal_snr,
+        f"lora_rank={lora.rank}": lora.rank > 0,
+    }
+    for key, given in asked.items():
+        if given:
+            raise UserError(f"model.{key} does not go with a model of flow matching; leave it out.")

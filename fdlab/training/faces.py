@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdlab.diffusion.noise import NoiseSchedule
+from fdlab.diffusion.flow import Schedule
 from fdlab.errors import UserError
 from fdlab.measure.faces.choice import recogniser_of
 from fdlab.measure.faces.recogniser import Recogniser
@@ -115,7 +115,7 @@ class Identity:
 def identity_loss(
     identity: Identity,
     settings: FaceSettings,
-    schedule: NoiseSchedule,
+    schedule: Schedule,
     z_BCHW: Tensor,
     output_BCHW: Tensor,
     t_B: Tensor,
@@ -126,7 +126,7 @@ def identity_loss(
     """The faces' losses, summed and divided by the batch: of subjects that are given and found, where the
     noise is in range, the first `identity_share` of a batch."""
     num = len(z_BCHW)
-    sigma_B = schedule.log_sigma_T.to(t_B.device)[t_B].exp()
+    sigma_B = schedule.level(t_B)
     seen_B = (sigma_B > settings.identity_from) & (sigma_B < settings.identity_to)
     found_BN = valid_BN & seen_B[:, None] & landmark_BN52.isfinite().all(-1).all(-1)
     most = max(1, int(settings.identity_share * num))

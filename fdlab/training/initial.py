@@ -12,6 +12,7 @@ from fdlab.errors import UserError
 from fdlab.models import finetuned, nano
 from fdlab.models.backbone import Backbone
 from fdlab.models.finetuned import BackboneSettings
+from fdlab.models.parts import TRANSFORMER
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import FitSettings
 from fdlab.weights.formats import read_json
@@ -46,6 +47,8 @@ def load_start(asked: FitSettings) -> Start:
     settings, seed = asked.backbone, asked.seed
     kind, references = asked.kind.KIND, asked.kind.REFERENCES
     scratch = asked.init == "scratch"
+    if scratch and settings.folder("unet").name == TRANSFORMER:
+        raise UserError("init=scratch makes UNets only; start from init=base, or a folder.")
     found = None if scratch else finetuned.need(settings, kind, asked.init, "init")
     parts = [part for part in finetuned.PARTS[kind] if not (scratch and part == "unet")]
     overrides = settings.overrides(found.parts if found else None)

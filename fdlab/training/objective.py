@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fdlab.diffusion.flow import Schedule
 from fdlab.diffusion.losses import localization_loss, masked_noise_loss, min_snr_weight, noise_loss
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
 from fdlab.engine.module import Losses
@@ -30,7 +30,7 @@ from fdlab.training.faces import FaceSettings, Identity, face_area, face_weights
 class NoiseSettings:
     """What TDM and SDM have in common."""
 
-    schedule: NoiseSchedule
+    schedule: Schedule
     """Its prediction type is what the denoiser learns."""
     null_ids_L: Tensor
     """Token ids of the empty prompt."""

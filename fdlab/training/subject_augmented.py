@@ -15,10 +15,12 @@ from fdlab.data.latents import decode_latents
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
 from fdlab.engine.module import Losses, Optimization
+from fdlab.errors import UserError
 from fdlab.measure.faces import SubjectFaces
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
+from fdlab.models.denoiser import is_transformer
 from fdlab.models.trainable import sdm_choice, select
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.faces import FaceSettings, Identity, teacher
@@ -107,6 +109,11 @@ class SDM(DenoisingTraining):
             self.identity = Identity(partial(decode_latents, backbone.vae), recogniser)
             self.taught_by = (identity_recogniser,)
         localized = localization_weight > 0 and localization_blocks > 0
+        if localized and is_transformer(backbone.unet.config):
+            raise UserError(
+                f"model.localization_weight={localization_weight}: this backbone's transformer has no"
+                " cross-attention to localize; use 0."
+            )
         self.maps = CrossAttentionMaps(backbone.unet, localization_blocks) if localized else None
         self.encoder_rests = train_image_blocks == 0
         self.start(select(backbone, sdm_choice(train_image_blocks, self.denoiser)))

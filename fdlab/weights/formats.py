@@ -80,13 +80,23 @@ SCHEDULER: Schema = {
     "beta_end": _FRACTION,
     "beta_schedule": Key((str,), choices=("linear", "scaled_linear", "squaredcos_cap_v2")),
     "trained_betas": Key((list, _NONE), items=_FRACTION, shortest=1, longest=100_000),
-    "prediction_type": Key((str,), choices=("epsilon", "v_prediction")),
+    "prediction_type": Key((str,), choices=("epsilon", "v_prediction", "flow_prediction")),
+    "shift": Key((float,), low=0.01, high=100),
+    "flow_shift": Key((float, _NONE), low=0.01, high=100),
     "timestep_spacing": Key((str,), choices=("leading", "trailing", "linspace")),
     "steps_offset": Key((int,), low=0, high=1000),
     "solver_order": Key((int,), low=1, high=3),
     **dict.fromkeys(("dynamic_thresholding_ratio", "clip_sample_range", "sample_max_value"), Key((float,))),
     **dict.fromkeys(
-        ("rescale_betas_zero_snr", "clip_sample", "set_alpha_to_one", "skip_prk_steps", "thresholding"), _FLAG
+        (
+            "rescale_betas_zero_snr",
+            "clip_sample",
+            "set_alpha_to_one",
+            "skip_prk_steps",
+            "thresholding",
+            "use_dynamic_shifting",
+        ),
+        _FLAG,
     ),
 }
 """scheduler_config.json, as far as noise and steps follow from it."""
@@ -111,6 +121,9 @@ NETWORKS: Mapping[str, Schema] = {
         "out_channels": _SIZE,
         "block_out_channels": _WIDTHS,
         "cross_attention_dim": Key((int, list, _NONE), low=1, high=WIDEST, items=_SIZE),
+        "patch_size": _SIZE,
+        "joint_attention_dim": _SIZE,
+        "pooled_projection_dim": _SIZE,
         "addition_embed_type": Key((str, _NONE)),
         "addition_time_embed_dim": Key((int, _NONE), low=1, high=WIDEST),
         "projection_class_embeddings_input_dim": Key((int, _NONE), low=1, high=WIDEST),

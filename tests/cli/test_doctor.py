@@ -34,6 +34,6 @@ def test_how_to_get_names_the_folders_that_the_configuration_expects() -> None:
     from fdlab.config.compose import compose
 
     expected = {
-        v for name in ("sd15", "sd21", "sdxl") for v in compose([f"backbone={name}"]).backbone.values()
+        v for name in ("sd15", "sd21", "sdxl", "sd3") for v in compose([f"backbone={name}"]).backbone.values()
     }
     assert set(hub.DOWNLOADS) <= expected

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL's layout in miniature, and a batch as its trainings take it."""
+"""Stable Diffusion XL's and 3's layouts in miniature, and a batch as its trainings take it."""
 
 from __future__ import annotations
 
@@ -95,6 +95,39 @@ def tiny_xl(subjects: bool = False, seed: int = 0) -> Backbone:
             latent_shape_CHW=(4, 8, 8),
             zero_empty_prompt=True,
             **encoders(projected=False, subjects=subjects),
+        )
+    )
+
+
+def tiny_sd3(subjects: bool = False, seed: int = 0) -> Backbone:
+    """Stable Diffusion 3 in miniature: a transformer of two blocks, two projected text encoders and no T5, a
+    VAE of 16 channels with a shift; 64 px."""
+    from diffusers import SD3Transformer2DModel
+
+    with seeded(seed, "transformer"):
+        transformer = SD3Transformer2DModel(
+            sample_size=8,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=48,
+            caption_projection_dim=16,
+            pooled_projection_dim=36,
+            pos_embed_max_size=12,
+        )
+    scheduler = {
+        "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0,
+    }  # fmt: skip
+    quant = {"use_quant_conv": False, "use_post_quant_conv": False}
+    return frozen(
+        Backbone(
+            name="tiny-sd3",
+            vae=vae(16, scaling_factor=1.5305, shift_factor=0.0609, **quant),
+            unet=transformer,
+            scheduler_config=scheduler,
+            image_size=64,
+            latent_shape_CHW=(16, 8, 8),
+            **encoders(projected=True, subjects=subjects),
         )
     )
 

@@ -12,11 +12,11 @@ import inspect
 import pkgutil
 from typing import Any, get_type_hints
 
+from fdlab.diffusion.flow import Schedule
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.guiders.model import Denoiser, Model
 from fdlab.diffusion.guiders.options import Limit
 from fdlab.diffusion.guiders.staged import Recorder, Trace
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.sampler import Guider
 from fdlab.errors import UserError, unknown
 
@@ -89,7 +89,7 @@ def build(
     guidance: Guidance | float,
     tdm: Model | None = None,
     sdm: Model | None = None,
-    schedule: NoiseSchedule | None = None,
+    schedule: Schedule | None = None,
     recorder: Recorder | None = None,
     **given: Any,
 ) -> Guider:

@@ -17,7 +17,7 @@ from fdlab.diffusion.precision import at_least_float32
 from fdlab.errors import UserError
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(z_BCHW, t scalar, ctx_BLD) -> eps or v, (B, C, H, W)."""
+"""(z_BCHW, t scalar, ctx_BLD) -> eps, v or a velocity, (B, C, H, W)."""
 
 
 @runtime_checkable

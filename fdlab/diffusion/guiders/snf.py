@@ -6,11 +6,11 @@ from typing import Annotated
 
 from torch import Tensor
 
+from fdlab.diffusion.flow import Schedule
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.guiders.model import Model
 from fdlab.diffusion.guiders.options import POSITIVE, Alpha, Base, Beta, LastStep, Limit
 from fdlab.diffusion.guiders.staged import Masked, Predictions, Recorder, StagedFusion
-from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.saliency import (
     MASKS,
     REDUCTIONS,
@@ -28,8 +28,9 @@ class SaliencyFusion(StagedFusion):
     """TDM, then at each place the model whose response is the more salient there, then SDM.
 
     `alpha`, `beta` end the first and second stage (fractions of num_steps), unless both `last_tdm_step` and
-    `last_snf_step` do. The rest are `base` and the fields of SaliencyOptions. With a v-predicting `schedule`,
-    responses are converted to noise, so that the softmax sees the same units as with epsilon.
+    `last_snf_step` do. The rest are `base` and the fields of SaliencyOptions. With a
+    `schedule` of v or velocities, responses are converted to noise, so that the softmax sees the same units
+    as with epsilon: what a model predicts does not change its mask.
     """
 
     DESCRIPTION = "TDM, then both by saliency, then SDM: the paper's"
@@ -40,7 +41,7 @@ class SaliencyFusion(StagedFusion):
         sdm: Model,
         guidance: Guidance,
         num_steps: int,
-        schedule: NoiseSchedule | None = None,
+        schedule: Schedule | None = None,
         recorder: Recorder | None = None,
         *,
         alpha: Alpha = 0.3,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fdlab.errors import UserError
+from fdlab.models.denoiser import denoiser_of, pooled_width
 
 TOLERANCE = 0.5
 """Largest relative difference of one parameter's gradient; bf16 gives about 0.1, a wrong kernel 1."""
@@ -29,14 +30,15 @@ def gradients(unet: nn.Module, call: Callable[..., Any], batch_size: int, num_to
     config: Any = unet.config
     size, device = config.sample_size, next(unet.parameters()).device
     generator = torch.Generator().manual_seed(0)
+    rows, width = num_tokens + (pooled_width(config) > 0), config.get("cross_attention_dim")
     shapes = (
         (batch_size, config.in_channels, size, size),
-        (batch_size, num_tokens, config.cross_attention_dim),
+        (batch_size, rows, width or config.joint_attention_dim),
         (batch_size, config.out_channels, size, size),
     )
     z_BCHW, ctx_BLD, target_BCHW = (torch.randn(s, generator=generator).to(device) for s in shapes)
     t_B = torch.linspace(1, 999, batch_size).long().to(device)
-    output_BCHW = call(z_BCHW, t_B, encoder_hidden_states=ctx_BLD, return_dict=False)[0]
+    output_BCHW = denoiser_of(unet, call)(z_BCHW, t_B, ctx_BLD)
     learning = {name: p for name, p in unet.named_parameters() if p.requires_grad}
     loss = (output_BCHW.float() - target_BCHW).square().mean()
     return dict(zip(learning, torch.autograd.grad(loss, list(learning.values())), strict=True))

@@ -46,8 +46,8 @@ def load(name: str) -> dict[str, Any]:
     keys = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     nano = yaml.safe_load((CONF.parent / "backbone/nano.yaml").read_text())
     for key, value in keys.items():
-        asked = re.fullmatch(r"\$\{oc\.select:backbone\.(\w+),.*\}", str(value))
-        keys[key] = nano[asked[1]] if asked else value
+        asked = re.fullmatch(r"\$\{oc\.select:backbone\.(\w+),(.*)\}", str(value))
+        keys[key] = nano.get(asked[1], asked[2]) if asked else value
     below: dict[str, Any] = {}
     for parent in keys.pop("defaults", []):
         below |= load(parent) if parent != "_self_" else {}
