@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from fdlab.errors import Failure
+from fdlab.errors import Failure, UserError
 
 Maker = tuple[Callable[..., Any], *tuple[str, ...]]
 """What makes a thing, and its arguments: to a worker they travel better than the thing."""
@@ -67,6 +67,16 @@ def worth_starting(workers: int, num: int, each: int) -> int:
     """How many processes to start for `num` small pieces of work, `each` of which take as long as a start:
     those asked for, else (0) one a core at most."""
     return workers or max(1, min(os.cpu_count() or 1, num // each))
+
+
+def share_of(shard: str | None) -> tuple[int, int]:
+    """Which part of how many a shard "I/N" is; the whole for None. Raises: UserError."""
+    if shard is None:
+        return 0, 1
+    index, slash, count = shard.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UserError(f"shard={shard}: allowed are 0/N to (N-1)/N, such as 0/4.")
+    return int(index), int(count)
 
 
 @lru_cache(maxsize=4)

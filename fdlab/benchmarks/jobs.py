@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdlab.benchmarks.benchmark import Benchmark, Prompt, Subject, group_id
-from fdlab.errors import UserError
 from fdlab.files import write_text
 from fdlab.pipeline.batches import whole_batches
 from fdlab.randomness import derive
+from fdlab.workers import share_of
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,8 @@ def share(todo: Sequence[Job], shard: str | None, batch_size: int = 1) -> list[J
     """
     if shard is None:
         return list(todo)
-    index, slash, count = shard.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise UserError(f"shard={shard}: allowed are 0/N to (N-1)/N, such as 0/4.")
-    batches = whole_batches(todo, batch_size)[int(index) :: int(count)]
+    index, count = share_of(shard)
+    batches = whole_batches(todo, batch_size)[index::count]
     return [job for batch in batches for job in batch]
 
 

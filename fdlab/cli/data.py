@@ -1,4 +1,4 @@
-"""`fdlab data`: render people; check, count and convert data sets in any layout."""
+"""`fdlab data`: render people; prepare photos; check, count and convert data sets in any layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.assets import resolve
-from fdlab.cli import data_benchmark
+from fdlab.cli import data_benchmark, data_prepare
 from fdlab.cli.options import parser, positive
 from fdlab.data.layout import SPLITS
 from fdlab.data.sample import LABEL
@@ -37,14 +37,20 @@ def main(argv: list[str]) -> int:
         return data_benchmark.main(argv[1:])
     if argv[:1] == ["benchmark"]:
         return _benchmark(argv[1:])
+    if argv[:1] == ["prepare"]:
+        return data_prepare.main(argv[1:])
     arguments = _arguments().parse_args(argv)
     verbs = {"render": _render, "check": _check, "stats": _stats, "convert": _convert}
     return int(verbs[arguments.verb](arguments))
 
 
 def _arguments() -> argparse.ArgumentParser:
-    top = parser("data", "Render people; check, count and convert data sets; measure how fast they load.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{render,check,stats,convert,benchmark}")
+    top = parser(
+        "data",
+        "Render people; prepare photos; check, count and convert data sets; measure how fast they load.",
+    )
+    names = "{render,prepare,check,stats,convert,benchmark}"
+    verbs = top.add_subparsers(dest="verb", required=True, metavar=names)
     render = verbs.add_parser("render", help="render people into a folder, in FastComposer's layout")
     render.add_argument(
         "folder", type=Path, help="where to; an interrupted rendering goes on where it stopped"
@@ -54,6 +60,7 @@ def _arguments() -> argparse.ArgumentParser:
     render.add_argument("--seed", type=int, default=0, help="of people and pictures (default: 0)")
     render.add_argument("--size", type=positive, default=128, help="pixels a side (default: 128)")
     render.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    verbs.add_parser("prepare", help="make photos training data", add_help=False)
     check = verbs.add_parser("check", help="read every sample and name all that is wrong")
     stats = verbs.add_parser("stats", help="count pictures, people, words, faces; as text, JSON or a page")
     for verb in (check, stats):

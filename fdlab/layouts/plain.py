@@ -160,7 +160,7 @@ class PlainFolder:
             place = f"'{path}', line {number}"
             try:
                 value = foreign.parse_json(line, place)
-                file, caption = _named_caption(value, place)
+                file, caption = named_caption(value, place)
             except UserError as error:
                 self.faults[f"{path.name}:{number}"] = str(error)
                 continue
@@ -209,7 +209,8 @@ def _id(inside: Path) -> str:
     return "%2F".join(parts)
 
 
-def _named_caption(value: Any, place: str) -> tuple[str, str]:
+def named_caption(value: Any, place: str) -> tuple[str, str]:
+    """File and caption that a line of metadata.jsonl holds; `place` says which line. Raises: UserError."""
     if not isinstance(value, dict) or not isinstance(value.get("file_name"), str):
         raise UserError(f"{place}: an object with 'file_name' is needed.")
     caption = next((value[key] for key in KEYS if value.get(key) is not None), None)

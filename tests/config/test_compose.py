@@ -14,6 +14,7 @@ from fdlab.config.compose import compose, settings_of
 from fdlab.config.rules import RULES
 from fdlab.config.schema import MISSING, leaves
 from fdlab.errors import UserError
+from fdlab.preparation.settings import Settings
 
 FILES = sorted(p for p in locate.conf_dir().rglob("*.yaml"))
 
@@ -59,6 +60,8 @@ def test_every_option_composes_alone(group: str) -> None:
         try:
             if group == "launcher":
                 assert settings_of(overrides, "launch")["launcher"]["kind"] == option
+            elif group == "prepare":
+                Settings.read(settings_of(overrides, "data_prepare")["prepare"])
             else:
                 compose(overrides, config_name="sweep_train" if group == "sweep" else "config")
         except UserError as error:
@@ -150,6 +153,7 @@ def test_every_rule_matches_a_key_that_exists() -> None:
     configurations += [compose(["prompt=x"], config_name="sample"), compose(config_name="evaluate")]
     configurations.append(compose(config_name="sweep_train"))
     keys = {key for cfg in configurations for key, _ in leaves(plain(cfg))}
+    keys |= {key for key, _ in leaves(settings_of([], "data_prepare"))}
     assert [pattern for pattern in RULES if not any(fnmatchcase(key, pattern) for key in keys)] == []
 
 

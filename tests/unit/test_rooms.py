@@ -21,6 +21,7 @@ ORDER = (
     "models",
     "exchange",
     "measure",
+    "preparation",
     "pipeline",
     "metrics",
     "config",

@@ -1,0 +1,1 @@
+"""Photos made training data, stage by stage."""
