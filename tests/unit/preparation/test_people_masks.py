@@ -66,3 +66,19 @@ def test_the_score_falls_as_the_matte_wavers() -> None:
 def test_what_is_no_matte_is_refused(matte: np.ndarray) -> None:
     with pytest.raises(UserError, match="matte of shape"):
         tell_apart(matte, np.zeros((1, 4)))
+
+
+def test_colours_draw_the_seam_towards_where_they_change() -> None:
+    matte_HW, boxes_F4 = bodies((10, 90)), np.array([face(30), face(70)])
+    image_HW3 = np.zeros((60, 100, 3), np.uint8)
+    image_HW3[:, :60], image_HW3[:, 60:] = (200, 40, 40), (40, 40, 200)
+    for given, first, last in ((None, 50, 50), (image_HW3, 54, 60)):
+        left, right = tell_apart(matte_HW, boxes_F4, given)
+        # Below the shoulders; heads are surer of their pixels.
+        assert first <= left.mask_HW[55].sum() + 10 <= last
+        assert ((left.mask_HW ^ right.mask_HW) == (matte_HW > 0)).all()
+
+
+def test_the_larger_face_hides_the_other() -> None:
+    left, right = tell_apart(bodies((10, 90)), np.array([face(30, half=8), face(70, half=5)]))
+    assert left.box[2] > 55 and not (left.mask_HW & right.mask_HW).any()
