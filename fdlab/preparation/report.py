@@ -16,10 +16,10 @@ EVALUATION = "dlib"
 
 
 def summary(
-    plan: Plan, num_sources: int, num_others: int, settings: Settings, faces: Mapping[str, str] | None
+    plan: Plan, num_sources: int, num_others: int, settings: Settings, networks: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The report as plain JSON. `num_others`: files that are no pictures; `faces`: the networks that found
-    and told apart faces, by name and digest."""
+    """The report as plain JSON. `num_others`: files that are no pictures; `networks`: what
+    found faces, told them apart and made masks, by name and digest."""
     chosen = plan.chosen
     people = [person for some in chosen for person in some.people]
     subjects = [person for person in people if person.end is not None]
@@ -50,8 +50,8 @@ def summary(
             "number": len(pictures),
             "in_one_picture": sum(num == 1 for num in pictures.values()),
             "recogniser": settings.identities.recogniser,
-            "faces": None if faces is None else dict(faces),
         },
+        "networks": dict(networks),
         "split": {
             "train": sum(not some.held_out for some in chosen),
             "test": sum(some.held_out for some in chosen),

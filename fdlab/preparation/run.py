@@ -63,6 +63,8 @@ class Prepared:
     plan: Plan
     stages: Stages
     work: Path
+    given: corrections.Corrections
+    """What was corrected by hand."""
 
 
 def work_of(folder: Path) -> Path:
@@ -105,17 +107,21 @@ def prepare(
         made = plan(_seen(source, photos, stages, settings), settings, given)
         if not made.chosen:
             raise UserError(f"no photo below '{source}' can be used: {next(iter(made.dropped.values()))}.")
-        networks = next(stages.faces.note(key)["extractor"] for key in keys or _keys(stages.pictures, photos))
+        some = made.chosen[0].seen.key
+        networks = {
+            "faces": stages.faces.note(some)["extractor"],
+            "masks": stages.masks.note(some)["network"],
+        }
         numbers = report.summary(made, len(photos), others, settings, networks)
         told = {k: v for k, v in asdict(settings).items() if k != "corrections"}
-        facts = {"version": VERSION, "settings": told, "faces": networks}
+        facts = {"version": VERSION, "settings": told, "networks": networks}
         digest = write.digest_of(made, facts)
         if not write.is_written(folder, digest):
             card = {**facts, "digest": digest, "corrections": len(given), "report": _public(numbers)}
             write.write(folder, made, stages.pictures, stages.masks, card, workers, show)
         dropped = [{"photo": name, "reason": reason} for name, reason in made.dropped.items()]
         write_json(work / REPORT, {**numbers, "dropped_photos": dropped})
-    return Prepared(numbers, made, stages, work)
+    return Prepared(numbers, made, stages, work, given)
 
 
 def _public(numbers: dict[str, Any]) -> dict[str, Any]:

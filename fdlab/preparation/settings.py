@@ -10,7 +10,8 @@ T = TypeVar("T")
 
 SMALL_FACES = ("keep", "blur", "drop")
 CAPTIONS = ("beside", "model", "template")
-BOXES = "boxes"
+MATTING, BOXES = "matting", "boxes"
+MASKS = (MATTING, BOXES)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FaceSettings:
 class MaskSettings:
     """Where people are."""
 
-    source: str = BOXES
+    source: str = MATTING
     min_score: float = 0.0
 
 

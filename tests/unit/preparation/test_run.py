@@ -23,6 +23,7 @@ from fdlab.preparation.plan import Chosen
 from fdlab.preparation.settings import (
     CaptionSettings,
     FaceSettings,
+    MaskSettings,
     PictureSettings,
     Settings,
     SplitSettings,
@@ -32,6 +33,7 @@ from tests.worlds import album
 SMALL = Settings(
     pictures=PictureSettings(shortest_side=48),
     faces=FaceSettings(small=8),
+    masks=MaskSettings("boxes"),
     split=SplitSettings(test_share=0.3),
 )
 
@@ -175,7 +177,9 @@ def test_small_faces_are_blurred_or_their_pictures_dropped(photos: Path, tmp_pat
     image_HW3[60:68:2, 40:48, 1] += 30
     album.write(photos, "small.png", image_HW3)
     for what, pictures in (("keep", 6), ("blur", 6), ("drop", 5)):
-        settings = Settings(SMALL.pictures, FaceSettings(small=10, small_faces=what), split=SMALL.split)  # type: ignore[arg-type]
+        settings = Settings(
+            SMALL.pictures, FaceSettings(small=10, small_faces=what), SMALL.masks, split=SMALL.split
+        )  # type: ignore[arg-type]
         made = prepared(photos, tmp_path / what, settings)
         assert len(made.plan.chosen) == pictures
         if what == "drop":
