@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from fdlab.cli.options import parser
@@ -52,6 +53,9 @@ def _run(arguments: argparse.Namespace) -> int:
         print(made)
         return 0
     print(json.dumps(made.numbers, indent=2) if a.json else report.text(made.numbers))
+    from fdlab.records import preparation_page
+
+    print(f"page to look through and correct: {preparation_page.write(made)}", file=sys.stderr)
     if not a.json:
         print(f"{a.folder}: {made.numbers['pictures']:,} pictures")
         print(f"next: python -m fdlab train +exp=sdm data=folder data.root={a.folder}")
