@@ -32,6 +32,10 @@ def summary(
         "dropped": dict(Counter(reason.partition(":")[0] for reason in plan.dropped.values())),
         "people": len(people),
         "subjects": len(subjects),
+        "faces_without_mask": sum(
+            face.side >= settings.faces.small for some in chosen for face in some.seen.faces
+        )
+        - len(people),
         "people_without_noun": len(people) - len(subjects),
         "pictures_by_people": {
             str(n): num for n, num in sorted(Counter(len(c.people) for c in chosen).items())
@@ -93,7 +97,8 @@ def text(numbers: Mapping[str, Any]) -> str:
     lines: Sequence[str] = [
         f"{numbers['photos']:,} photos: {numbers['pictures']:,} pictures"
         + (f"; dropped: {dropped}" if dropped else ""),
-        f"people: {numbers['people']:,} ({by_people}), {numbers['people_without_noun']:,} without a noun",
+        f"people: {numbers['people']:,} ({by_people}), {numbers['people_without_noun']:,} without a noun, "
+        f"{numbers['faces_without_mask']:,} faces without a mask",
         f"identities: {who['number']:,}, {who['in_one_picture']:,} in one picture, by {who['recogniser']}",
         f"split: {numbers['split']['train']:,} train, {numbers['split']['test']:,} test",
         *(f"note: {note}" for note in numbers["notes"]),

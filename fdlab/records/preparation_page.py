@@ -151,5 +151,6 @@ def _numbers(n: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     dropped = ", ".join(f"{num:,} {why}" for why, num in n["dropped"].items())
     yield "photos", n["photos"], f"dropped: {dropped}" if dropped else ""
     yield "pictures", n["pictures"], f"{n['split']['test']:,} held out"
-    yield "people", n["people"], f"{n['people_without_noun']:,} without a noun"
+    without = f"{n['people_without_noun']:,} without a noun, {n['faces_without_mask']:,} faces without a mask"
+    yield "people", n["people"], without
     yield "identities", n["identities"]["number"], f"by {n['identities']['recogniser']}"

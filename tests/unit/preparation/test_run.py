@@ -70,6 +70,7 @@ def test_an_album_becomes_a_data_set(photos: Path, tmp_path: Path) -> None:
         for person in sample.subjects:
             assert (sample.segments_HW == person.segment).any()
     numbers = made.numbers
+    assert numbers["people"] == 7 and numbers["faces_without_mask"] == numbers["people_without_noun"] == 0
     assert numbers["photos"] == 9 and numbers["other_files"] == 6 and numbers["pictures"] == 5
     assert numbers["dropped"] == {"unreadable": 1, "duplicate": 1, "no face": 1, "too small": 1}
     assert numbers["nouns_from"] == {"noun": 4, "template": 1} and numbers["identities"]["number"] == 5
