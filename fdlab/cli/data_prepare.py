@@ -14,7 +14,7 @@ CONFIG = "data_prepare"
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit status."""
-    return _run(_arguments().parse_args(argv))
+    return _run(_arguments().parse_intermixed_args(argv))
 
 
 def _arguments() -> argparse.ArgumentParser:
