@@ -59,7 +59,7 @@ class IdentitySettings:
 
     recogniser: str = "faceres"
     weights: str | None = None
-    threshold: float = 0.5
+    threshold: float = 0.4
 
 
 @dataclass(frozen=True)
