@@ -71,7 +71,7 @@ def test_somebody_without_a_face_is_named_where_heads_are_cut(
     [
         (
             ["rendr"],
-            "unknown fdlab data command 'rendr'; allowed: check, convert, render, stats. Did you mean",
+            "unknown fdlab data command 'rendr'; allowed: check, convert, prepare, render, stats. Did you",
         ),
         (["render", "x", "--mix", "scene"], "Did you mean 'scenes'?"),
         (
