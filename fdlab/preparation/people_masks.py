@@ -139,8 +139,8 @@ def _allowed(part_HW: np.ndarray, box_F4: np.ndarray, distance_FHW: np.ndarray) 
         counts_P = np.bincount(part_HW[within(box_4, part_HW.shape)].ravel(), minlength=num)
         counts_P[0] = 0  # background
         owns_FP[face] = counts_P > SHARE * counts_P.sum()
-    shown_F11 = owns_FP.any(1)[:, None, None]
-    orphan_HW = ~owns_FP.any(0)[part_HW]
+    shown_F11 = np.asarray(owns_FP.any(1))[:, None, None]
+    orphan_HW = ~np.asarray(owns_FP.any(0))[part_HW]
     return owns_FP[:, part_HW] | (shown_F11 & orphan_HW & (distance_FHW <= NEAR))
 
 
