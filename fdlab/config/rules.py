@@ -220,7 +220,7 @@ RULES: dict[str, Rule] = {
     "prepare.faces.small": NOT_NEGATIVE,
     "prepare.faces.small_faces": Rule(registry="fdlab.preparation.settings.SMALL_FACES"),
     "prepare.faces.most": COUNT,
-    "prepare.masks.source": Rule(registry="fdlab.preparation.settings.MASKS"),
+    "prepare.masks.source": Rule(choices=("matting", "boxes"), path=True),
     "prepare.masks.min_score": PROBABILITY,
     "prepare.captions.source": Rule(registry="fdlab.preparation.settings.CAPTIONS"),
     "prepare.captions.model": Rule(nullable=True, kind=str),

@@ -1,4 +1,4 @@
-"""Who cuts people out of a picture: the matting that ships, or a segmentation model of transformers.
+"""Who cuts people out of a picture: the matting that ships, a segmentation model of transformers, or boxes.
 
 All take a uint8 RGB picture and its faces' boxes, and give one mask a face that they find the person of.
 Mask2Former (Cheng et al. 2022, arXiv 2112.01527), SAM (Kirillov et al. 2023, arXiv 2304.02643) and SAM 2
@@ -8,8 +8,7 @@ Axes: H W pixels, F faces, N masks, 3 RGB, 4 = x1 y1 x2 y2.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +18,17 @@ import torch.nn.functional as F
 
 from fdlab.assets import hub, resolve
 from fdlab.errors import UserError, nearest
+from fdlab.files import sha256
+from fdlab.foreign import read_json
 from fdlab.measure.matting import PersonMatting
 from fdlab.measure.resize import resize, to_float
 from fdlab.preparation.people_masks import PersonMask, bounds, tell_apart, within
+from fdlab.preparation.settings import BOXES, MATTING
 
-MATTING = "matting"
+OWN = (MATTING, BOXES)
+INSTANCES = "mask2former"
+WIDE, ABOVE = 2.6, 0.5
+"""Of a body that a face belongs to: its width, and what of the head is above the face, in faces."""
 PERSON = "person"
 COVERED = 0.5
 """An instance is a face's person only if it covers this share of the face."""
@@ -34,7 +39,8 @@ SILHOUETTE = (1.9, 1.2, 6.0)
 class Segmenter(Protocol):
     """Cuts out the people to whom faces belong."""
 
-    name: str
+    network: Any
+    """With `name` and `sha256`; None where there is none behind it."""
 
     def __call__(self, image_HW3: np.ndarray, face_boxes_F4: np.ndarray) -> list[PersonMask]:
         """Masks in the order of the faces; a face whose person is not found has none."""
@@ -43,13 +49,45 @@ class Segmenter(Protocol):
 class MattingSegmenter:
     """The matting that ships, people told apart by their faces."""
 
-    name = MATTING
-
     def __init__(self, device: str = "cpu") -> None:
-        self.matting = PersonMatting.load(device=device)
+        self.network = PersonMatting.load(device=device)
 
     def __call__(self, image_HW3: np.ndarray, face_boxes_F4: np.ndarray) -> list[PersonMask]:
-        return tell_apart(self.matting.matte(image_HW3), face_boxes_F4, image_HW3)
+        return tell_apart(self.network.matte(image_HW3), face_boxes_F4, image_HW3)
+
+
+class BoxSegmenter:
+    """No network: the rectangle that each body takes, from above the face to the picture's lower edge. Where
+    two meet, each column is the nearer face's. No outline, hence no score worth a number: 0."""
+
+    network = None
+
+    def __call__(self, image_HW3: np.ndarray, face_boxes_F4: np.ndarray) -> list[PersonMask]:
+        height, width = image_HW3.shape[:2]
+        column_W = np.arange(width) + 0.5
+        side_F = np.maximum(face_boxes_F4[:, 2] - face_boxes_F4[:, 0], 1e-6)
+        middle_F = (face_boxes_F4[:, 0] + face_boxes_F4[:, 2]) / 2
+        distance_FW = np.abs(column_W[None] - middle_F[:, None]) / side_F[:, None]
+        nearest_W = distance_FW.argmin(0)
+        made = []
+        for face, (_, top, _, bottom) in enumerate(face_boxes_F4):
+            mask_HW = np.zeros((height, width), bool)
+            first = int(np.clip(top - ABOVE * (bottom - top), 0, height - 1))
+            mask_HW[first:, (nearest_W == face) & (distance_FW[face] <= WIDE / 2)] = True
+            made.append(PersonMask(mask_HW, bounds(mask_HW), 0.0, face))
+        return made
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What a record says of a model from a folder."""
+
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path) -> _Network:
+        return cls(folder.name, sha256(folder))
 
 
 class InstanceSegmenter:
@@ -58,7 +96,7 @@ class InstanceSegmenter:
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         from transformers import Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessorPil
 
-        self.name, self.device = folder.name, device
+        self.network, self.device = _Network.of(folder), device
         self.processor: Any = Mask2FormerImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.model = _model(Mask2FormerForUniversalSegmentation, folder, device)
         labels = {int(k): str(v).lower() for k, v in self.model.config.id2label.items()}
@@ -90,7 +128,7 @@ class PromptedSegmenter:
     def __init__(self, folder: Path, kind: str, device: str = "cpu") -> None:
         import transformers
 
-        self.name, self.device, self.stretches = folder.name, device, kind != "sam"
+        self.network, self.device, self.stretches = _Network.of(folder), device, kind != "sam"
         self.model = _model(getattr(transformers, PROMPTED[kind]), folder, device)
         vision = self.model.config.vision_config
         size = vision.backbone_config.image_size if self.stretches else vision.image_size
@@ -164,28 +202,36 @@ def body_box(box_4: np.ndarray, shape: tuple[int, int]) -> list[float]:
 
 
 def segmenter_of(source: str, device: str = "cpu") -> Segmenter:
-    """`matting`, or a folder, or a repository in the hub's cache, that holds Mask2Former, SAM or SAM 2.
+    """`matting`, `boxes`, or a folder, or a repository in the hub's cache, that holds Mask2Former, SAM or
+    SAM 2. Raises: UserError as `kind_of`."""
+    if source in OWN:
+        return MattingSegmenter(device) if source == MATTING else BoxSegmenter()
+    kind, folder = kind_of(source), resolve(source)
+    return InstanceSegmenter(folder, device) if kind == INSTANCES else PromptedSegmenter(folder, kind, device)
 
-    Raises: UserError, before any weights are read, for a source that is not there or another kind of model.
-    """
-    if source == MATTING:
-        return MattingSegmenter(device)
+
+def kind_of(source: str) -> str:
+    """Which kind of segmenter a source is, before any weights are read. Raises: UserError for one that is not
+    there, or another kind of model."""
+    if source in OWN:
+        return source
     folder = resolve(source)
     if not (folder / "config.json").is_file():
         if hub.is_id(source) and not folder.exists():
             raise UserError(
                 f"segmenter '{source}' is not in the hub's cache; get it: {hub.how_to_get(source)}"
             )
-        guess = " Did you mean 'matting'?" if nearest(source, (MATTING,)) else ""
-        raise UserError(f"segmenter '{source}': allowed: {MATTING}, a folder or hub id of a model.{guess}")
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
-    kinds: dict[str, Callable[[], Segmenter]] = {
-        "mask2former": lambda: InstanceSegmenter(folder, device),
-        **{name: lambda name=name: PromptedSegmenter(folder, name, device) for name in PROMPTED},
-    }
-    if kind not in kinds:
-        raise UserError(f"segmenter '{source}' is of the kind '{kind}'; allowed: {', '.join(kinds)}.")
-    return kinds[kind]()
+        guess = nearest(source, OWN)
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        raise UserError(
+            f"segmenter '{source}': allowed: {', '.join(OWN)}, a folder or hub id of a model.{hint}"
+        )
+    found = read_json(folder / "config.json", "configuration")
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    allowed = (INSTANCES, *PROMPTED)
+    if kind not in allowed:
+        raise UserError(f"segmenter '{source}' is of the kind '{kind}'; allowed: {', '.join(allowed)}.")
+    return str(kind)
 
 
 def _model(kind: Any, folder: Path, device: str) -> Any:

@@ -11,7 +11,6 @@ T = TypeVar("T")
 SMALL_FACES = ("keep", "blur", "drop")
 CAPTIONS = ("beside", "model", "template")
 MATTING, BOXES = "matting", "boxes"
-MASKS = (MATTING, BOXES)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_somebody_without_a_face_is_named_where_heads_are_cut(
     [
         (
             ["rendr"],
-            "unknown fdlab data command 'rendr'; allowed: check, convert, prepare, render, stats. Did you",
+            "unknown fdlab data command 'rendr'; allowed: benchmark, check, convert, prepare, render, stats.",
         ),
         (["render", "x", "--mix", "scene"], "Did you mean 'scenes'?"),
         (
