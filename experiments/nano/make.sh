@@ -210,12 +210,23 @@ wrong() { # MESSAGE
 for name in JUDGE SHIP SHARED; do
     case "${!name:-no}" in yes | no) ;; *) wrong "$name=${!name}: yes or no" ;; esac
 done
-for name in LIMIT GRACE LANES JOBS BATCH PORTRAITS DRAWINGS SCENES PAIRS JUDGED ALL; do
-    case "${!name:-0}" in *[!0-9]*) wrong "$name=${!name}: a whole number" ;; esac
+for name in LIMIT GRACE; do
+    case "${!name:-0}" in *[!0-9]*) wrong "$name=${!name}: whole seconds, 0 for none" ;; esac
 done
+for name in JOBS BATCH PORTRAITS DRAWINGS SCENES PAIRS JUDGED ALL; do
+    case "${!name:-1}" in 0* | *[!0-9]*) wrong "$name=${!name}: a whole number from 1" ;; esac
+done
+case "$lanes" in 1 | 2) ;; *) wrong "LANES=$lanes: 1 or 2" ;; esac
+case "$device" in cpu | cuda) ;; *) wrong "DEVICE=$device: cpu or cuda" ;; esac
+command -v "$python" >/dev/null || wrong "PYTHON=$python: no such program"
+lengths=" A_PART AUTOENCODER CLIP ENCODER SDM_FIRST SDM SDM_DRAWINGS BASE TDM JUDGE "
 for name in ${!SECONDS_*}; do
-    case "${!name}" in '' | 0 | *[!0-9]*) wrong "$name=${!name}: whole seconds, from 1" ;; esac
+    case "$lengths" in *" ${name#SECONDS_} "*) ;; *) wrong "$name: no part is called so; allowed: SECONDS_ and one of$lengths" ;; esac
+    case "${!name}" in '' | 0* | *[!0-9]*) wrong "$name=${!name}: whole seconds, from 1" ;; esac
 done
+if [ "$device" = cuda ] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    wrong "DEVICE=cuda: PyTorch finds no GPU here"
+fi
 # Whose latents and captions all that follows learns, and where denoisers start.
 vae=asset:nano/vae encoded_by=() sdm_start=asset:nano/early base_start=asset:nano/base base_rate=()
 if [ "$shared" = yes ]; then

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fdlab import escape
+from fdlab.config.schema import written
 from fdlab.leaderboard import marks, runs
 from fdlab.leaderboard.collect import Entry
 from fdlab.leaderboard.evidence import Evidence
@@ -87,6 +88,11 @@ def _metric(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 def _origin(entry: Entry) -> list[str]:
     provenance, method = entry.record["provenance"], entry.record["method"]
     lines = [f"* training steps: {escape.markdown(table.steps(entry.record))}"]
+    sampler = method.get("sampler")
+    if isinstance(sampler, Mapping) and sampler:
+        lines.append(
+            f"* sampler: {escape.markdown(', '.join(f'{key}={written(v)}' for key, v in sampler.items()))}"
+        )
     for kind in ("tdm", "sdm"):
         if isinstance(model := method.get(kind), dict):
             lines.append(f"* {kind.upper()}: sha256 `{escape.visible(str(model.get('sha256')))}`")

@@ -38,6 +38,8 @@ PROVENANCE = (
     "image_format",
 )
 _DIGITS = 8
+_LOOKED = 8
+"""Pictures that are looked for; where none of these is, none is."""
 """Significant digits of a number on the page."""
 
 
@@ -238,7 +240,11 @@ def _pictures(
     }
     files = [quote(file_of(scored.pictures[n])) for n in order]
     plain = all(file == f"images/{name}.png" for file, name in zip(files, usual.ids, strict=True))
-    where = _link(row.entry.path.parent, folder)
+    beside = row.entry.path.parent
+    # Records may travel without their pictures: then no page asks for them.
+    if not any((beside / file_of(scored.pictures[n])).is_file() for n in order[:_LOOKED]):
+        return {"values": values}
+    where = _link(beside, folder)
     return {"folder": where, "values": values, **({} if plain else {"files": files})}
 
 

@@ -27,6 +27,8 @@ from fdlab.submissions.packing import Submission
 
 SCORES = "scores"
 """What is said of all scores together, where they are not measured again."""
+AGAIN = ", measured again"
+"""Behind a metric's name, where its pictures are."""
 HOLDS, FAILS, OPEN = STATES = ("holds", "does not hold", "cannot be checked")
 
 

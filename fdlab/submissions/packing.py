@@ -28,6 +28,7 @@ MANIFEST, OVERRIDES = "manifest.json", "overrides.yaml"
 KIND, VERSION = "fdlab submission", 1
 OF_RECORD = (RECORD, PER_SAMPLE, BREAKDOWN)
 OF_RUN = (CONFIG, OVERRIDES, ENVIRONMENT)
+_PNG = b"\x89PNG\r\n\x1a\n"
 KNOWN = (MANIFEST, *OF_RECORD, *OF_RUN)
 
 
@@ -98,10 +99,19 @@ def _pictures(listed: list[dict[str, Any]], beside: Path) -> dict[str, Path | by
             raise UserError(
                 f"picture {foreign.shown(picture['id'])} cannot be packed: its name is none of a file."
             )
+        if path.is_file() and not _is_own_picture(path, beside):
+            raise UserError(f"picture {name} is a link that leads elsewhere, or no PNG; it is not packed.")
         if not path.is_file():
             raise UserError(f"no picture {name} beside the record; leave out --pictures, or draw it again.")
         found[archive.PICTURES + name] = path
     return found
+
+
+def _is_own_picture(path: Path, beside: Path) -> bool:
+    """Whether a file is a PNG that lies with its record: a run of somebody else's may hold links."""
+    inside = path.resolve().is_relative_to(beside.parent.resolve())
+    with path.open("rb") as stream:
+        return inside and stream.read(len(_PNG)) == _PNG
 
 
 @contextmanager

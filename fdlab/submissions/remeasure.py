@@ -19,6 +19,7 @@ from fdlab.config.compose import compose
 from fdlab.errors import UserError
 from fdlab.evaluation import departures, measuring, scoring
 from fdlab.evaluation.settings import EvaluationSettings
+from fdlab.foreign import shown
 from fdlab.leaderboard.marks import CEILINGS
 from fdlab.measure import choose
 from fdlab.measure.faces.choice import CHOICES
@@ -27,7 +28,7 @@ from fdlab.metrics.registry import METRICS
 from fdlab.people import benchmark as rendered
 from fdlab.records import per_sample
 from fdlab.records.per_sample import ScoredPictures
-from fdlab.submissions.claims import FAILS, HOLDS, OPEN, SCORES, Claim
+from fdlab.submissions.claims import AGAIN, FAILS, HOLDS, OPEN, SCORES, Claim
 from fdlab.submissions.packing import Submission
 
 _SAME = 0.01
@@ -114,10 +115,6 @@ def measured_again(
     if lacking:
         yield Claim(SCORES, FAILS, f"picture {lacking[0]} is not there ({len(lacking)} in all)")
         return
-    other = _other_networks(made, extractors)
-    if other:
-        yield Claim(SCORES, OPEN, other)
-        return
     profile = profiles.profile_of(known.profile)
     paths = [found.folder / "images" / job.file for job in todo]
     try:
@@ -132,7 +129,7 @@ def measured_again(
     references = measuring.references(known, extractors)
     real = made["method"]["name"] in CEILINGS[:1]
     metrics, pictures = scoring.score(known, todo, seen, references, extractors, compare_with_real=not real)
-    yield from _compared(made, scored, metrics, pictures)
+    yield from _compared(made, scored, metrics, pictures, extractors.summary())
 
 
 def _compared(
@@ -140,14 +137,20 @@ def _compared(
     scored: ScoredPictures,
     metrics: Mapping[str, Any],
     pictures: list[dict[str, Any]],
+    here: Mapping[str, Any],
 ) -> Iterator[Claim]:
     again = per_sample.arrays(pictures, metrics)
     place = {name: n for n, name in enumerate(scored.ids)}
     order = np.array([place[name] for name in again.ids])
     for name, entry in made["metrics"].items():
-        what = f"{name}, measured again"
-        if name not in metrics:
-            yield Claim(SCORES, OPEN, f"nothing here measures {name}")
+        what = f"{name}{AGAIN}"
+        network = here[METRICS[name].by]
+        if name not in metrics or network is None:
+            yield Claim(what, OPEN, "nothing here measures it")
+            continue
+        if network["sha256"] != entry["extractor"]["sha256"]:
+            said = shown(entry["extractor"]["name"])
+            yield Claim(what, OPEN, f"it was measured by {said}; here is {network['name']}, of other weights")
             continue
         value = metrics[name]["value"]
         # Distances have no limits: what counts is how far they are off for their size.
@@ -162,14 +165,3 @@ def _compared(
             yield Claim(what, FAILS, f"the record says {entry['value']:.6g}, pictures give {value:.6g}")
         else:
             yield Claim(what, HOLDS, f"{value:.6g}")
-
-
-def _other_networks(made: Mapping[str, Any], extractors: Extractors) -> str:
-    """Why networks here are not those that measured a record; empty where they are."""
-    here = extractors.summary()
-    for name, entry in made["metrics"].items():
-        network = here[METRICS[name].by]
-        if network is not None and network["sha256"] != entry["extractor"]["sha256"]:
-            said = entry["extractor"]["name"]
-            return f"{name} was measured by {said}, here is {network['name']} with other weights"
-    return ""

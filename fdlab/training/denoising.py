@@ -19,7 +19,7 @@ from fdlab.diffusion.flow import is_flow, schedule_of
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.module import Optimization, Training
 from fdlab.errors import UserError
-from fdlab.models import adapter
+from fdlab.models import adapter, fast
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.randomness import derive
@@ -70,7 +70,7 @@ class DenoisingTraining(Training):
         if lora.rank:
             adapter.add(backbone.unet, lora, seed)
         self.networks = nn.ModuleDict(backbone.networks())
-        # Convolutions are faster in this memory format on every device measured.
+        # Until the device is known; where weights are shared out, for good.
         backbone.unet.to(memory_format=torch.channels_last)
         if gradient_checkpointing:
             backbone.unet.enable_gradient_checkpointing()
@@ -85,7 +85,9 @@ class DenoisingTraining(Training):
         )
 
     def on_fit_start(self) -> None:
-        """Lightning's hook: spare a copy to the device at every step."""
+        """Lightning's hook: suit the denoiser to the device, and spare a copy there at every step."""
+        if self.shards is None:
+            fast.suit(self.backbone.need("unet"), self.device)
         schedule, null = self.noise.schedule.to(self.device), self.noise.null_ids_L.to(self.device)
         self.noise = replace(self.noise, schedule=schedule, null_ids_L=null)
 

@@ -35,8 +35,9 @@ def main(argv: list[str]) -> int:
     with packing.opened(Path(arguments.file)) as found:
         for claim in verify.verify(found, here):
             counts[claim.state] += 1
-            if claim.state == claims.OPEN and claim.what == claims.SCORES:
-                unmeasured = unmeasured or claim.why
+            of_scores = claim.what == claims.SCORES or claim.what.endswith(claims.AGAIN)
+            if claim.state == claims.OPEN and of_scores:
+                unmeasured = unmeasured or f"{claim.what}: {claim.why}"
             print(escape.visible(f"{claim.state:<18} {claim.what:<36} {claim.why}").rstrip())
     print("; ".join(f"{num} {state}" for state, num in counts.items()))
     if arguments.strict and unmeasured:

@@ -436,6 +436,7 @@ const scoreOf = (row, name, place) => row.values[name] ? row.values[name][place]
 function image(table, row, place) {
   const id = table.pictures[place][0];
   if (row.inside?.[place]) return el("img", { src: row.inside[place], alt: id });
+  if (!row.folder) return el("span", { class: "dim" }, "picture not kept here");
   const source = pictureOf(table, row, place);
   const made = el("img", { src: source, alt: id, loading: "lazy", decoding: "async", onerror: () => { made.alt = "not here: " + id; } });
   return el("a", { href: source, target: "_blank", rel: "noopener" }, made);
@@ -500,7 +501,7 @@ function openRow(view, row) {
     Object.keys(row.breakdown).length ? [el("h3", {}, "By prompt and by person"), el("p", { class: "dim" },
       "Dashed: over all pictures. Orange: the interval lies on the worse side of that."),
     el("div", { class: "panels" }, panels(view.visible.slice(0, PLOTTED), row, (groups) => view.groupMetric(groups)))] : null,
-    row.folder ? pictureSections(table, row) : el("p", { class: "dim" }, "No single pictures lie beside this record."),
+    row.folder ? pictureSections(table, row) : el("p", { class: "dim" }, row.values ? "Its pictures are not kept here, their scores are." : "No single pictures lie beside this record."),
     configSection(table, row), provenanceSection(row),
   ].flat(3));
 }

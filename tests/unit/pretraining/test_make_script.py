@@ -104,9 +104,14 @@ def test_new_latents_ship_with_the_encoder_that_knows_people_and_a_new_early(mak
     [
         ({"JUDGE": "0"}, "JUDGE=0: yes or no"),
         ({"SHIP": "YES"}, "SHIP=YES: yes or no"),
-        ({"LIMIT": "9m"}, "LIMIT=9m: a whole number"),
+        ({"LIMIT": "9m"}, "LIMIT=9m: whole seconds"),
         ({"SECONDS_A_PART": "abc"}, "SECONDS_A_PART=abc: whole seconds"),
         ({"SECONDS_SDM": "0"}, "SECONDS_SDM=0: whole seconds"),
+        ({"SECONDS_SMD": "5"}, "SECONDS_SMD: no part is called so"),
+        ({"LANES": "3"}, "LANES=3: 1 or 2"),
+        ({"JOBS": "0"}, "JOBS=0: a whole number from 1"),
+        ({"DEVICE": "gpux"}, "DEVICE=gpux: cpu or cuda"),
+        ({"PYTHON": "/nowhere"}, "PYTHON=/nowhere: no such program"),
     ],
 )
 def test_settings_that_are_none_are_refused_before_anything_is_made(make, settings, said):

@@ -87,6 +87,9 @@ def test_a_picture_that_is_none_is_not_referred_to(tmp_path: Path, file: str) ->
     shutil.copytree(FROZEN / "close", tmp_path / "close")
     path = tmp_path / "close/evaluation/per_sample.jsonl"
     path.write_text(path.read_text().replace('"images/s0-p0-0.png"', json.dumps(file)))
+    other = path.parent / per_sample.read(path.parent)[1]["file"]
+    other.parent.mkdir()
+    Image.new("RGB", (8, 8)).save(other)
     made = board.make(collect.group(collect.find([tmp_path])[0]))
     text = page.text(made, tmp_path, Reader())
     block = re.search(r'id="data">(.*?)</script>', text, re.S)
@@ -311,3 +314,12 @@ def test_a_page_that_travels_alone_shows_what_it_carries(opened: Any, written: P
     alone.locator("#dialog button.more").first.click()
     alone.locator("#dialog figure img[alt^='not here: ']").first.wait_for()
     alone.close()
+
+
+def test_pictures_that_did_not_travel_are_not_asked_for(tmp_path: Path) -> None:
+    shutil.copytree(FROZEN / "close", tmp_path / "close")
+    text = page.text(board.make(collect.group(collect.find([tmp_path])[0])), tmp_path, Reader())
+    block = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert block
+    (row,) = json.loads(block[1])["tables"][0]["rows"]
+    assert "folder" not in row and row["values"]

@@ -587,3 +587,25 @@ def test_a_forged_breakdown_is_seen(packed: Path, squares: Path) -> None:
         lambda said: said.update(by_attribute={"age": {}}),
     ):
         assert claim(edit).state == FAILS  # type: ignore[arg-type]
+
+
+def test_links_are_not_packed(squares: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(squares, tmp_path / "run")
+    (tmp_path / "secret").write_text("hunter2")
+    picture = next((run / "evaluation/images").glob("*.png"))
+    for spoil in (lambda: picture.symlink_to(tmp_path / "secret"), lambda: picture.write_text("no picture")):
+        picture.unlink()
+        spoil()
+        with pytest.raises(UserError, match="a link that leads elsewhere, or no PNG"):
+            packing.pack(compare.locate(run), tmp_path / "out.zip", pictures=True)
+
+
+def test_one_other_network_leaves_the_others_measured(packed: Path, squares: Path, world: ModuleType) -> None:
+    def edit(made: dict[str, Any]) -> None:
+        made["metrics"]["clip_score"]["extractor"] = {"name": "mine", "sha256": "a" * 64}
+        made["metrics"]["identity_similarity"]["value"] += 0.05
+
+    found = check(change(packed, edited("record.json", edit)), squares, world)
+    assert found["clip_score, measured again"].state == OPEN
+    assert found["identity_similarity, measured again"].state == FAILS
+    assert found["face_detection_rate, measured again"].state == HOLDS
