@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ def _row(drawing: _Drawing, scores: _Scoring, row: Row, folder: Path) -> dict[st
     written = record.build(benchmark.summary(), method, metrics, where)
     record.write(folder, written, samples)
     if scores.other is not None:
-        scores.other.write(benchmark, todo, paths, folder, written)
+        for line in table.pupils([scores.other.write(benchmark, todo, paths, folder, written)]):
+            print(f"note: second recogniser: {line}", file=sys.stderr)
     return written
 
 

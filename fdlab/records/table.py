@@ -32,11 +32,11 @@ def note(records: Sequence[Mapping[str, Any]], taught: bool = True) -> str:
             if caution is not None:
                 least[caution] = min(entry["n"], least.get(caution, entry["n"]))
     cautions = [caution(num) for caution, num in least.items()]
-    pupils = _taught(records) if taught else []
-    return " ".join(text for text in (NOTE, *cautions, *pupils) if text)
+    taught_by = pupils(records) if taught else []
+    return " ".join(text for text in (NOTE, *cautions, *taught_by) if text)
 
 
-def _taught(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def pupils(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for every recogniser that measured what it had taught."""
     pairs: dict[str, dict[str, None]] = {}
     for record in records:
