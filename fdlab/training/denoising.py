@@ -70,8 +70,6 @@ class DenoisingTraining(Training):
         if lora.rank:
             adapter.add(backbone.unet, lora, seed)
         self.networks = nn.ModuleDict(backbone.networks())
-        # Until the device is known; where weights are shared out, for good.
-        backbone.unet.to(memory_format=torch.channels_last)
         if gradient_checkpointing:
             backbone.unet.enable_gradient_checkpointing()
         self.noise = NoiseSettings(
@@ -84,10 +82,13 @@ class DenoisingTraining(Training):
             input_perturbation=input_perturbation,
         )
 
+    def configure_model(self) -> None:
+        """Lightning's hook, before a strategy wraps what learns and lays its gradients out."""
+        fast.suit(self.backbone.need("unet"), self.trainer.strategy.root_device)
+        super().configure_model()
+
     def on_fit_start(self) -> None:
-        """Lightning's hook: suit the denoiser to the device, and spare a copy there at every step."""
-        if self.shards is None:
-            fast.suit(self.backbone.need("unet"), self.device)
+        """Lightning's hook: spare a copy to the device at every step."""
         schedule, null = self.noise.schedule.to(self.device), self.noise.null_ids_L.to(self.device)
         self.noise = replace(self.noise, schedule=schedule, null_ids_L=null)
 
