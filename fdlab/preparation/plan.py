@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fdlab.errors import UserError
 from fdlab.preparation import identities as who
 from fdlab.preparation.corrections import Corrections
 from fdlab.preparation.faces import FoundFace
@@ -156,7 +157,10 @@ def _peopled(seen: Seen, settings: Settings, corrections: Corrections) -> Chosen
         return "no mask good enough"
     sides = [seen.faces[person.face].side for person in people]
     given = corrections.captions.get(seen.key, seen.caption)
-    made = matched(given, sides, settings.captions.noun)
+    try:
+        made = matched(given, sides, settings.captions.noun)
+    except UserError as error:
+        return f"caption: {error}"
     ended = tuple(replace(person, end=end) for person, end in zip(people, made.ends, strict=True))
     how: How = "by hand" if seen.key in corrections.captions else made.how
     blurred = tuple(small) if settings.faces.small_faces == "blur" else ()

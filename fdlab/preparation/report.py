@@ -8,18 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from fdlab.measure.choose import ExtractorSettings
 from fdlab.preparation.plan import Plan
 from fdlab.preparation.settings import BOXES, Settings
 
-EVALUATION = "dlib"
+EVALUATION = ExtractorSettings().recogniser
 """The recogniser that evaluation uses unless told otherwise."""
 
 
 def summary(
-    plan: Plan, num_sources: int, num_others: int, settings: Settings, networks: Mapping[str, Any]
+    plan: Plan,
+    num_sources: int,
+    num_others: int,
+    settings: Settings,
+    networks: Mapping[str, Any],
+    unreadable: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The report as plain JSON. `num_others`: files that are no pictures; `networks`: what
-    found faces, told them apart and made masks, by name and digest."""
+    found faces, told them apart and made masks, by name and digest; `unreadable`: what is wrong with captions
+    beside photos, a line each."""
     chosen = plan.chosen
     people = [person for some in chosen for person in some.people]
     subjects = [person for person in people if person.end is not None]
@@ -61,13 +68,16 @@ def summary(
             "test": sum(some.held_out for some in chosen),
         },
         "unused_corrections": list(plan.unused),
-        "notes": notes(plan, settings),
+        "unreadable_captions": list(unreadable),
+        "notes": notes(plan, settings, len(unreadable)),
     }
 
 
-def notes(plan: Plan, settings: Settings) -> list[str]:
+def notes(plan: Plan, settings: Settings, num_unreadable: int = 0) -> list[str]:
     """What somebody should know before training on this."""
     found = []
+    if num_unreadable:
+        found.append(f"{num_unreadable:,} captions beside photos cannot be read: report.json lists them.")
     if settings.identities.recogniser == EVALUATION:
         found.append(
             f"people were told apart by {EVALUATION}, which scores benchmarks too unless "

@@ -104,7 +104,8 @@ def prepare(
         name, num = left[0]
         return f"shard {shard} is done; {num:,} pictures of others are left in stage '{name}'"
     with exclusive(work / "lock"):
-        made = plan(_seen(source, photos, stages, settings), settings, given)
+        beside = Beside(source)
+        made = plan(_seen(beside, photos, stages, settings), settings, given)
         if not made.chosen:
             raise UserError(f"no photo below '{source}' can be used: {next(iter(made.dropped.values()))}.")
         some = made.chosen[0].seen.key
@@ -112,7 +113,8 @@ def prepare(
             "faces": stages.faces.note(some)["extractor"],
             "masks": stages.masks.note(some)["network"],
         }
-        numbers = report.summary(made, len(photos), others, settings, networks)
+        unreadable = list(dict.fromkeys(beside.unreadable))
+        numbers = report.summary(made, len(photos), others, settings, networks, unreadable)
         told = {k: v for k, v in asdict(settings).items() if k != "corrections"}
         facts = {"version": VERSION, "settings": told, "networks": networks}
         digest = write.digest_of(made, facts)
@@ -126,7 +128,8 @@ def prepare(
 
 def _public(numbers: dict[str, Any]) -> dict[str, Any]:
     """What of the report says nothing of a single photo."""
-    return {key: value for key, value in numbers.items() if key != "unused_corrections"}
+    of_photos = ("unused_corrections", "unreadable_captions")
+    return {key: value for key, value in numbers.items() if key not in of_photos}
 
 
 def _check_apart(source: Path, folder: Path) -> None:
@@ -148,8 +151,7 @@ def _keys(pictures: Stage, photos: Sequence[find.Source]) -> list[str]:
     return list(dict.fromkeys(key for key in found if key))
 
 
-def _seen(source: Path, photos: Sequence[find.Source], stages: Stages, settings: Settings) -> list[Seen]:
-    beside = Beside(source)
+def _seen(beside: Beside, photos: Sequence[find.Source], stages: Stages, settings: Settings) -> list[Seen]:
     found = []
     for photo in photos:
         note = stages.pictures.note(photo.key)

@@ -172,6 +172,20 @@ def test_corrections_by_hand_are_honoured(photos: Path, tmp_path: Path) -> None:
         prepared(photos, tmp_path / "set")
 
 
+def test_a_caption_that_is_none_costs_its_own_photo_alone(photos: Path, tmp_path: Path) -> None:
+    (photos / "c.txt").write_text("<|image|> a man")
+    (photos / "e.txt").write_bytes(b"\xff\xfe broken")
+    made = prepared(photos, tmp_path / "set")
+    why = made.plan.dropped["c.png"]
+    assert why.startswith("caption: ") and "must follow the noun" in why
+    # What cannot be read is as good as not there, and said.
+    assert chosen(made)["e.png"].how == "template"
+    (line,) = made.numbers["unreadable_captions"]
+    assert "e.txt" in line and any("1 captions beside photos" in note for note in made.numbers["notes"])
+    # Whoever gets the data set learns no name of a photo.
+    assert "e.txt" not in (tmp_path / "set/preparation.json").read_text()
+
+
 def test_small_faces_are_blurred_or_their_pictures_dropped(photos: Path, tmp_path: Path) -> None:
     image_HW3 = album.picture(30, [0, 1])
     image_HW3[60:68, 40:48] = album.COLOURS[2]
