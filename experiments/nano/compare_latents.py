@@ -17,7 +17,6 @@ import numpy as np
 import shards
 import torch
 import train_denoiser
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from train_denoiser import LOG_SIGMA, SCHEDULE, Denoiser, Pictures, step_loss
 
@@ -27,6 +26,7 @@ from fdlab.data.latents import decode_latents
 from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.diffusion.timesteps import sampler_timesteps
 from fdlab.measure.faces import FaceDetector
+from fdlab.models import fast
 from fdlab.models.judge import Judge
 from fdlab.models.nano import build_unet
 from fdlab.models.parts import load_part
@@ -65,7 +65,7 @@ def learn(shard: shards.Shard, given: argparse.Namespace) -> Denoiser:
     pictures = Pictures(shard, None, 0.0, 0.1)
     torch.manual_seed(given.seed)
     unet = build_unet(seed=given.seed)
-    unet.set_attn_processor(AttnProcessor())
+    fast.suit(unet, torch.device("cpu"))
     net = Denoiser(unet, None).train()
     optimizer = Muon(list(net.named_parameters()), lr=0.02, adam_lr=0.0014, weight_decay=0.01)
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}

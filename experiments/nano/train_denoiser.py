@@ -22,7 +22,6 @@ import identity_loss
 import numpy as np
 import shards
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from stopping import WhenAsked, leave
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from fdlab.config import provenance
 from fdlab.data import whom
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.diffusion.timesteps import TimestepDensity
-from fdlab.models import finetuned
+from fdlab.models import fast, finetuned
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.nano import SCHEDULER, build_fusion, build_unet
 from fdlab.models.parts import load_part
@@ -173,10 +172,7 @@ def load(given: argparse.Namespace) -> Denoiser:
         unet.register_to_config(sample_size=16)
         fusion = load_part("fusion", start / "fusion") if given.kind == "sdm" else None
     net = Denoiser(unet, fusion).to(given.device)
-    if given.device == "cpu":
-        unet.set_attn_processor(AttnProcessor())
-    else:
-        net.to(memory_format=torch.channels_last)
+    fast.suit(unet, torch.device(given.device))
     return net.requires_grad_(True).train()
 
 

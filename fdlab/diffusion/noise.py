@@ -72,6 +72,10 @@ class NoiseSchedule:
         """Noise level s_t / a_t of the last timestep; infinite where no signal is left."""
         return float(self.log_sigma_T.max().exp())
 
+    def uniform(self, num: int, generator: torch.Generator) -> Tensor:
+        """Timesteps (num,), uniform; int64 on the generator's device."""
+        return draw_timesteps(num, self.num_timesteps, generator)
+
     def level(self, t: Tensor) -> Tensor:
         """Noise level s_t / a_t of timesteps; float64."""
         return self.log_sigma_T.to(t.device)[t.long()].exp()
@@ -198,3 +202,19 @@ def _betas(config: Mapping[str, Any]) -> Tensor:
             [min(1 - signal[i + 1] / signal[i], 0.999) for i in range(num)], dtype=torch.float32
         )
     raise unknown("beta_schedule", str(kind), BETA_SCHEDULES)
+
+
+def draw_timesteps(
+    num: int, num_train_timesteps: int, generator: torch.Generator, *, stratified: bool = False
+) -> Tensor:
+    """Draw `num` timesteps, uniform over 0 .. num_train_timesteps - 1; int64 on the generator's device.
+
+    `stratified` draws one from each of `num` equal intervals, in random order: each is uniform as before, but
+    the batch covers the range evenly and its loss varies less (as in Kingma et al. 2021).
+    """
+    if not stratified:
+        return torch.randint(0, num_train_timesteps, (num,), generator=generator, device=generator.device)
+    place = torch.rand(num, generator=generator, device=generator.device, dtype=torch.float64)
+    order = torch.randperm(num, generator=generator, device=generator.device)
+    t_B = ((order + place) / num * num_train_timesteps).long()
+    return t_B.clamp(max=num_train_timesteps - 1)

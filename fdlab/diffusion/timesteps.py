@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdlab.diffusion.flow import FlowSchedule, Schedule
+from fdlab.diffusion.flow import Schedule
 from fdlab.errors import UserError, unknown
 
 DENSITIES = ("uniform", "log_normal")
@@ -45,37 +45,15 @@ class TimestepDensity:
         There the density is that before the schedule's shift: log-normal is the paper's logit-normal.
         """
         if self.kind == "uniform":
-            return _uniform(num, schedule, generator)
+            return schedule.uniform(num, generator)
         device = generator.device
         place = torch.rand(num, generator=generator, device=device, dtype=torch.float64)
         quantile_B = (torch.randperm(num, generator=generator, device=device) + place) / num
         log_sigma_B = self.mean + self.std * math.sqrt(2.0) * torch.erfinv(2.0 * quantile_B - 1.0)
         normal_B = schedule.at_log_sigma(log_sigma_B)
-        uniform_B = _uniform(num, schedule, generator)
+        uniform_B = schedule.uniform(num, generator)
         spread_B = torch.rand(num, generator=generator, device=device) < self.uniform_share
         return torch.where(spread_B, uniform_B, normal_B)
-
-
-def _uniform(num: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
-    if isinstance(schedule, FlowSchedule):
-        return schedule.uniform(num, generator)
-    return draw_timesteps(num, schedule.num_timesteps, generator)
-
-
-def draw_timesteps(
-    num: int, num_train_timesteps: int, generator: torch.Generator, *, stratified: bool = False
-) -> Tensor:
-    """Draw `num` timesteps, uniform over 0 .. num_train_timesteps - 1; int64 on the generator's device.
-
-    `stratified` draws one from each of `num` equal intervals, in random order: each is uniform as before, but
-    the batch covers the range evenly and its loss varies less (as in Kingma et al. 2021).
-    """
-    if not stratified:
-        return torch.randint(0, num_train_timesteps, (num,), generator=generator, device=generator.device)
-    place = torch.rand(num, generator=generator, device=generator.device, dtype=torch.float64)
-    order = torch.randperm(num, generator=generator, device=generator.device)
-    t_B = ((order + place) / num * num_train_timesteps).long()
-    return t_B.clamp(max=num_train_timesteps - 1)
 
 
 def num_calls(timesteps_S: Tensor, schedule: Schedule, final_sigma: float = 0.0) -> int:

@@ -7,6 +7,7 @@ under `SHARED`.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -55,6 +56,10 @@ class Kind:
     """Whether its `step` is a plain number, not a tensor."""
     shared: tuple[str, ...] = ()
     """What it keeps of all parameters, in its groups."""
+    package: str = ""
+    """What it comes from, where that is not PyTorch or fdlab itself."""
+    least_lr: float = 0.0
+    """Smaller learning rates are another optimiser's."""
 
 
 def _adamw(trained: Parameters, rates: Rates) -> torch.optim.Optimizer:
@@ -78,8 +83,8 @@ def _adafactor(trained: Parameters, rates: Rates) -> torch.optim.Optimizer:
 
 def _adamw8bit(trained: Parameters, rates: Rates) -> torch.optim.Optimizer:
     """AdamW with states in eight bits (Dettmers et al. 2022, arXiv 2110.02861)."""
-    with _needed("adamw8bit", "bitsandbytes"):
-        import bitsandbytes
+    import bitsandbytes
+
     made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(
         list(trained.values()),
         lr=rates.lr,
@@ -92,8 +97,8 @@ def _adamw8bit(trained: Parameters, rates: Rates) -> torch.optim.Optimizer:
 
 def _prodigy(trained: Parameters, rates: Rates) -> torch.optim.Optimizer:
     """Adam that finds its own learning rate (Mishchenko & Defazio 2024, arXiv 2306.06101)."""
-    with _needed("prodigy", "prodigyopt"):
-        from prodigyopt import Prodigy
+    from prodigyopt import Prodigy
+
     # It prints what it was asked for.
     with contextlib.redirect_stdout(io.StringIO()):
         made: torch.optim.Optimizer = Prodigy(
@@ -105,16 +110,6 @@ def _prodigy(trained: Parameters, rates: Rates) -> torch.optim.Optimizer:
             use_bias_correction=True,
         )
     return made
-
-
-@contextlib.contextmanager
-def _needed(name: str, package: str) -> Any:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"model.optimizer={name} needs {package}: pip install 'fdlab[optimizers]'."
-        ) from error
 
 
 KINDS: dict[str, Kind] = {
@@ -129,36 +124,36 @@ KINDS: dict[str, Kind] = {
             {"step", "state1", "state2"},
         ),
         counts=True,
+        package="bitsandbytes",
     ),
     "prodigy": Kind(
         _prodigy,
         ({"step", "s", "p0", "exp_avg", "exp_avg_sq"},),
         counts=True,
         shared=("k", "d", "d_max", "d_numerator"),
+        package="prodigyopt",
+        # Its rate scales what it finds.
+        least_lr=0.1,
     ),
 }
-LEAST_LR = {"prodigy": 0.1}
-"""Smaller learning rates are another optimiser's: this one's scales what it finds."""
 
 
 def check(name: str, lr: float) -> None:
     """Look for what an optimiser needs. Raises: UserError for a package that is missing, or a rate that was
     meant for another."""
-    if name in LEAST_LR and lr < LEAST_LR[name]:
+    kind = KINDS[name]
+    if lr < kind.least_lr:
         raise UserError(
             f"model.lr={lr:g} is no rate for model.optimizer={name}, which finds its own: model.lr scales"
-            f" that; give model.lr=1 (allowed: from {LEAST_LR[name]:g})."
+            f" that; give model.lr=1 (allowed: from {kind.least_lr:g})."
         )
-    if name in ("adamw8bit", "prodigy"):
-        KINDS[name].make({"": nn.Parameter(torch.zeros(1))}, _Some(lr))
-
-
-@dataclass(frozen=True)
-class _Some:
-    lr: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    if kind.package:
+        try:
+            importlib.import_module(kind.package)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"model.optimizer={name} needs {kind.package}: pip install 'fdlab[optimizers]'."
+            ) from error
 
 
 def states(name: str, optimizer: torch.optim.Optimizer, trained: Parameters) -> dict[str, Slots]:

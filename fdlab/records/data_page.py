@@ -21,6 +21,7 @@ from fdlab.data.sample import PersonSample
 from fdlab.escape import visible
 from fdlab.files import write_text
 from fdlab.layouts.stats import Statistics, binned, summary
+from fdlab.records.document import document
 from fdlab.records.gallery import data_uri
 from fdlab.records.report import STYLE
 
@@ -57,7 +58,6 @@ def write(path: Path, found: Statistics, samples: Sequence[PersonSample]) -> Non
     """Write the page of a data set's statistics, with these of its samples."""
     n = summary(found)
     title = found.folder.root.resolve().name
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     body = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="dim">layout {n["layout"]}, split {n["split"]}; sizes and faces of {n["looked_at"]:,} '
@@ -67,14 +67,7 @@ def write(path: Path, found: Statistics, samples: Sequence[PersonSample]) -> Non
         "<h2>Samples</h2>",
         f'<div class="cards">{"".join(_card(sample) for sample in samples)}</div>',
     ]
-    write_text(
-        path,
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{_text(title)}: what is in it</title><style>{STYLE}{MORE_STYLE}</style></head>\n"
-        "<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n",
-    )
+    write_text(path, document(f"{visible(title)}: what is in it", STYLE + MORE_STYLE, body))
 
 
 def _tiles(n: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -23,6 +22,7 @@ from fdlab.files import write_text
 from fdlab.metrics.matching import Matches
 from fdlab.metrics.registry import SCORES
 from fdlab.records import table
+from fdlab.records.document import document, file
 from fdlab.records.per_sample import ScoredPictures, faces
 from fdlab.records.per_sample import drawn as drawn_in
 
@@ -30,7 +30,6 @@ PAGE = "samples.html"
 THUMBNAIL = 192
 """Longest side of an inlined picture, in pixels."""
 TOP = 10
-FOLDER = Path(__file__).with_name("page")
 
 IDENTITY = "identity_similarity_detected"
 PROMPT = ("prompt_accuracy", "clip_score")
@@ -229,30 +228,20 @@ def page(record: Mapping[str, Any], found: Mapping[str, Any], report: str | None
             ("prompt", "prompt"), ("state", "face"),
         )
     )  # fmt: skip
-    data = json.dumps(found, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            f"<title>{escape(label)}: pictures</title><style>",
-            (FOLDER / "samples.css").read_text() + "</style></head>",
-            f"<body><main><h1>{escape(label)}</h1>",
-            f'<p class="dim">{back}{escape(benchmark["name"])} v{escape(str(benchmark["version"]))}: '
-            f"{len(found['pictures'])} pictures of {benchmark['num_subjects']} people, "
-            f"{benchmark['num_prompts']} prompts. Boxes: faces that count, orange where one is nearest to "
-            "another person. A click opens the whole picture.</p>",
-            "<noscript><p>A script of this page shows the pictures; allow it to run.</p></noscript>",
-            '<nav id="nav"><a href="#explore">All pictures</a></nav><div id="sections"></div>',
-            f'<h2 id="explore">All pictures</h2><div class="controls">{controls}',
-            '<label class="check"><input type="checkbox" id="boxes" checked>face boxes</label>',
-            '<span id="count" role="status"></span></div><div class="grid" id="all"></div>',
-            '<p><button id="more" hidden></button></p></main>',
-            f'<script type="application/json" id="data">{data}</script>',
-            f"<script>\n{(FOLDER / 'samples.js').read_text()}</script></body></html>\n",
-        ]
-    )
+    body = [
+        f"<h1>{escape(label)}</h1>",
+        f'<p class="dim">{back}{escape(benchmark["name"])} v{escape(str(benchmark["version"]))}: '
+        f"{len(found['pictures'])} pictures of {benchmark['num_subjects']} people, "
+        f"{benchmark['num_prompts']} prompts. Boxes: faces that count, orange where one is nearest to "
+        "another person. A click opens the whole picture.</p>",
+        "<noscript><p>A script of this page shows the pictures; allow it to run.</p></noscript>",
+        '<nav id="nav"><a href="#explore">All pictures</a></nav><div id="sections"></div>',
+        f'<h2 id="explore">All pictures</h2><div class="controls">{controls}',
+        '<label class="check"><input type="checkbox" id="boxes" checked>face boxes</label>',
+        '<span id="count" role="status"></span></div><div class="grid" id="all"></div>',
+        '<p><button id="more" hidden></button></p>',
+    ]
+    return document(f"{label}: pictures", file("samples.css"), body, "samples.js", found)
 
 
 def _section(

@@ -8,7 +8,6 @@ Axes: H W pixels, 3 RGB.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -26,6 +25,7 @@ from fdlab.preparation.plan import Chosen
 from fdlab.preparation.run import Prepared
 from fdlab.preparation.write import sample_of
 from fdlab.records.data_page import tinted
+from fdlab.records.document import document, file
 from fdlab.records.gallery import data_uri
 from fdlab.records.report import STYLE
 
@@ -36,7 +36,6 @@ SIDE, FACE = 224, 72
 """Longest sides of inlined pictures and faces, in pixels."""
 MARGIN = 0.35
 """Around a face, in its sides."""
-FOLDER = Path(__file__).with_name("page")
 
 
 def write(made: Prepared) -> Path:
@@ -103,37 +102,27 @@ def _face(image_HW3: np.ndarray, box: tuple[float, float, float, float]) -> Imag
 
 
 def page(found: Mapping[str, Any], numbers: Mapping[str, Any] | None = None) -> str:
-    """The page's text. Data stands in a JSON block whose `<` are escaped, so that no text can end it."""
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    data = json.dumps(found).replace("<", "\\u003c")
+    """The page's text."""
     less = (
         f"; here the {len(found['pictures']):,} to look at" if found["num"] > len(found["pictures"]) else ""
     )
-    style, script = ((FOLDER / name).read_text() for name in ("prepared.css", "prepared.js"))
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            f"<title>Prepared photos</title><style>{STYLE}{style}</style></head>",
-            "<body><main><h1>Prepared photos</h1>",
-            f'<p class="dim">{found["num"]:,} pictures{less}. Correct what is wrong, save, put '
-            "corrections.json into this page's folder and run the same command again.</p>",
-            _tiles(numbers) if numbers else "",
-            "<noscript><p>A script of this page shows the pictures; allow it to run.</p></noscript>",
-            '<div class="tools"><button id="merge">Make one person</button>'
-            '<button id="split">Split off</button><button id="save">Save corrections.json</button>'
-            '<span id="said" role="status"></span></div>',
-            '<h2>People</h2><p class="dim">A line a person. Choose faces, then: all persons of whom a face '
-            "is chosen are one; or the chosen faces are somebody else.</p>",
-            '<div id="people"></div>',
-            '<h2>Pictures</h2><p class="dim">&lt;|image|&gt; stands behind each person\'s noun.</p>',
-            '<div class="cards" id="pictures"></div>',
-            '<h2>Dropped</h2><div id="dropped"></div></main>',
-            f'<script type="application/json" id="data">{data}</script>',
-            f"<script>\n{script}</script></body></html>\n",
-        ]
-    )
+    body = [
+        "<h1>Prepared photos</h1>",
+        f'<p class="dim">{found["num"]:,} pictures{less}. Correct what is wrong, save, put '
+        "corrections.json into this page's folder and run the same command again.</p>",
+        _tiles(numbers) if numbers else "",
+        "<noscript><p>A script of this page shows the pictures; allow it to run.</p></noscript>",
+        '<div class="tools"><button id="merge">Make one person</button>'
+        '<button id="split">Split off</button><button id="save">Save corrections.json</button>'
+        '<span id="said" role="status"></span></div>',
+        '<h2>People</h2><p class="dim">A line a person. Choose faces, then: all persons of whom a face '
+        "is chosen are one; or the chosen faces are somebody else.</p>",
+        '<div id="people"></div>',
+        '<h2>Pictures</h2><p class="dim">&lt;|image|&gt; stands behind each person\'s noun.</p>',
+        '<div class="cards" id="pictures"></div>',
+        '<h2>Dropped</h2><div id="dropped"></div>',
+    ]
+    return document("Prepared photos", STYLE + file("prepared.css"), body, "prepared.js", found)
 
 
 def _tiles(n: Mapping[str, Any]) -> str:

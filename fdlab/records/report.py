@@ -15,6 +15,7 @@ from fdlab.metrics import registry
 from fdlab.metrics.registry import METRICS, SCORES
 from fdlab.records import table
 from fdlab.records.comparability import profile_of
+from fdlab.records.document import document
 
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#16181d;--dim:#626975;--line:#e3e6ea;--card:#f6f7f9}
@@ -93,14 +94,7 @@ def write(
         body += ["<h2>By category and by subject</h2>", *_breakdown(breakdown)]
     body += ["<h2>How it was made</h2>", _details("Where the numbers come from", _provenance(main))]
     body += [_details(name, f"<pre>{escape(text)}</pre>") for name, text in texts]
-    write_text(
-        path,
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
-        + "\n".join(body)
-        + "\n</main></body></html>\n",
-    )
+    write_text(path, document(title, STYLE, body))
 
 
 def _profile(benchmark: Mapping[str, Any]) -> str:

@@ -15,8 +15,7 @@ from fdlab.cli.checkpoint import main
 from fdlab.diffusion.guiders import Trace
 from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
-from fdlab.files import write_text
-from fdlab.models.backbone import Backbone, load_backbone, save_backbone
+from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.training.subject_augmented import SDM
 from fdlab.training.text_driven import TDM
@@ -35,15 +34,8 @@ def test_plain_diffusers_loads_the_folder_and_draws_the_same(tmp_path: Path) -> 
     from diffusers import StableDiffusion3Pipeline
 
     base = pairs.tiny_sd3()
-    save_backbone(tmp_path / "base", base)
-    module = TDM(deepcopy(base), seed=0)
-    with torch.no_grad():
-        for p in module.trainable_parameters().values():
-            p += 0.02
-    module.export(tmp_path / "model")
+    pairs.write_run(tmp_path, base)
     assert (tmp_path / "model/transformer/config.json").is_file()
-    path = f"backbone: {{name: x, path: '{tmp_path / 'base'}', image_size: 64}}\n"
-    write_text(tmp_path / "config.yaml", path)
     assert main(["export", str(tmp_path), str(tmp_path / "out"), "--layout", "diffusers"]) == 0
     # diffusers' own way to leave T5 out.
     without: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None}

@@ -14,8 +14,7 @@ import torch
 from fdlab.cli.checkpoint import main
 from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
-from fdlab.files import write_text
-from fdlab.models.backbone import Backbone, load_backbone, save_backbone
+from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.models.conditioning import condition
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.training.subject_augmented import SDM
@@ -35,14 +34,7 @@ def test_plain_diffusers_loads_the_folder_and_draws_the_same(tmp_path: Path) -> 
     from diffusers import StableDiffusionXLPipeline
 
     base = pairs.tiny_xl()
-    save_backbone(tmp_path / "base", base)
-    module = TDM(deepcopy(base), seed=0)
-    with torch.no_grad():
-        for p in module.trainable_parameters().values():
-            p += 0.02
-    module.export(tmp_path / "model")
-    path = f"backbone: {{name: x, path: '{tmp_path / 'base'}', image_size: 64}}\n"
-    write_text(tmp_path / "config.yaml", path)
+    pairs.write_run(tmp_path, base)
     assert main(["export", str(tmp_path), str(tmp_path / "out"), "--layout", "diffusers"]) == 0
     theirs = StableDiffusionXLPipeline.from_pretrained(tmp_path / "out", add_watermarker=False)
     theirs.set_progress_bar_config(disable=True)

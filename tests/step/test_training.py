@@ -17,8 +17,8 @@ import torch
 from fdlab.caches.prepare import prepare
 from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Shape
-from fdlab.diffusion.noise import NoiseSchedule
-from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps
+from fdlab.diffusion.noise import NoiseSchedule, draw_timesteps
+from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.averaging import Averaging
 from fdlab.engine.callbacks import curves
 from fdlab.engine.draws import Draws

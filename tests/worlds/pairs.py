@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fdlab.data.captions import MARKER
-from fdlab.models.backbone import Backbone
+from fdlab.files import write_text
+from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.nano import build_fusion, build_image_encoder, build_text_encoder, build_unet, seeded
 from fdlab.pipeline.inputs import tokens
+from fdlab.training.text_driven import TDM
 from tests.worlds.backbones import tiny_tokenizer
 
 FIRST = {"hidden_size": 16, "intermediate_size": 32, "projection_dim": 16, "num_attention_heads": 2}
@@ -181,3 +185,16 @@ def plain_context(
 def adam_step(parameter: torch.Tensor, gradient: torch.Tensor, lr: float) -> torch.Tensor:
     """AdamW's first step, weight decay 0.01: both moments corrected are the gradient and its square."""
     return parameter * (1 - lr * 1e-2) - lr * gradient / (gradient.abs() + 1e-8)
+
+
+def write_run(folder: Path, base: Backbone) -> None:
+    """What training a TDM leaves: model/ with other weights than the backbone's, in base/, and the
+    configuration."""
+    save_backbone(folder / "base", base)
+    module = TDM(deepcopy(base), seed=0)
+    with torch.no_grad():
+        for p in module.trainable_parameters().values():
+            p += 0.02
+    module.export(folder / "model")
+    path = folder / "base"
+    write_text(folder / "config.yaml", f"backbone: {{name: x, path: '{path}', image_size: 64}}\n")

@@ -1,7 +1,3 @@
-"use strict";
-// Data comes from the page's own JSON; text goes in by textContent and value only, so nothing is taken for HTML.
-const data = JSON.parse(document.getElementById("data").textContent);
-const control = (id) => document.getElementById(id);
 const drop = new Set(data.given.drop);
 const captions = new Map(Object.entries(data.given.captions));
 // A face's person: a name given by hand, else "#" and the number that was found.
@@ -9,21 +5,6 @@ const person = new Map();
 const chosen = new Set();
 const faces = data.pictures.flatMap((picture) => picture.people);
 for (const face of faces) person.set(face.face, data.given.identities[face.face] ?? "#" + face.identity);
-
-function element(tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function image(source, description) {
-  const made = element("img");
-  made.src = source;
-  made.alt = description;
-  made.loading = "lazy";
-  return made;
-}
 
 function newName() {
   const used = new Set([...person.values(), ...Object.values(data.given.identities)]);

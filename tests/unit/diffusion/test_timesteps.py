@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from fdlab.diffusion.noise import STABLE_DIFFUSION, NoiseSchedule
+from fdlab.diffusion.noise import STABLE_DIFFUSION, NoiseSchedule, draw_timesteps
 from fdlab.diffusion.schedulers import SCHEDULERS, make_scheduler
 from fdlab.diffusion.stages import Stages
-from fdlab.diffusion.timesteps import TimestepDensity, draw_timesteps, num_calls, sampler_timesteps, steps_of
+from fdlab.diffusion.timesteps import TimestepDensity, num_calls, sampler_timesteps, steps_of
 from fdlab.errors import UserError
 
 
