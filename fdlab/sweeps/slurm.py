@@ -81,10 +81,11 @@ class SlurmJobs:
                 job.cancel(check=False)
 
     def stop(self, trial: Trial) -> None:
-        """Cancel a trial's job."""
+        """Cancel a trial's job, also one of an array that nobody waits for yet: the cluster may run it."""
         with self._guard:
-            if trial.own in self._alive:
-                self._alive[trial.own].cancel(check=False)
+            job = self._alive.get(trial.own) or self._ready.get(trial.own)
+            if job is not None:
+                job.cancel(check=False)
 
     def _job(self, trial: Trial) -> Job:
         return Job(Command.of(trial), self.save_seconds)

@@ -135,6 +135,27 @@ def test_a_grid_runs_as_an_array_and_every_end_is_one_line(tmp_path: Path, stand
     assert not [path for path in (tmp_path / "more").rglob("*") if path.is_file()]
 
 
+def test_a_job_that_nobody_waits_for_yet_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "executor", lambda *_: None)
+    runs = slurm.SlurmJobs(settings("launcher=slurm"), 1, tmp_path)
+    cancelled: list[str] = []
+
+    class Job:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def cancel(self, check: bool) -> None:
+            cancelled.append(self.name)
+
+    ready, alive, other = (trial(tmp_path, what) for what in ("ends", "fails", "dies"))
+    runs._ready, runs._alive = {ready.own: Job("ready")}, {alive.own: Job("alive")}
+    for which in (ready, alive, other):
+        runs.stop(which)
+    assert cancelled == ["ready", "alive"]
+
+
 def until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not is_so():
