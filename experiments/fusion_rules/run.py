@@ -29,9 +29,11 @@ RULES: dict[str, list[str]] = {
     "gaussian-null": ["sampler=snf_test", "sampler.smoothing=gaussian", "sampler.base=null"],
     "switch": ["sampler=switch", "sampler.fraction=0.4"],
     "attention": ["sampler=attention", "sampler.alpha=0.2"],
+    "sdm": ["sampler=sdm", "sampler.base=null"],
+    "tdm": ["sampler=tdm"],
 }
-PROMPTS = ("p00", "p01", "p04", "p06")
-"""Of people_single: beach, yellow sweater in a studio, snow, watercolour of mountains."""
+NUM_PROMPTS = 8
+"""The first ones of people_single, two drawings among them."""
 SEEDS = 4
 SHOWN_PEOPLE = ("s00", "s01", "s02")
 """In the picture; the first ones, not chosen."""
@@ -40,16 +42,20 @@ BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 def four_seeds(folder: Path) -> None:
-    """The embedded benchmark with these prompts alone, each drawn with several seeds."""
+    """The embedded benchmark with its first prompts alone, each drawn with several seeds."""
     if (folder / "benchmark.json").is_file():
         return
     made = benchmark.manifest("people_single")
     benchmark.render(folder, "people_single", [entry["id"] for entry in made["subjects"]], [])
     made = {key: value for key, value in made.items() if key != "real"}
-    prompts = [entry for entry in made["prompts"] if entry["id"] in PROMPTS]
     write_json(
         folder / "benchmark.json",
-        {**made, "name": "people_single_rules", "prompts": prompts, "images_per_prompt": SEEDS},
+        {
+            **made,
+            "name": "people_single_seeds",
+            "prompts": made["prompts"][:NUM_PROMPTS],
+            "images_per_prompt": SEEDS,
+        },
     )
 
 
@@ -120,9 +126,9 @@ def publish(out: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Measure all rules and write OUT/table.md; returns the exit status."""
-    if not arguments or arguments == ["--publish"]:
+    if not arguments or (arguments[0].startswith("-") and (arguments[0] != "--publish" or not arguments[1:])):
         print(__doc__, file=sys.stderr)
-        return 2
+        return 0 if arguments[:1] == ["--help"] else 2
     if arguments[0] == "--publish":
         publish(Path(arguments[1]))
         return 0

@@ -1,9 +1,10 @@
 """A short training from scratch on the latents as they are, or whitened; errors in the space of the former.
 
-    python experiments/nano/compare_latents.py plain|whitened|scaled OUT.json SHARD... [--seconds 150]
+    python experiments/nano/compare_latents.py plain|whitened|scaled OUT.json SHARD... [--vae FOLDER]
 Whitened: C^-1/2 of the channels' covariance C, which the autoencoder's quant_conv and post_quant_conv can
-take in without a change of its interface. Scaled: every channel by its own deviation. From captions alone;
-CPU seconds. Axes: N pictures, C channels, h w latents.
+take in without a change of its interface. Scaled: every channel by its own deviation. --vae: the latents of
+another autoencoder (tune_autoencoder.py). From captions alone; --seconds of a core. Axes: N pictures,
+C channels, h w latents.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from train_denoiser import LOG_SIGMA, SCHEDULE, Denoiser, Pictures, step_loss
 
 from fdlab import files
 from fdlab.assets import resolve
-from fdlab.data.latents import decode_latents
+from fdlab.data.latents import decode_latents, encode_images
 from fdlab.diffusion.schedulers import make_scheduler
 from fdlab.diffusion.timesteps import sampler_timesteps
 from fdlab.measure.faces import FaceDetector
@@ -60,11 +61,20 @@ def restored(latents_NChw: Tensor, matrix: Tensor, mean: Tensor) -> Tensor:
     return torch.einsum("dc,nchw->ndhw", matrix.inverse(), latents_NChw) + mean[:, None, None]
 
 
+def encoded(vae: Any, images_NHW3: np.ndarray) -> Tensor:
+    """Latents of another autoencoder."""
+    parts = np.array_split(images_NHW3, max(1, len(images_NHW3) // 64))
+    return torch.from_numpy(
+        np.concatenate([encode_images(vae, np.ascontiguousarray(part)) for part in parts])
+    )
+
+
 def learn(shard: shards.Shard, given: argparse.Namespace) -> Denoiser:
     """The averaged weights after `seconds` of CPU time."""
     pictures = Pictures(shard, None, 0.0, 0.1)
     torch.manual_seed(given.seed)
-    unet = build_unet(seed=given.seed)
+    channels = shard.latents_NChw.shape[1]
+    unet = build_unet({"in_channels": channels, "out_channels": channels}, seed=given.seed)
     fast.suit(unet, torch.device("cpu"))
     net = Denoiser(unet, None).train()
     optimizer = Muon(list(net.named_parameters()), lr=0.02, adam_lr=0.0014, weight_decay=0.01)
@@ -152,10 +162,15 @@ def main() -> None:
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=150.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vae", type=Path, help="a folder; default: the one that ships")
     given = parser.parse_args()
     torch.set_num_threads(1)
     shard = shards.load(given.shards)
-    vae = load_part("vae", resolve("asset:nano/vae")).eval()
+    vae = load_part("vae", given.vae or resolve("asset:nano/vae")).eval()
+    if given.vae:
+        shard.latents_NChw, shard.mirrored_NChw = (
+            encoded(vae, images) for images in (shard.images_NHW3, shard.images_NHW3[:, :, ::-1])
+        )
     space = channel_map(given.kind, shard.latents_NChw[~shard.held_N])
     learned = shards.joined([shard])
     learned.latents_NChw, learned.mirrored_NChw = (
