@@ -71,6 +71,8 @@ def measure(root: Path, backbone: Backbone, cache: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        raise SystemExit(__doc__)
     torch.set_num_threads(1)
     unet = {"unet": "asset:nano/base/unet"}
     backbone = load_backbone("asset:nano", unet, ("vae", "tokenizer"), image_size=128)

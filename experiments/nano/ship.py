@@ -18,7 +18,6 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from fdlab import assets, files
-from fdlab.errors import UserError
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.finetuned import BackboneSettings
@@ -107,6 +106,8 @@ def manifest() -> dict[str, dict[str, str]]:
 
 def main() -> None:
     """Copy what is named and write the manifest."""
+    if not all("=" in argument for argument in sys.argv[1:]):
+        raise SystemExit(__doc__)
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     if whole := given.pop("nano", None):
         held = {name: f"{whole}/{name}" for name in (*SHARED, "judge", *MODELS) if Path(whole, name).is_dir()}
@@ -121,7 +122,7 @@ def main() -> None:
         elif name in MODELS:
             ship_model(name, folder)
         else:
-            raise UserError(f"unknown part '{name}'; allowed: {', '.join((*SHARED, 'judge', *MODELS))}.")
+            raise SystemExit(f"unknown part '{name}'; allowed: {', '.join((*SHARED, 'judge', *MODELS))}.")
     check_together()
     index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.36.0"}
     index |= {

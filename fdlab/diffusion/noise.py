@@ -204,17 +204,6 @@ def _betas(config: Mapping[str, Any]) -> Tensor:
     raise unknown("beta_schedule", str(kind), BETA_SCHEDULES)
 
 
-def draw_timesteps(
-    num: int, num_train_timesteps: int, generator: torch.Generator, *, stratified: bool = False
-) -> Tensor:
-    """Draw `num` timesteps, uniform over 0 .. num_train_timesteps - 1; int64 on the generator's device.
-
-    `stratified` draws one from each of `num` equal intervals, in random order: each is uniform as before, but
-    the batch covers the range evenly and its loss varies less (as in Kingma et al. 2021).
-    """
-    if not stratified:
-        return torch.randint(0, num_train_timesteps, (num,), generator=generator, device=generator.device)
-    place = torch.rand(num, generator=generator, device=generator.device, dtype=torch.float64)
-    order = torch.randperm(num, generator=generator, device=generator.device)
-    t_B = ((order + place) / num * num_train_timesteps).long()
-    return t_B.clamp(max=num_train_timesteps - 1)
+def draw_timesteps(num: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
+    """Draw `num` timesteps, uniform over 0 .. num_train_timesteps - 1; int64 on the generator's device."""
+    return torch.randint(0, num_train_timesteps, (num,), generator=generator, device=generator.device)

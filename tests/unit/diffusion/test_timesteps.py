@@ -14,10 +14,9 @@ from fdlab.diffusion.timesteps import TimestepDensity, num_calls, sampler_timest
 from fdlab.errors import UserError
 
 
-@pytest.mark.parametrize("stratified", [False, True])
-def test_draws_are_uniform_and_repeatable(stratified: bool) -> None:
+def test_draws_are_uniform_and_repeatable() -> None:
     def draw(seed: int) -> torch.Tensor:
-        return draw_timesteps(4000, 1000, torch.Generator().manual_seed(seed), stratified=stratified)
+        return draw_timesteps(4000, 1000, torch.Generator().manual_seed(seed))
 
     t_B = draw(0)
     assert t_B.dtype == torch.int64 and t_B.min() >= 0 and t_B.max() <= 999
@@ -27,16 +26,9 @@ def test_draws_are_uniform_and_repeatable(stratified: bool) -> None:
     assert abs(t_B[:2000].double().mean() - t_B[2000:].double().mean()) < 40
 
 
-def test_a_stratified_batch_covers_the_range() -> None:
-    for seed in range(50):
-        t_B = draw_timesteps(8, 1000, torch.Generator().manual_seed(seed), stratified=True)
-        assert sorted((t_B // 125).tolist()) == list(range(8))
-
-
 def test_global_randomness_is_not_touched() -> None:
     state = torch.get_rng_state()
     draw_timesteps(8, 1000, torch.Generator().manual_seed(0))
-    draw_timesteps(8, 1000, torch.Generator().manual_seed(0), stratified=True)
     assert torch.equal(state, torch.get_rng_state())
 
 
