@@ -1,6 +1,6 @@
 """Cross-attention maps, with gradient, from the UNet's blocks around its middle.
 
-Axes: B batch, H heads, Q positions of the latent grid, L tokens, D width.
+Axes: B batch, H heads, Q positions of the latent grid, L tokens, D width, N tokens that are asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, overload
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from fdlab.errors import UserError
 
@@ -46,16 +49,49 @@ def _cross_attentions(block: nn.Module) -> list[str]:
     ]
 
 
+def token_probabilities(
+    q_BHQD: Tensor, k_BHLD: Tensor, index_BN: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """What each position attends to some tokens with: (B, H, Q, N) fp32 of the softmax over all tokens.
+
+    `bias` is added to the scores. Where a gradient is wanted, the scores of all tokens are computed again for
+    it and not kept.
+    """
+    inputs = (q_BHQD, k_BHLD, index_BN, scale, bias)
+    if torch.is_grad_enabled():
+        kept: Tensor = checkpoint(
+            _token_probabilities, *inputs, use_reentrant=False, preserve_rng_state=False
+        )
+        return kept
+    return _token_probabilities(*inputs)
+
+
+def _token_probabilities(
+    q_BHQD: Tensor, k_BHLD: Tensor, index_BN: Tensor, scale: float, bias: Tensor | None
+) -> Tensor:
+    scores_BHQL = _scores(q_BHQD, k_BHLD, scale, bias)
+    index_BHQN = index_BN[:, None, None].expand(-1, *scores_BHQL.shape[1:3], -1)
+    return (scores_BHQL.gather(3, index_BHQN) - scores_BHQL.logsumexp(-1, keepdim=True)).exp()
+
+
+def _scores(q_BHQD: Tensor, k_BHLD: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+    scores_BHQL = (q_BHQD @ k_BHLD.transpose(-1, -2)).float() * scale
+    return scores_BHQL if bias is None else scores_BHQL + bias
+
+
 class CaptureProcessor:
     """An attention processor that keeps the softmaxed scores of the last call, in fp32, and computes the same
     result.
 
-    Follows diffusers' AttnProcessor for a UNet's text cross-attention. The softmax is written out, because
-    the fused kernel does not give its probabilities.
+    Follows diffusers' AttnProcessor for a UNet's text cross-attention. Of all tokens, the softmax is written
+    out, because the fused kernel does not give its probabilities; of the tokens in `index_BN` alone, the
+    kernel computes the result, and their probabilities are computed beside it.
     """
 
     def __init__(self) -> None:
         self.probs_BHQL: Tensor | None = None
+        self.index_BN: Tensor | None = None
+        """Tokens that are wanted; None: all."""
 
     def __call__(
         self,
@@ -74,12 +110,17 @@ class CaptureProcessor:
             y.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for y in (attn.to_q(x_BQD), attn.to_k(ctx_BLD), attn.to_v(ctx_BLD))
         )
-        scores_BHQL = (q_BHQD @ k_BHLD.transpose(-1, -2)).float() * attn.scale
+        bias = None
         if attention_mask is not None:
             mask = attn.prepare_attention_mask(attention_mask, ctx_BLD.shape[1], x_BQD.shape[0])
-            scores_BHQL = scores_BHQL + mask.view(x_BQD.shape[0], attn.heads, -1, mask.shape[-1])
-        self.probs_BHQL = scores_BHQL.softmax(-1)
-        y_BQD = (self.probs_BHQL.to(v_BHLD.dtype) @ v_BHLD).transpose(1, 2).flatten(2)
+            bias = mask.view(x_BQD.shape[0], attn.heads, -1, mask.shape[-1])
+        if self.index_BN is None:
+            self.probs_BHQL = _scores(q_BHQD, k_BHLD, attn.scale, bias).softmax(-1)
+            y_BHQD = self.probs_BHQL.to(v_BHLD.dtype) @ v_BHLD
+        else:
+            self.probs_BHQL = token_probabilities(q_BHQD, k_BHLD, self.index_BN, attn.scale, bias)
+            y_BHQD = F.scaled_dot_product_attention(q_BHQD, k_BHLD, v_BHLD, attn_mask=bias, scale=attn.scale)
+        y_BQD = y_BHQD.transpose(1, 2).flatten(2)
         y_BQD = attn.to_out[1](attn.to_out[0](y_BQD))
         if attn.residual_connection:
             y_BQD = y_BQD + hidden_states
@@ -94,7 +135,8 @@ class CrossAttentionMaps(Sequence[Tensor]):
         loss = noise_loss(...) + localization_loss(list(maps), ...)
 
     A sequence of the last call's maps, one an attention layer from input to output: (B, heads, positions,
-    tokens) fp32. It may be entered again, as often as one likes.
+    tokens) fp32. It may be entered again, as often as one likes. `with maps.of_tokens(index_BN):` captures
+    those tokens' columns alone, and keeps nothing else: with 77 tokens and 4 subjects a twentieth.
 
     `blocks`: "middle five", an odd number of middle blocks, "all", or block names (`down_blocks.1`). On
     leaving, the UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
@@ -117,6 +159,13 @@ class CrossAttentionMaps(Sequence[Tensor]):
         self._before: list[tuple[Any, Any]] = []
         self._checkpointed: list[Any] = []
 
+    def of_tokens(self, index_BN: Tensor) -> CrossAttentionMaps:
+        """Let the next entering capture (B, heads, positions, N): these tokens' columns; negative indices
+        stand for any."""
+        for processor in self._captured:
+            processor.index_BN = index_BN.clamp(min=0)
+        return self
+
     def __enter__(self) -> CrossAttentionMaps:
         if self._before:
             raise RuntimeError("CrossAttentionMaps is already capturing; leave it first.")
@@ -137,6 +186,8 @@ class CrossAttentionMaps(Sequence[Tensor]):
     ) -> None:
         for attn, processor in self._before:
             attn.set_processor(processor)
+        for captured in self._captured:
+            captured.index_BN = None
         for transformer in self._checkpointed:
             transformer.gradient_checkpointing = True
         self._before, self._checkpointed = [], []

@@ -161,7 +161,9 @@ def subject_augmented_losses(
         obj_BNE = embed_references(networks.image_encoder, batch["references_BN3HW"], valid_BN)
     ctx_BLD = add_subjects(networks.fusion, text_BLD, obj_BNE, batch["subject_token_BL"], valid_BN)
 
-    with networks.maps or nullcontext():
+    # Of all attention, the loss below looks at the subjects' tokens.
+    capture = nullcontext() if networks.maps is None else networks.maps.of_tokens(batch["token_index_BN"])
+    with capture:
         output_BCHW = denoiser_of(networks.unet)(noised.z_BCHW, noised.t_B, ctx_BLD)
     chance = subjects.masked_loss
     looks_B = draws.coins(chance, num) if subjects.masked_loss_per_sample else draws.coin(chance).expand(num)
@@ -182,7 +184,7 @@ def subject_augmented_losses(
             localization_loss(
                 list(networks.maps),
                 batch["mask_BNHW"],
-                batch["token_index_BN"],
+                torch.arange(valid_BN.shape[1], device=device).expand_as(valid_BN),
                 valid_BN,
                 subjects.localization_normalize,
             ),

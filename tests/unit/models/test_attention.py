@@ -153,3 +153,34 @@ def test_bf16_keeps_fp32_maps(tmp_path: Path, unet: UNet2DConditionModel) -> Non
         call(unet)
     assert {m.dtype for m in maps} == {torch.float32}
     assert all((m.sum(-1) - 1).abs().max() < 1e-5 for m in maps)
+
+
+def test_columns_are_those_of_the_whole_map_and_teach_the_same() -> None:
+    index_BN = torch.tensor([[2, 5, -1], [1, 1, 6]])
+    found, kept = [], []
+    for whole in (True, False):
+        unet = tiny_backbone().unet.train().requires_grad_(True)
+        maps = CrossAttentionMaps(unet, 3)
+        sizes: list[int] = []
+
+        def save(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+            with maps if whole else maps.of_tokens(index_BN):
+                eps = call(unet)
+            places = index_BN.clamp(min=0)[:, None, None]
+            columns = [m.gather(3, places.expand(-1, *m.shape[1:3], -1)) if whole else m for m in maps]
+            loss = eps.square().mean() + sum(m.square().sum() for m in columns)
+        gradients = torch.autograd.grad(loss, list(unet.parameters()), allow_unused=True)
+        found.append([eps, *columns, *(g for g in gradients if g is not None)])
+        kept.append(sum(sizes))
+        assert [m.shape[-1] for m in maps] == [7 if whole else 3] * len(maps)
+    assert len(found[0]) == len(found[1]) > 100
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+    assert kept[1] < kept[0], "all the probabilities are not kept"
+    with torch.no_grad(), maps:
+        call(unet)
+    assert maps[0].shape[-1] == 7, "asked for once, not for good"
