@@ -39,31 +39,64 @@ class Source:
     """Says which file it was: hash of name, size and time of change."""
 
 
-def sources(root: Path) -> tuple[list[Source], int]:
-    """All pictures below a folder, by name, hidden ones aside; and how many other files there are. Raises:
-    UserError where there is no picture."""
+@dataclass(frozen=True)
+class Sources:
+    """What is below a folder."""
+
+    photos: list[Source]
+    """By name."""
+    others: int
+    """Files that are no pictures."""
+    linked: int
+    """Links to folders, which are not entered: they may lead round in circles."""
+
+
+def sources(root: Path) -> Sources:
+    """All pictures below a folder, hidden ones aside. Raises: UserError where there is no picture, or a
+    folder cannot be read."""
     if not root.is_dir():
         raise UserError(f"no folder '{root}'; give the folder that your photos are in.")
-    found, others = [], 0
-    for path in _files(root):
+    found, others, linked = [], 0, 0
+    for path in _entries(root):
+        if path.is_dir():
+            linked += 1
+            continue
         if path.suffix.lower() not in SUFFIXES:
             others += 1
             continue
-        name, stat = path.relative_to(root).as_posix(), path.stat()
+        name, stat = path.relative_to(root).as_posix(), _stat(path)
         facts = f"{name} {stat.st_size} {stat.st_mtime_ns}"
-        found.append(Source(name, hashlib.blake2b(facts.encode(), digest_size=12).hexdigest()))
+        if not os.access(path, os.R_OK):
+            # Once it may be read, it is another file to us: its time of change says nothing of that.
+            facts += " locked"
+        # A name need not be text; its bytes then are what they are.
+        found.append(Source(name, hashlib.blake2b(os.fsencode(facts), digest_size=12).hexdigest()))
     if not found:
         raise UserError(f"no picture below '{root}'; looked for {', '.join(sorted(SUFFIXES))}.")
-    return found, others
+    return Sources(found, others, linked)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
+def _entries(root: Path) -> Iterator[Path]:
+    """All files but hidden ones, also what is called like a picture and is no file (reading it says why);
+    and links to folders."""
+    for folder, folders, files in os.walk(root, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder) / name
-            if not name.startswith(".") and path.is_file():
-                yield path
+        yield from (Path(folder) / name for name in sorted(files) if not name.startswith("."))
+        yield from (path for name in folders if (path := Path(folder) / name).is_symlink())
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"folder '{error.filename}' cannot be read ({error.strerror}); make it readable, or take it out."
+    ) from error
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Of the photo, or of the link where that leads nowhere."""
+    try:
+        return path.stat()
+    except OSError:
+        return path.lstat()
 
 
 def stage_of(root: Path, work: Path, settings: PictureSettings) -> Stage:
@@ -83,7 +116,10 @@ class Finder:
     def __call__(self, stage: Stage, key: str) -> dict[str, Any]:
         """A photo's note: the key of its content, sizes and look; or why it cannot be used."""
         if key not in self.names:
-            self.names = {source.key: source.name for source in sources(self.root)[0]}
+            self.names = {source.key: source.name for source in sources(self.root).photos}
+        if key not in self.names:
+            # The next call sees it as it is then.
+            return {"unreadable": "it was changed or taken away while photos were looked for"}
         path = self.root / self.names[key]
         try:
             image_HW3 = read_srgb(path)

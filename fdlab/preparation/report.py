@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fdlab.measure.choose import ExtractorSettings
+from fdlab.preparation.find import Sources
 from fdlab.preparation.plan import Plan
 from fdlab.preparation.settings import BOXES, Settings
 
@@ -18,23 +19,22 @@ EVALUATION = ExtractorSettings().recogniser
 
 def summary(
     plan: Plan,
-    num_sources: int,
-    num_others: int,
+    sources: Sources,
     settings: Settings,
     networks: Mapping[str, Any],
     unreadable: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The report as plain JSON. `num_others`: files that are no pictures; `networks`: what
-    found faces, told them apart and made masks, by name and digest; `unreadable`: what is wrong with captions
-    beside photos, a line each."""
+    """The report as plain JSON. `networks`: what found faces, told them apart and made masks, by name and
+    digest; `unreadable`: what is wrong with captions beside photos, a line each."""
     chosen = plan.chosen
     people = [person for some in chosen for person in some.people]
     subjects = [person for person in people if person.end is not None]
     pictures = Counter(person.identity for person in people)
     scores = [person.score for person in people]
     return {
-        "photos": num_sources,
-        "other_files": num_others,
+        "photos": len(sources.photos),
+        "other_files": sources.others,
+        "linked_folders": sources.linked,
         "pictures": len(chosen),
         "dropped": dict(Counter(reason.partition(":")[0] for reason in plan.dropped.values())),
         "people": len(people),
@@ -69,13 +69,15 @@ def summary(
         },
         "unused_corrections": list(plan.unused),
         "unreadable_captions": list(unreadable),
-        "notes": notes(plan, settings, len(unreadable)),
+        "notes": notes(plan, settings, len(unreadable), sources.linked),
     }
 
 
-def notes(plan: Plan, settings: Settings, num_unreadable: int = 0) -> list[str]:
+def notes(plan: Plan, settings: Settings, num_unreadable: int = 0, num_linked: int = 0) -> list[str]:
     """What somebody should know before training on this."""
     found = []
+    if num_linked:
+        found.append(f"{num_linked:,} linked folders were not entered; prepare them by themselves.")
     if num_unreadable:
         found.append(f"{num_unreadable:,} captions beside photos cannot be read: report.json lists them.")
     if settings.identities.recogniser == EVALUATION:

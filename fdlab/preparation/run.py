@@ -92,7 +92,8 @@ def prepare(
     work = work_of(folder)
     given = _corrections(work, settings)
     stages = Stages.of(source, work, settings)
-    photos, others = find.sources(source)
+    there = find.sources(source)
+    photos = there.photos
     mine = photos[index::count]
     stages.pictures.run([photo.key for photo in mine], workers, show)
     keys = _keys(stages.pictures, mine)
@@ -114,7 +115,7 @@ def prepare(
             "masks": stages.masks.note(some)["network"],
         }
         unreadable = list(dict.fromkeys(beside.unreadable))
-        numbers = report.summary(made, len(photos), others, settings, networks, unreadable)
+        numbers = report.summary(made, there, settings, networks, unreadable)
         told = {k: v for k, v in asdict(settings).items() if k != "corrections"}
         facts = {"version": VERSION, "settings": told, "networks": networks}
         digest = write.digest_of(made, facts)
