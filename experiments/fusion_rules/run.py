@@ -1,4 +1,4 @@
-"""Every rule for the middle stages on the same people, prompts and seeds: one evaluation a rule, one table.
+"""Every rule for the middle stages, and either model alone, on the same people, prompts and seeds.
 
     python experiments/fusion_rules/run.py OUT [overrides of `fdlab evaluate`]
     python experiments/fusion_rules/run.py --publish OUT
@@ -9,13 +9,14 @@ prompt and seed under the rule and under the released one. --publish puts table 
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from fdlab.files import write_json, write_text
+from fdlab.files import whole, write_json, write_text
 from fdlab.leaderboard.compare import compare, locate
 from fdlab.people import benchmark
 from fdlab.records.figures import image_grid
@@ -37,6 +38,9 @@ NUM_PROMPTS = 8
 SEEDS = 4
 SHOWN_PEOPLE = ("s00", "s01", "s02")
 """In the picture; the first ones, not chosen."""
+SHOWN_PROMPTS = ("p00", "p01", "p04", "p06")
+"""Beach, a yellow sweater in a studio, snow, a watercolour of mountains."""
+SHOWN = ("identity_auc", "identity_similarity", "face_detection_rate", "prompt_accuracy", "clip_score")
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
@@ -68,15 +72,24 @@ def measure(out: Path, name: str, overrides: list[str]) -> None:
     subprocess.run([*command, "benchmark.baselines=false", f"name={name}", f"paths.runs={out}"], check=True)
 
 
-SHOWN = ("identity_auc", "identity_similarity", "face_detection_rate", "prompt_accuracy", "clip_score")
+def values(out: Path) -> str:
+    """Markdown: what every rule reaches, with 95 % intervals over subjects."""
+    lines = [f"| rule | {' | '.join(SHOWN)} |", f"|---|{'---:|' * len(SHOWN)}"]
+    for name in RULES:
+        metrics = locate(out / "evaluate" / name).record["metrics"]
+        cells = [_value(metrics[metric]) for metric in SHOWN]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _value(entry: dict[str, Any]) -> str:
+    return f"{entry['value']:.3f} [{entry['ci_low']:.2f}, {entry['ci_high']:.2f}]"
 
 
 def table(out: Path) -> str:
-    """Markdown: the released rule's values, and every other rule's paired differences from it."""
+    """Markdown: every other rule's paired differences from the released one."""
     released = locate(out / "evaluate" / RELEASED)
-    entries = released.record["metrics"]
-    lines = [f"| rule | {' | '.join(SHOWN)} |", f"|---|{'---:|' * len(SHOWN)}"]
-    lines.append(f"| {RELEASED} | {' | '.join(format(entries[name]['value'], '.3f') for name in SHOWN)} |")
+    lines = [f"| less {RELEASED} | {' | '.join(SHOWN)} |", f"|---|{'---:|' * len(SHOWN)}"]
     for name in RULES:
         if name == RELEASED:
             continue
@@ -111,17 +124,29 @@ def picture(out: Path, path: Path) -> None:
         )
         for who in SHOWN_PEOPLE
         for prompt in asked
+        if prompt["id"] in SHOWN_PROMPTS
     ]
     image_grid(rows, ["reference", *RULES], path)
 
 
+def keep_records(out: Path, folder: Path) -> None:
+    """The records and the scores of their single pictures, without the pictures."""
+    for name in RULES:
+        found, target = out / "evaluate" / name / "evaluation", folder / name / "evaluation"
+        target.mkdir(parents=True, exist_ok=True)
+        write_text(target / "record.json", (found / "record.json").read_text(encoding="utf-8"))
+        with whole(target / "per_sample.jsonl.gz") as temporary:
+            temporary.write_bytes(gzip.compress((found / "per_sample.jsonl").read_bytes(), mtime=0))
+
+
 def publish(out: Path) -> None:
-    """Put table and picture beside this file, the table between the README's two marks."""
+    """Put records, tables and picture beside this file, the tables between the README's two marks."""
     picture(out, HERE / "rules.png")
+    keep_records(out, HERE / "records")
     before, _, rest = (HERE / "README.md").read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     shown = "![Three people, four prompts: the reference, then every rule](rules.png)"
-    write_text(HERE / "README.md", f"{before}{BEGIN}\n{table(out)}\n{shown}\n{END}{after}")
+    write_text(HERE / "README.md", f"{before}{BEGIN}\n{values(out)}\n{table(out)}\n{shown}\n{END}{after}")
 
 
 def main(arguments: list[str]) -> int:
@@ -136,8 +161,9 @@ def main(arguments: list[str]) -> int:
     four_seeds(out / "benchmark")
     for name in RULES:
         measure(out, name, arguments[1:])
-    write_text(out / "table.md", table(out))
-    print(table(out))
+    text = f"{values(out)}\n{table(out)}"
+    write_text(out / "table.md", text)
+    print(text)
     return 0
 
 
