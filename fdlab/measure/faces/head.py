@@ -15,6 +15,7 @@ from PIL import Image
 from fdlab.errors import UserError
 from fdlab.measure.faces.detector import FaceDetector
 from fdlab.measure.faces.face import Face, largest
+from fdlab.measure.faces.remembered import RememberingDetector, usual_detector
 
 SIDE, DOWN = 3.3, 0.25
 """In distances from the eyes to the mouth: the square's side, and its middle below the eyes."""
@@ -60,12 +61,12 @@ class HeadCrop:
     name = "head-1"
     """Part of a cache's key: another way to cut needs another name."""
 
-    def __init__(self, detector: FaceDetector | None = None) -> None:
+    def __init__(self, detector: FaceDetector | RememberingDetector | None = None) -> None:
         self._given = detector
 
     @cached_property
-    def detector(self) -> FaceDetector:
-        return self._given or FaceDetector()
+    def detector(self) -> FaceDetector | RememberingDetector:
+        return self._given or usual_detector()
 
     def __call__(self, image_HW3: np.ndarray, mask_HW: np.ndarray | None, size: int) -> np.ndarray:
         """The head of whoever the mask shows (uint8 SS4). Raises: UserError where no face is found there."""
