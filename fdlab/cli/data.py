@@ -1,4 +1,4 @@
-"""`fdlab data`: render people; prepare photos; check, count and convert data sets in any layout."""
+"""`fdlab data`: render people; prepare photos; check, count, judge and convert data sets in any layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.assets import resolve
-from fdlab.cli import data_benchmark, data_prepare
+from fdlab.cli import data_benchmark, data_doctor, data_prepare
 from fdlab.cli.options import parser, positive
 from fdlab.data.layout import SPLITS
 from fdlab.data.sample import LABEL
@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
         return _benchmark(argv[1:])
     if argv[:1] == ["prepare"]:
         return data_prepare.main(argv[1:])
+    if argv[:1] == ["doctor"]:
+        return data_doctor.main(argv[1:])
     arguments = _arguments().parse_args(argv)
     verbs = {"render": _render, "check": _check, "stats": _stats, "convert": _convert}
     return int(verbs[arguments.verb](arguments))
@@ -47,9 +49,9 @@ def main(argv: list[str]) -> int:
 def _arguments() -> argparse.ArgumentParser:
     top = parser(
         "data",
-        "Render people; prepare photos; check, count and convert data sets; measure how fast they load.",
+        "Render people; prepare photos; check, count, judge and convert data sets; measure their loading.",
     )
-    names = "{render,prepare,check,stats,convert,benchmark}"
+    names = "{render,prepare,check,stats,doctor,convert,benchmark}"
     verbs = top.add_subparsers(dest="verb", required=True, metavar=names)
     render = verbs.add_parser("render", help="render people into a folder, in FastComposer's layout")
     render.add_argument(
@@ -90,6 +92,7 @@ def _arguments() -> argparse.ArgumentParser:
         help="as the backbone's reference_crop: head, which is nano's, needs a face of everybody "
         "(default: person)",
     )
+    verbs.add_parser("doctor", help="will an SDM learn from this? verdicts and cures", add_help=False)
     _add_convert(verbs)
     verbs.add_parser("benchmark", help="samples a second that a training loads and learns from (--help)")
     return top

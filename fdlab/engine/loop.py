@@ -51,7 +51,8 @@ class LoopSettings:
     """Machines that train together."""
     strategy: str = "auto"
     log_every: int = 10
-    checkpoint_every: int = 100
+    checkpoint_every: int | None = 100
+    """None: no state is saved at all, of a training that is only tried."""
     keep_checkpoints: int = 2
     show: bool = True
     counts: bool = False

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdlab import foreign
 from fdlab.data.entry import Shape, caption_tokens, cut_subject, read_checked
 from fdlab.data.folder import Folder, check_complete, fingerprint, is_rendered
 from fdlab.data.sample import CorruptFile, PersonSample
-from fdlab.errors import UserError
 from fdlab.files import write_text
 from fdlab.layouts.choose import open_folder, opened_once
 from fdlab.layouts.convert import Converted, Options, convert
 from fdlab.layouts.flaws import blemishes, flaws
+from fdlab.layouts.notes import Notes
 from fdlab.progress import bar
 from fdlab.workers import Maker, in_processes, made, worth_starting
 
@@ -98,7 +96,7 @@ def check(root: Path, asked: Asked, out: Path, workers: int = 0, show: bool = Tr
         _Job(folder.root, folder.kind, asked, n, tuple(ids[start : start + CHUNK]))
         for n, start in enumerate(range(0, len(ids), CHUNK))
     ]
-    notes = _Notes(partial, _digest(folder, ids, asked))
+    notes = Notes(partial, _digest(folder, ids, asked))
     todo = [job for job in jobs if job.number not in notes.found]
     left = sum(len(job.ids) for job in todo)
     opened_once.cache_clear()
@@ -116,7 +114,7 @@ def check(root: Path, asked: Asked, out: Path, workers: int = 0, show: bool = Tr
         report.problems += [Problem(*problem) for problem in found["problems"]]
     report.num_samples = len(ids) - len({p.entry for p in report.problems} & set(ids))
     write_text(out, "".join(json.dumps(asdict(problem)) + "\n" for problem in report.problems))
-    partial.unlink(missing_ok=True)
+    notes.forget()
     return report
 
 
@@ -136,40 +134,9 @@ def fix(
     return convert(root, folder, options, workers, show)
 
 
-def list_path(root: Path) -> Path:
-    """Where the list goes, unless somewhere else is asked for."""
-    return root.with_name(f"{root.name}.check.jsonl") if root.is_file() else root / "check.jsonl"
-
-
-class _Notes:
-    """What finished jobs have found, a line each, for a later call to go on from."""
-
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
-        self.found: dict[int, dict[str, Any]] = {}
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
-        if lines[:1] == [digest]:
-            # A kill may have cut the last one short.
-            self.found = dict(_notes(lines[1:]))
-        head = [digest, *(json.dumps([number, found]) for number, found in self.found.items())]
-        try:
-            write_text(path, "".join(f"{line}\n" for line in head))
-        except OSError as error:
-            raise UserError(f"'{path}' cannot be written: {error.strerror}; give --out FILE.") from error
-
-    def add(self, number: int, found: dict[str, Any]) -> None:
-        self.found[number] = found
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps([number, found]) + "\n")
-
-
-def _notes(lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line in lines:
-        try:
-            number, found = foreign.parse_json(line, "note")
-        except (UserError, TypeError, ValueError):
-            continue
-        yield number, found
+def list_path(root: Path, name: str = "check.jsonl") -> Path:
+    """Where what is found of a data set goes, unless somewhere else is asked for."""
+    return root.with_name(f"{root.name}.{name}") if root.is_file() else root / name
 
 
 def _digest(folder: Folder, ids: list[str], asked: Asked) -> str:

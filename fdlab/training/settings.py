@@ -64,6 +64,8 @@ class DataSettings:
             raise unknown("data.kind", str(data["kind"]), KINDS)
         rendered: dict[str, Any] = {}
         if data["kind"] == "people":
+            if "mix" not in data:
+                raise UserError("data.kind=people: a folder is not rendered; take data=people_portraits.")
             rendered = {"mix": str(data["mix"])}
             rendered |= {key: int(data[key]) for key in ("num", "seed", "render_workers")}
         return cls(

@@ -71,7 +71,8 @@ def test_somebody_without_a_face_is_named_where_heads_are_cut(
     [
         (
             ["rendr"],
-            "unknown fdlab data command 'rendr'; allowed: benchmark, check, convert, prepare, render, stats.",
+            "unknown fdlab data command 'rendr'; allowed: benchmark, check, convert, doctor, prepare, "
+            "render, stats.",
         ),
         (["render", "x", "--mix", "scene"], "Did you mean 'scenes'?"),
         (
@@ -87,3 +88,23 @@ def test_a_wrong_word_is_one_line(
     assert main(["data", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_the_doctor_says_whether_it_will_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "people"
+    words = ["--mix", "aligned-portraits", "--num", "10", "--workers", "1"]
+    assert main(["data", "render", str(folder), *words]) == 0
+    doctor = ["data", "doctor", str(folder), "--no-train", "--workers", "1"]
+    assert main([*doctor, "data.reference=mixed"]) == 0
+    said = capsys.readouterr().out
+    assert "it will learn" in said and "beware          amount" in said and "data.reference=mixed" not in said
+    # One face less, and a training would stop there.
+    (first, *_) = sorted(folder.rglob("*.png"))
+    Image.new("RGB", (128, 128), "grey").save(first)
+    assert main([*doctor, "--json", "--out", str(tmp_path / "doctor.json")]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == json.loads((tmp_path / "doctor.json").read_text()) and shown["will_learn"] is False
+    assert "data.skip_corrupt=true" in next(f for f in shown["findings"] if f["name"] == "readable")["cure"]
+    assert main([*doctor, "data.labels=[persn"]) == 2
+    assert main(["data", "doctor", str(tmp_path / "nothing"), "--no-train"]) == 2
+    assert "nothing" in capsys.readouterr().err

@@ -28,6 +28,7 @@ ORDER = (
     "benchmarks",
     "engine",
     "training",
+    "diagnosis",
     "pretraining",
     "records",
     "evaluation",

@@ -17,9 +17,10 @@ from fdlab.files import whole
 
 
 class SaveCheckpoints(StepCallback):
-    """Save every `every` steps and at the end; keep the `keep` newest numbered ones beside last.ckpt."""
+    """Save every `every` steps and at the end; keep the `keep` newest numbered ones beside last.ckpt. Where
+    `every` is None, nothing is ever saved."""
 
-    def __init__(self, folder: Path, every: int, keep: int) -> None:
+    def __init__(self, folder: Path, every: int | None, keep: int) -> None:
         super().__init__()
         self.folder, self.every, self.keep = Path(folder), every, keep
         self.saved = 0
@@ -32,7 +33,7 @@ class SaveCheckpoints(StepCallback):
 
     def on_step(self, trainer: lightning.Trainer, module: Training) -> None:
         """Save when it is due."""
-        if is_due(module.step, self.every, module.max_steps) or module.step == module.max_steps:
+        if is_due(module.step, self.every or 0, module.max_steps) or module.step == module.max_steps:
             self.save(trainer, module)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -47,6 +48,8 @@ class SaveCheckpoints(StepCallback):
     def save(self, trainer: lightning.Trainer, module: Training) -> None:
         """Save now, from the first process. Raises: Diverged, in every process, where a weight is not
         finite."""
+        if self.every is None:
+            return
         state = checkpoints.collect(module, trainer.optimizers[0])
         if trainer.is_global_zero:
             self._write(state, module)
