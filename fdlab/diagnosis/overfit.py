@@ -42,6 +42,8 @@ DRAWS = 4
 """Noises and timesteps that each sample is measured at."""
 FELL = 0.1
 """Share of the loss that is to be gone."""
+ENOUGH = 100
+"""Steps after which a loss that did not fall says something; a minute of a busy machine may be fewer."""
 CURVES = "metrics.csv"
 
 
@@ -189,10 +191,13 @@ def finding(tried: Tried) -> Finding:
         f"references {tried.exchanged:.4f}"
     )
     numbers = dict(vars(tried))
+    if tried.fell[0] <= 0 and tried.steps < ENOUGH:
+        cure = f"{tried.steps:,} steps are too few to tell: give --seconds more"
+        return Finding("ten by heart", BEWARE, says, cure, numbers)
     if tried.fell[0] <= 0:
         cure = (
             "it learns nothing: does model.lr fit, and do any parameters learn (--dry)? Are pictures, "
-            "captions and references those of the same people? With more steps (--seconds) it may come"
+            "captions and references those of the same people?"
         )
         return Finding("ten by heart", NOT, says, cure, numbers)
     if gone < FELL:

@@ -18,7 +18,7 @@ from fdlab.data.layout import write_ids, write_sample
 from fdlab.diagnosis import doctor, overfit
 from fdlab.diagnosis.findings import BEWARE, FINE, NOT
 from fdlab.diagnosis.look import Looked, Shown, Told
-from fdlab.diagnosis.overfit import Tried, finding
+from fdlab.diagnosis.overfit import ENOUGH, Tried, finding
 from fdlab.errors import UserError
 from fdlab.layouts.choose import open_folder
 from fdlab.training.settings import FitSettings
@@ -51,8 +51,9 @@ def test_what_can_be_learnt_is_and_leaves_nothing(
 def test_what_cannot_move_learns_nothing(configure: Configure, people_folder: Path) -> None:
     found = tried(configure("sdm", *LEARNS, "model.lr=1e-12"), people_folder, 3)
     assert found.after == pytest.approx(found.before, rel=1e-4)
-    one = finding(found)
-    assert one.verdict == NOT and "model.lr" in one.cure
+    few, enough = finding(found), finding(replace(found, steps=ENOUGH))
+    assert few.verdict == BEWARE and "3 steps are too few to tell" in few.cure
+    assert enough.verdict == NOT and "model.lr" in enough.cure
 
 
 def test_references_that_are_all_alike_tell_nobody_apart(
@@ -106,14 +107,16 @@ def test_the_verdict_is_of_the_numbers() -> None:
     assert finding(good).verdict == FINE and not finding(good).cure and "-40 %" in finding(good).says
     assert finding(replace(good, after=0.49, fell=(0.005, 0.015))).verdict == BEWARE
     assert finding(replace(good, told_apart=(-0.01, 0.02))).verdict == BEWARE
-    assert finding(replace(good, after=0.5, fell=(-0.01, 0.01))).verdict == NOT
+    assert finding(replace(good, steps=ENOUGH, after=0.5, fell=(-0.01, 0.01))).verdict == NOT
     json.dumps(dict(finding(good).numbers))
 
 
 def test_a_diagnosis_is_written_whole(
     configure: Configure, people_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor.overfit, "overfit", lambda *a, **k: Tried(2, 1, 1, 1, 1, 1, (0, 0), 1, (0, 0)))
+    monkeypatch.setattr(
+        doctor.overfit, "overfit", lambda *a, **k: Tried(2, 100, 1, 1, 1, 1, (0, 0), 1, (0, 0))
+    )
     settings = FitSettings.read(configure("sdm"))
     made = doctor.diagnose(settings, tmp_path / "out.json", num=4, seconds=1, workers=1, show=False)
     said = json.loads((tmp_path / "out.json").read_text())
