@@ -225,6 +225,7 @@ RULES: dict[str, Rule] = {
     "prepare.captions.source": Rule(registry="fdlab.preparation.settings.CAPTIONS"),
     "prepare.captions.model": Rule(nullable=True, kind=str),
     "prepare.captions.question": Rule(nullable=True, kind=str, literal=True),
+    "prepare.captions.nouns": Rule(registry="fdlab.preparation.parsed.BY"),
     "prepare.identities.recogniser": Rule(registry=RECOGNISERS),
     "prepare.identities.weights": Rule(nullable=True, kind=str),
     "prepare.identities.threshold": Rule(low=-1, high=1),

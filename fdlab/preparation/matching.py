@@ -8,7 +8,7 @@ faces are meant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,20 +52,22 @@ def _listed(phrases: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def matched(caption: str | None, sides: Sequence[float], noun: str) -> Matched:
+def matched(
+    caption: str | None, sides: Sequence[float], noun: str, find: Callable[[str], list[Mention]] = mentions
+) -> Matched:
     """Give each person a noun. `sides`: the size of each person's face, from left to right; `caption`: as it
-    was found, with markers or without; None: there is none. `noun`: for who is named nowhere. Raises:
-    UserError for markers that mark nothing."""
+    was found, with markers or without; None: there is none. `noun`: for who is named nowhere; `find`: finds
+    whom a caption names. Raises: UserError for markers that mark nothing."""
     num = len(sides)
     if not caption or not caption.strip():
         return _of_template(num, noun, "template")
     if MARKER in caption:
         text, ends = parse(caption)
-        spoken = {mention.end: mention.side for mention in mentions(text)}
+        spoken = {mention.end: mention.side for mention in find(text)}
         slots = [_Slot(end, spoken.get(end)) for end in ends]
         return Matched(text, _assigned(slots, sides), "by hand")
     text = " ".join(caption.split())
-    found = mentions(text)
+    found = find(text)
     if not found:
         made = _of_template(num, noun, "no noun" if is_english(text) else "no English")
         return Matched(f"{made.caption}, {text}", made.ends, made.how) if num else Matched(text, (), made.how)

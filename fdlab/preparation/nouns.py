@@ -16,7 +16,7 @@ from itertools import pairwise
 from fdlab.preparation import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_SIDES = {
+SIDES = {
     "left": "left", "leftmost": "left", "right": "right", "rightmost": "right",
     "middle": "middle", "center": "middle", "centre": "middle", "central": "middle",
 }  # fmt: skip
@@ -113,9 +113,19 @@ def _made(
     while first and num != 1 and lower[first - 1] in lexicon.BEFORE_PLURAL:
         first -= 1
     end = words[last].end()
-    after = _SIDE_AFTER.match(caption, end)
-    side = _SIDES[after[1].lower()] if after else _side_before(lower, last)
+    side = side_after(caption, end) or _side_before(lower, last)
     return Mention(words[first].start(), end, noun, num, side if num == 1 else None)
+
+
+def side_after(caption: str, end: int) -> str | None:
+    """The side that is said of whoever is named up to `end`, behind the noun."""
+    after = _SIDE_AFTER.match(caption, end)
+    return SIDES[after[1].lower()] if after else None
+
+
+def is_background(caption: str, end: int) -> bool:
+    """Whether whoever is named up to `end` stands in the background."""
+    return _BACKGROUND.match(caption, end) is not None
 
 
 def _number(lower: Sequence[str], n: int) -> tuple[int | None, int]:
@@ -137,8 +147,8 @@ def _side_before(lower: Sequence[str], n: int) -> str | None:
     for back in range(1, _BETWEEN + 1):
         if n - back < 0 or lower[n - back] in lexicon.GRAMMAR:
             return None
-        if lower[n - back] in _SIDES:
-            return _SIDES[lower[n - back]]
+        if lower[n - back] in SIDES:
+            return SIDES[lower[n - back]]
     return None
 
 
@@ -156,7 +166,7 @@ def _is_nobody(
     if last + 1 < len(lower) and lower[last + 1] in lexicon.NOT_A_PERSON_BEFORE:
         return True
     before = lower[max(0, first - _BETWEEN - 1) : first]
-    if "no" in before[-2:] or "without" in before[-2:] or _BACKGROUND.match(caption, end):
+    if "no" in before[-2:] or "without" in before[-2:] or is_background(caption, end):
         return True
     if "of" in before and any(word in lexicon.NOT_ALIVE for word in lower[max(0, first - 5) : first]):
         return True

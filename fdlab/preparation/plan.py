@@ -14,6 +14,8 @@ from fdlab.preparation.corrections import Corrections
 from fdlab.preparation.faces import FoundFace
 from fdlab.preparation.likeness import duplicates
 from fdlab.preparation.matching import How, matched
+from fdlab.preparation.nouns import mentions
+from fdlab.preparation.parsed import Mentions
 from fdlab.preparation.settings import Settings
 from fdlab.preparation.split import held_out
 
@@ -78,14 +80,16 @@ class Plan:
     """Corrections of pictures that are not there."""
 
 
-def plan(found: Sequence[Seen], settings: Settings, corrections: Corrections) -> Plan:
-    """Decide. `found` by name."""
+def plan(
+    found: Sequence[Seen], settings: Settings, corrections: Corrections, find: Mentions = mentions
+) -> Plan:
+    """Decide. `found` by name; `find` finds whom captions name."""
     dropped: dict[str, str] = {}
     usable = _usable(found, settings, corrections, dropped)
     unique = _unique(usable, settings.pictures.duplicate_bits, dropped)
     chosen = []
     for seen in unique:
-        made = _peopled(seen, settings, corrections)
+        made = _peopled(seen, settings, corrections, find)
         if isinstance(made, str):
             dropped[seen.name] = made
         else:
@@ -141,7 +145,7 @@ def _unique(found: Sequence[Seen], most_bits: int, dropped: dict[str, str]) -> l
     return sorted((seen for seen in kept if seen.name not in dropped), key=lambda seen: seen.name)
 
 
-def _peopled(seen: Seen, settings: Settings, corrections: Corrections) -> Chosen | str:
+def _peopled(seen: Seen, settings: Settings, corrections: Corrections, find: Mentions) -> Chosen | str:
     """The picture with its people and their nouns; or why it is not used."""
     small = [n for n, face in enumerate(seen.faces) if face.side < settings.faces.small]
     if small and settings.faces.small_faces == "drop":
@@ -161,7 +165,7 @@ def _peopled(seen: Seen, settings: Settings, corrections: Corrections) -> Chosen
     sides = [seen.faces[person.face].side for person in people]
     given = corrections.captions.get(seen.key, seen.caption)
     try:
-        made = matched(given, sides, settings.captions.noun)
+        made = matched(given, sides, settings.captions.noun, find)
     except UserError as error:
         return f"caption: {error}"
     ended = tuple(replace(person, end=end) for person, end in zip(people, made.ends, strict=True))

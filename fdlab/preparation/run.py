@@ -14,7 +14,7 @@ from typing import Any
 from fdlab.errors import UserError
 from fdlab.files import write_json
 from fdlab.lock import exclusive
-from fdlab.preparation import captioners, corrections, faces, find, masks, report, write
+from fdlab.preparation import captioners, corrections, faces, find, masks, parsed, report, write
 from fdlab.preparation.captions import Beside
 from fdlab.preparation.plan import Plan, Seen, plan
 from fdlab.preparation.settings import Settings
@@ -91,6 +91,7 @@ def prepare(
     index, count = share_of(shard)
     work = work_of(folder)
     given = _corrections(work, settings)
+    nouns_by, mentions = parsed.finder(settings.captions.nouns, settings.captions.spacy_model)
     stages = Stages.of(source, work, settings)
     there = find.sources(source)
     photos = there.photos
@@ -106,7 +107,7 @@ def prepare(
         return f"shard {shard} is done; {num:,} pictures of others are left in stage '{name}'"
     with exclusive(work / "lock"):
         beside = Beside(source)
-        made = plan(_seen(beside, photos, stages, settings), settings, given)
+        made = plan(_seen(beside, photos, stages, settings), settings, given, mentions)
         if not made.chosen:
             raise UserError(f"no photo below '{source}' can be used: {next(iter(made.dropped.values()))}.")
         some = made.chosen[0].seen.key
@@ -116,8 +117,9 @@ def prepare(
         }
         unreadable = list(dict.fromkeys(beside.unreadable))
         numbers = report.summary(made, there, settings, networks, unreadable)
+        numbers["nouns_by"] = nouns_by
         told = {k: v for k, v in asdict(settings).items() if k != "corrections"}
-        facts = {"version": VERSION, "settings": told, "networks": networks}
+        facts = {"version": VERSION, "settings": told, "networks": networks, "nouns_by": nouns_by}
         digest = write.digest_of(made, facts)
         if not write.is_written(folder, digest):
             card = {**facts, "digest": digest, "corrections": len(given), "report": _public(numbers)}

@@ -49,6 +49,8 @@ class CaptionSettings:
     model: str | None = None
     question: str | None = None
     device: str = "cpu"
+    nouns: Literal["auto", "rules", "spacy"] = "auto"
+    spacy_model: str = "en_core_web_sm"
     noun: str = "person"
 
 
