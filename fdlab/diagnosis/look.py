@@ -25,6 +25,7 @@ from fdlab.layouts.choose import open_folder, opened_once
 from fdlab.layouts.notes import Notes
 from fdlab.measure.faces import FaceDetector
 from fdlab.preparation.likeness import look_of
+from fdlab.preparation.people_masks import face_oval
 from fdlab.progress import bar
 from fdlab.randomness import numpy_rng
 from fdlab.transforms.framing import framed
@@ -269,7 +270,7 @@ def matched(
     covered: list[float | None] = [None] * num
     left, unnamed = [], 0
     for face in sorted(found, key=lambda face: -_longer(face)):
-        oval_HW = _oval(face, segments_HW.shape)
+        oval_HW = face_oval(face.box, segments_HW.shape)
         if not oval_HW.any():
             continue
         values, counts = np.unique(segments_HW[oval_HW], return_counts=True)
@@ -298,16 +299,6 @@ def matched(
 def _longer(face: Boxed) -> float:
     x1, y1, x2, y2 = face.box
     return max(x2 - x1, y2 - y1)
-
-
-def _oval(face: Boxed, shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels of the ellipse within a face's box (bool HW)."""
-    x1, y1, x2, y2 = face.box
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    across = (x + 0.5 - (x1 + x2) / 2) / max(1e-6, (x2 - x1) / 2)
-    down = (y + 0.5 - (y1 + y2) / 2) / max(1e-6, (y2 - y1) / 2)
-    inside_HW: np.ndarray = across**2 + down**2 <= 1
-    return inside_HW
 
 
 def _missed(face: Boxed, mask_HW: np.ndarray) -> bool:

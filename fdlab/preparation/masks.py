@@ -6,7 +6,7 @@ Axes: H W pixels, F faces, 3 RGB.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ from fdlab.data.pictures import read_photo
 from fdlab.files import whole
 from fdlab.measure.networks import info
 from fdlab.preparation.faces import faces_in
-from fdlab.preparation.people_masks import PersonMask
+from fdlab.preparation.people_masks import PersonMask, face_oval
 from fdlab.preparation.segmenters import Segmenter, kind_of, segmenter_of
 from fdlab.preparation.settings import MaskSettings
 from fdlab.preparation.work import Stage, packed
 
-VERSION = 1
+VERSION = 2
 MOST = 255
 """Faces of one picture, as a label map of bytes holds."""
+COVERED = 0.5
+"""Share of its own face that a mask has at least: in the dark a matte may find scraps alone."""
 
 
 def network_of(segmenter: Segmenter) -> dict[str, str] | None:
@@ -56,6 +58,7 @@ class Masker:
             return {"network": network_of(self.segmenter), "people": []}
         image_HW3 = read_photo(self.pictures / key[:2] / f"{key}.jpg")
         labels_HW, scores = label_map(self.segmenter(image_HW3, boxes_F4), image_HW3.shape[:2])
+        labels_HW, scores = facing(labels_HW, scores, boxes_F4)
         with whole(stage.path(key, ".png"), flush=False) as temporary:
             Image.fromarray(labels_HW).save(temporary, "PNG", compress_level=3)
         people = [{"face": face, "score": score} for face, score in sorted(scores.items())]
@@ -71,6 +74,19 @@ def label_map(masks: Sequence[PersonMask], shape: tuple[int, int]) -> tuple[np.n
         labels_HW[mask.mask_HW] = mask.face + 1
     seen = set(np.unique(labels_HW).tolist())
     return labels_HW, {m.face: round(float(m.score), 4) for m in own if m.face + 1 in seen}
+
+
+def facing(
+    labels_HW: np.ndarray, scores: Mapping[int, float], boxes_F4: np.ndarray
+) -> tuple[np.ndarray, dict[int, float]]:
+    """The map and the scores without masks that miss most of their own face: they show no person."""
+    kept = {}
+    for face, score in scores.items():
+        oval_HW = face_oval(boxes_F4[face], labels_HW.shape)
+        if (labels_HW[oval_HW] == face + 1).sum() >= COVERED * max(1, oval_HW.sum()):
+            kept[face] = score
+    lost = [face + 1 for face in scores if face not in kept]
+    return np.where(np.isin(labels_HW, lost), np.uint8(0), labels_HW), kept
 
 
 def read_labels(stage: Stage, key: str) -> np.ndarray:

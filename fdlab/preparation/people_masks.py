@@ -8,6 +8,7 @@ Axes: H W pixels, F faces, P parts (connected regions of the matte), 4 = x1 y1 x
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,16 @@ class PersonMask:
     that the matte is sure of."""
     face: int
     """Row of the face in the boxes that were given."""
+
+
+def face_oval(box: Sequence[float], shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels of the ellipse within a face's box (bool, of `shape` HW)."""
+    x1, y1, x2, y2 = box
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    across = (x + 0.5 - (x1 + x2) / 2) / max(1e-6, (x2 - x1) / 2)
+    down = (y + 0.5 - (y1 + y2) / 2) / max(1e-6, (y2 - y1) / 2)
+    inside_HW: np.ndarray = across**2 + down**2 <= 1
+    return inside_HW
 
 
 def tell_apart(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fdlab.errors import UserError
+from fdlab.preparation.masks import facing
 from fdlab.preparation.people_masks import bounds, expected_iou, tell_apart
 
 
@@ -82,3 +83,14 @@ def test_colours_draw_the_seam_towards_where_they_change() -> None:
 def test_the_larger_face_hides_the_other() -> None:
     left, right = tell_apart(bodies((10, 90)), np.array([face(30, half=8), face(70, half=5)]))
     assert left.box[2] > 55 and not (left.mask_HW & right.mask_HW).any()
+
+
+def test_a_mask_that_misses_its_own_face_is_nobodys() -> None:
+    labels_HW = np.zeros((60, 100), np.uint8)
+    labels_HW[10:60, 5:35] = 1
+    # The second one's mask begins at the chin, the third's has 60 % of the face.
+    labels_HW[30:60, 40:60], labels_HW[10:60, 76:100] = 2, 3
+    boxes_F4 = np.array([[10, 10, 30, 30], [40, 10, 60, 30], [71, 10, 91, 30]], float)
+    kept_HW, scores = facing(labels_HW, {0: 0.9, 1: 0.8, 2: 0.7}, boxes_F4)
+    assert scores == {0: 0.9, 2: 0.7} and set(np.unique(kept_HW)) == {0, 1, 3}
+    np.testing.assert_array_equal(kept_HW[labels_HW != 2], labels_HW[labels_HW != 2])
