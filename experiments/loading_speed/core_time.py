@@ -1,6 +1,6 @@
 """How long a core is busy with one sample at nano's size, by how it is loaded: written to results.json.
 
-    python -m fdlab data render FOLDER --mix aligned-portraits --num 16
+    python -m fdlab data render FOLDER --mix aligned-portraits --num 128
     python experiments/loading_speed/core_time.py FOLDER
 
 Time of cores, not of the clock: what else runs on a machine changes it little.
@@ -21,17 +21,21 @@ from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Live, Shape
 from fdlab.data.layout import read_ids
 from fdlab.files import write_json
-from fdlab.measure.faces import HeadCrop
+from fdlab.measure.faces import FaceDetector, HeadCrop, SubjectFaces
+from fdlab.measure.faces.remembered import RememberingDetector
 from fdlab.models.backbone import Backbone, load_backbone
+from fdlab.training.faces import teacher
 from fdlab.training.loading import STRONG
 from fdlab.transforms.framing import Framing
 
 BATCH, COUNTED, REFERENCE = 32, 3, 96
+LATER = 4
+"""Batches after which the 128 pictures have all been seen."""
 RANDOM = Framing("random")
 
 
-def core_ms(source: Any, **more: Any) -> float:
-    """Milliseconds of a core for each sample, behind a first batch."""
+def core_ms(source: Any, skipped: int = 0, **more: Any) -> float:
+    """Milliseconds of a core for each sample, behind a first batch and `skipped` others."""
     given = {
         "seed": 1,
         "batch_size": BATCH,
@@ -39,10 +43,11 @@ def core_ms(source: Any, **more: Any) -> float:
         "reference_size": REFERENCE,
         "skip_corrupt": True,
     }
-    batches = Batches(source, BatchSettings(**given | more), COUNTED + 1)  # type: ignore[arg-type]
-    batches[0]
+    batches = Batches(source, BatchSettings(**given | more), skipped + COUNTED + 1)  # type: ignore[arg-type]
+    for step in range(skipped + 1):
+        batches[step]
     began = time.process_time()
-    for step in range(1, COUNTED + 1):
+    for step in range(skipped + 1, skipped + COUNTED + 1):
         batches[step]
     return 1000 * (time.process_time() - began) / (BATCH * COUNTED)
 
@@ -58,6 +63,7 @@ def measure(root: Path, backbone: Backbone, cache: Path) -> dict[str, float]:
 
     kept = prepare(root, cache, backbone.vae, words, people)
     alone: dict[str, Any] = {"max_subjects": 0, "reference_size": None}
+    mixed: dict[str, Any] = {"reference": "mixed", "own_share": 0.3}
     return {
         "cached, SDM": core_ms(kept),
         "cached, SDM, augmented": core_ms(kept, augment=STRONG),
@@ -65,8 +71,22 @@ def measure(root: Path, backbone: Backbone, cache: Path) -> dict[str, float]:
         "read anew, TDM, random crop": core_ms(live(captions, framing=RANDOM), **alone),
         "read anew, SDM": core_ms(live(people)),
         "read anew, SDM, random crop, augmented": core_ms(live(people, framing=RANDOM), augment=STRONG),
-        "read anew, SDM, references cut by the face": core_ms(live(people, crop=HeadCrop())),
+        "read anew, SDM, references cut by the face": core_ms(live(people, crop=_crop())),
+        "the same, later epochs": core_ms(live(people, crop=_crop()), LATER),
+        "read anew, SDM, faces cut and recognised": core_ms(live(people, **_faces()), **mixed),
+        "the same, later epochs (faces recognised)": core_ms(live(people, **_faces()), LATER, **mixed),
     }
+
+
+def _crop() -> HeadCrop:
+    """One that has seen nothing."""
+    return HeadCrop(RememberingDetector(FaceDetector()))
+
+
+def _faces() -> dict[str, Any]:
+    """As `+exp=sdm`: a crop and a recogniser with one detector."""
+    detector = RememberingDetector(FaceDetector())
+    return {"crop": HeadCrop(detector), "reader": SubjectFaces(teacher("faceres", None), detector)}
 
 
 def main() -> None:
