@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from fdlab.cli.options import choices, parser, positive, print_config
@@ -39,6 +40,7 @@ def _arguments() -> argparse.ArgumentParser:
     top.add_argument("--no-train", action="store_true", help="look only, which needs no weights")
     top.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     top.add_argument("--json", action="store_true", help="print JSON")
+    top.add_argument("--page", type=Path, metavar="FILE", help="write a page, with pictures that have faults")
     top.add_argument("--out", type=Path, metavar="FILE", help=f"that JSON as a file (default: PATH/{FILE})")
     return top
 
@@ -62,4 +64,9 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         print(findings.text(made.findings))
         print(f"{'it will learn' if made.learns else 'it will not learn'}; all of it in {out}")
+    if a.page is not None:
+        from fdlab.records import diagnosis_page
+
+        diagnosis_page.write(a.page, made)
+        print(f"page: {a.page}", file=sys.stderr)
     return 0 if made.learns else 1

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.diagnosis import judge, overfit
-from fdlab.diagnosis.findings import Finding, will_learn
+from fdlab.diagnosis.findings import NOT, Finding, will_learn
 from fdlab.diagnosis.look import Asked, Looked, look
+from fdlab.engine.finite import Diverged
 from fdlab.errors import UserError
 from fdlab.files import write_json
 from fdlab.measure.faces import HeadCrop
+from fdlab.models import finetuned
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.training.settings import FitSettings
 from fdlab.training.subject_augmented import SDM
@@ -28,6 +30,8 @@ class Diagnosis:
 
     looked: Looked
     findings: list[Finding]
+    labels: tuple[str, ...] | None = None
+    """What counts as a subject; None: everything."""
 
     @property
     def learns(self) -> bool:
@@ -53,6 +57,10 @@ def diagnose(
         raise UserError("data doctor looks at a folder: leave data=people_... out.")
     if not issubclass(settings.kind, SDM):
         raise UserError("data doctor asks whether an SDM learns: take model=sdm.")
+    # It says how to get what is not there.
+    finetuned.load(backbone, None, ("tokenizer",))
+    if seconds > 0:
+        overfit.check(settings)
     head = backbone.reference_crop == "head"
     asked = Asked(
         tokenizer=(load_tokenizer, str(backbone.folder("tokenizer"))),
@@ -67,11 +75,19 @@ def diagnose(
     looked = look(data.root, data.kind, asked, notes, workers, show)
     found = judge.findings(looked, judge.Training(data.reference, data.skip_corrupt, head))
     if seconds > 0 and (ids := teachable(looked)):
-        found.append(overfit.finding(overfit.overfit(settings, looked.folder, ids, seconds, show)))
-    made = Diagnosis(looked, found)
+        found.append(_tried(settings, looked, ids, seconds, show))
+    made = Diagnosis(looked, found, asked.labels)
     write_json(out, summary(made, settings))
     notes.unlink(missing_ok=True)
     return made
+
+
+def _tried(settings: FitSettings, looked: Looked, ids: list[str], seconds: float, show: bool) -> Finding:
+    try:
+        return overfit.finding(overfit.overfit(settings, looked.folder, ids, seconds, show))
+    except Diverged:
+        says = "the loss, a gradient or a weight became infinite or no number"
+        return Finding("ten by heart", NOT, says, "take a lower model.lr, or trainer.precision=32")
 
 
 def teachable(looked: Looked) -> list[str]:

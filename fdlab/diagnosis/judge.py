@@ -53,6 +53,22 @@ def findings(looked: Looked, training: Training) -> list[Finding]:
     ]
 
 
+def wrong_in(shown: Shown) -> list[str]:
+    """What is wrong in a picture, in words."""
+    found = [shown.broken] if shown.broken else []
+    none = sum(face is None for face in shown.faces)
+    small = sum(face is not None and face < LARGE_FACE for face in shown.faces)
+    missed = sum(cover is not None and cover < COVERED for cover in shown.covered)
+    lines = (
+        (none, "without a face that is found"),
+        (small, "with a small face"),
+        (missed, "whose mask does not cover the face"),
+        (shown.strangers, "without a mask"),
+        (shown.unnamed, "with a mask and without a noun"),
+    )
+    return found + [f"{num} {'person' if num == 1 else 'people'} {what}" for num, what in lines if num]
+
+
 def _readable(looked: Looked, training: Training) -> Finding:
     unread = [each.broken for each in looked.told if each.broken]
     unusable = [each.broken for each in looked.shown if each.broken]

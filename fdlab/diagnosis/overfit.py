@@ -28,6 +28,7 @@ from fdlab.engine.callbacks.stepping import StepCallback
 from fdlab.engine.draws import Draws
 from fdlab.engine.loop import check_device, run
 from fdlab.metrics import bootstrap
+from fdlab.models import finetuned
 from fdlab.models.conditioning import add_subjects, embed_references
 from fdlab.models.denoiser import denoiser_of
 from fdlab.randomness import torch_generator
@@ -109,6 +110,13 @@ def overfit(
         run(module, StatelessData(source, how, stop=0), alone, work / "run", callbacks=[measured])
         took = seconds_until(work / "run" / CURVES, module.step)
     return _tried(num, module.step, took, measured)
+
+
+def check(settings: FitSettings) -> None:
+    """Look for the device and the weights that trying will need. Raises: UserError."""
+    check_device(settings.loop)
+    if settings.init != "scratch":
+        finetuned.need(settings.backbone, settings.kind.KIND, settings.init, "init")
 
 
 def _copied(folder: Folder, ids: Sequence[str], labels: Sequence[str] | None, root: Path) -> int:

@@ -65,7 +65,7 @@ def write(path: Path, found: Statistics, samples: Sequence[PersonSample]) -> Non
         f'<div class="tiles">{"".join(_tile(*tile) for tile in _tiles(n))}</div>',
         f'<div class="charts">{"".join(_charts(found, n))}</div>',
         "<h2>Samples</h2>",
-        f'<div class="cards">{"".join(_card(sample) for sample in samples)}</div>',
+        f'<div class="cards">{"".join(card(sample) for sample in samples)}</div>',
     ]
     write_text(path, document(f"{visible(title)}: what is in it", STYLE + MORE_STYLE, body))
 
@@ -124,13 +124,14 @@ def _chart(title: str, counted: Mapping[str, int]) -> str:
     return f'<section class="chart"><h3>{escape(title)}</h3>{bars}</section>'
 
 
-def _card(sample: PersonSample) -> str:
+def card(sample: PersonSample, note: str = "") -> str:
+    """A sample with its masks outlined, caption and facts; `note`: HTML above them."""
     height, width = sample.segments_HW.shape
     uri = data_uri(Image.fromarray(tinted(sample)), SIDE)
     people = [s.identity for s in sample.subjects if s.identity is not None]
     known = f" &middot; identity {', '.join(map(str, people))}" if people else ""
     return (
-        f'<div class="card"><img alt="{_text(sample.caption)}" src="{uri}"><p>{_marked(sample)}</p>'
+        f'<div class="card"><img alt="{_text(sample.caption)}" src="{uri}">{note}<p>{_marked(sample)}</p>'
         f'<p class="dim">{_text(sample.id)} &middot; {width} x {height}{known}</p></div>'
     )
 

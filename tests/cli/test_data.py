@@ -101,7 +101,11 @@ def test_the_doctor_says_whether_it_will_learn(tmp_path: Path, capsys: pytest.Ca
     # One face less, and a training would stop there.
     (first, *_) = sorted(folder.rglob("*.png"))
     Image.new("RGB", (128, 128), "grey").save(first)
-    assert main([*doctor, "--json", "--out", str(tmp_path / "doctor.json")]) == 1
+    page = tmp_path / "page.html"
+    assert main([*doctor, "--json", "--out", str(tmp_path / "doctor.json"), "--page", str(page)]) == 1
+    text = page.read_text()
+    assert "It will not learn." in text and "1 person without a face that is found" in text
+    assert text.count("data:image/webp;base64,") == 1 and "<script" not in text
     shown = json.loads(capsys.readouterr().out)
     assert shown == json.loads((tmp_path / "doctor.json").read_text()) and shown["will_learn"] is False
     assert "data.skip_corrupt=true" in next(f for f in shown["findings"] if f["name"] == "readable")["cure"]

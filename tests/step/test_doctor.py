@@ -19,6 +19,7 @@ from fdlab.diagnosis import doctor, overfit
 from fdlab.diagnosis.findings import BEWARE, FINE, NOT
 from fdlab.diagnosis.look import Looked, Shown, Told
 from fdlab.diagnosis.overfit import ENOUGH, Tried, finding
+from fdlab.engine.finite import Diverged
 from fdlab.errors import UserError
 from fdlab.layouts.choose import open_folder
 from fdlab.training.settings import FitSettings
@@ -126,6 +127,13 @@ def test_a_diagnosis_is_written_whole(
         "ten by heart",
     ]  # fmt: skip
     assert not list(tmp_path.glob("out.json.*"))
+
+    def diverges(*arguments: Any, **options: Any) -> Tried:
+        raise Diverged("the loss is nan")
+
+    monkeypatch.setattr(doctor.overfit, "overfit", diverges)
+    made = doctor.diagnose(settings, tmp_path / "out.json", num=4, seconds=1, workers=1, show=False)
+    assert made.findings[-1].verdict == NOT and "lower model.lr" in made.findings[-1].cure
     tdm = ["+exp=tdm", "data=folder", "data.root=x"]
     for wrong, match in ((tdm, "model=sdm"), (["+exp=sdm"], "looks at a folder")):
         with pytest.raises(UserError, match=match):
