@@ -26,7 +26,7 @@ from fdlab.training.settings import FitSettings
 
 Configure = Callable[..., Any]
 LEARNS = ("model.lr=0.02", "model.masked_loss=0", "model.condition_dropout=0", "model.subject_keep=1")
-STEPS = 25
+STEPS = 15
 
 
 def tried(cfg: Any, folder: Path, steps: int = STEPS) -> Tried:
@@ -66,7 +66,7 @@ def test_references_that_are_all_alike_tell_nobody_apart(
         image_HW3[one.segments_HW > 0] = 128
         write_sample(tmp_path / "alike", replace(one, image_HW3=image_HW3))
     write_ids(tmp_path / "alike", [one.id for one in samples])
-    found = tried(configure("sdm", *LEARNS, "data.background=grey"), tmp_path / "alike")
+    found = tried(configure("sdm", *LEARNS, "data.background=grey"), tmp_path / "alike", 3)
     # The grey of one on the grey behind it is everybody's.
     assert found.exchanged == pytest.approx(found.after, rel=1e-5)
     one = finding(found)

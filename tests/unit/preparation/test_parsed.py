@@ -35,14 +35,13 @@ def shape(doc: Any) -> list[tuple[str, str, int]]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tagger and a parser that know these sentences, and a ruler that knows one name."""
+    """A parser that knows these sentences, and a ruler that knows one name."""
     from spacy.tokens import Doc
     from spacy.training import Example
 
     nlp = spacy.blank("en")
     nlp.meta["name"], nlp.meta["version"] = "grammar", "1.0"
-    for name in ("tagger", "morphologizer"):
-        nlp.add_pipe(name)
+    nlp.add_pipe("morphologizer")
     # By default it learns no relation that it is shown less than 30 times.
     nlp.add_pipe("parser", config={"min_action_freq": 1})
     examples = []
