@@ -15,6 +15,9 @@ from torch import Tensor
 
 from fdlab.transforms.inputs import to_model
 
+DECODED = 2**13
+"""Two pictures of 512 px, whose decoding in fp32 holds about 1.5 GiB."""
+
 
 def encode_pixels(vae: Any, x_B3HW: Tensor) -> Tensor:
     """Pixels in [-1, 1] to scaled posterior means (BCHW float32), (mean - shift) * scale; no gradient."""
@@ -26,6 +29,12 @@ def encode_pixels(vae: Any, x_B3HW: Tensor) -> Tensor:
 def decode_latents(vae: Any, z_BCHW: Tensor) -> Tensor:
     """Scaled latents to pixels B3HW, about [-1, 1], not clamped."""
     return vae.decode(z_BCHW / vae.config.scaling_factor + _shift(vae)).sample
+
+
+def decode_in_parts(vae: Any, z_BCHW: Tensor) -> Tensor:
+    """The same, a few pictures at a time where they are large: as many as have DECODED latents."""
+    num = max(1, DECODED // (z_BCHW.shape[2] * z_BCHW.shape[3]))
+    return torch.cat([decode_latents(vae, part_BCHW) for part_BCHW in z_BCHW.split(num)])
 
 
 def spatial_factor(vae_config: Any) -> int:

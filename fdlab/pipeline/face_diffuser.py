@@ -17,7 +17,7 @@ from diffusers.utils import BaseOutput, is_accelerate_available
 from torch import Tensor
 
 from fdlab.data.captions import parse, unseen
-from fdlab.data.latents import decode_latents, spatial_factor
+from fdlab.data.latents import decode_in_parts, spatial_factor
 from fdlab.diffusion import guiders
 from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.flow import schedule_of
@@ -376,7 +376,7 @@ class FaceDiffuserPipeline(DiffusionPipeline):
     @torch.no_grad()
     def decode(self, z_BCHW: Tensor) -> Tensor:
         """Latents to pixels B3HW, about [-1, 1]; float32."""
-        return decode_latents(self.vae, z_BCHW.to(self.vae.dtype)).float()
+        return decode_in_parts(self.vae, z_BCHW.to(self.vae.dtype)).float()
 
     def _denoiser(self, name: str) -> Any:
         """One a UNet for the pipeline's life: a compiled UNet is compiled anew for new processors."""

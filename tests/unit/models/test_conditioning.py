@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fdlab.data.latents import decode_latents, encode_pixels
+from fdlab.data import latents
+from fdlab.data.latents import decode_in_parts, decode_latents, encode_pixels
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import condition, embed_references, encode_text
@@ -101,3 +102,15 @@ def test_latents_are_shifted_and_scaled(tiny: Backbone) -> None:
         mean = tiny.vae.encode(x).latent_dist.mean
         assert torch.allclose(z, (mean - 2) / 2)
         assert torch.allclose(decode_latents(tiny.vae, z), tiny.vae.decode(mean).sample, atol=1e-5)
+
+
+def test_large_pictures_are_decoded_a_few_at_a_time(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    z_BCHW = torch.randn(5, *tiny.latent_shape_CHW, generator=torch.manual_seed(0))
+    sizes = []
+    decode = tiny.vae.decode
+    monkeypatch.setattr(tiny.vae, "decode", lambda z: sizes.append(len(z)) or decode(z))
+    monkeypatch.setattr(latents, "DECODED", 2 * z_BCHW[0, 0].numel() + 1)
+    with torch.no_grad():
+        parts = decode_in_parts(tiny.vae, z_BCHW)
+        assert sizes == [2, 2, 1]
+        torch.testing.assert_close(parts, decode_latents(tiny.vae, z_BCHW))
