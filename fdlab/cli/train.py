@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdlab.cli import grid
 from fdlab.cli.options import configurable, print_config
+from fdlab.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,9 +37,12 @@ def main(argv: list[str]) -> int:
     add = parser.add_argument
     add("-m", "--multirun", action="store_true", help=grid.HELP)
     add("--dry", action="store_true", help="build, print parameters, steps and memory, exit")
+    add("--json", action="store_true", help="print what --dry finds as JSON")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.multirun:
         return grid.main(arguments.overrides, "train", only_show=arguments.dry or bool(arguments.cfg))
+    if arguments.json and not arguments.dry:
+        raise UserError("--json goes with --dry.")
     grid.refuse_alone(arguments.overrides)
     from fdlab.config import unread
     from fdlab.config.compose import compose
@@ -52,7 +58,7 @@ def main(argv: list[str]) -> int:
     if is_main_process():
         check(Asked.read(cfg), cfg.data)
     if arguments.dry:
-        _dry(cfg)
+        _dry(cfg, arguments.json)
     else:
         _train(cfg, arguments.overrides)
     return 0
@@ -98,9 +104,15 @@ def _print_paths(folder: Path) -> None:
             print(f"{what:<15}{folder / name}")
 
 
-def _dry(cfg: DictConfig) -> None:
+def _dry(cfg: DictConfig, as_json: bool) -> None:
     from fdlab.training.fit import describe
     from fdlab.training.settings import FitSettings
 
-    for name, value in describe(FitSettings.read(cfg)).items():
-        print(f"{name:<24}{value}")
+    found = describe(FitSettings.read(cfg))
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        for name, value in found.lines().items():
+            print(f"{name:<24}{value}")
+    if (warning := found.warning()) is not None:
+        print(warning, file=sys.stderr)

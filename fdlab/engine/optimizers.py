@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fdlab.errors import UserError
-from fdlab.muon import Muon
+from fdlab.muon import Muon, takes_muon
 from fdlab.sharded import slice_like
 
 ADAM_SHARE = 0.07
@@ -27,6 +27,8 @@ SHARED = "*"
 """In the place of a parameter's name."""
 _BLOCK = 256
 """Numbers that share a scale in eight-bit states."""
+_LEAST = 4096
+"""Smaller parameters keep states of 32 bits."""
 
 Parameters = Mapping[str, nn.Parameter]
 Slots = dict[str, Tensor]
@@ -154,6 +156,28 @@ def check(name: str, lr: float) -> None:
             raise UserError(
                 f"model.optimizer={name} needs {kind.package}: pip install 'fdlab[optimizers]'."
             ) from error
+
+
+def state_bytes(name: str, trained: Parameters) -> int:
+    """Bytes of what an optimiser keeps on the device once it has made a step, counters aside."""
+    total = 0
+    for key, parameter in trained.items():
+        for slot in _kept(name, key, parameter) - {"step", "qmap1", "qmap2"}:
+            (shape, *_) = shapes(slot, parameter.shape)
+            eight = slot in ("state1", "state2") and parameter.numel() >= _LEAST
+            total += math.prod(shape) * (1 if eight else 4)
+    return total
+
+
+def _kept(name: str, key: str, parameter: Tensor) -> set[str]:
+    """The slots of one parameter."""
+    first, *others = KINDS[name].slots
+    is_first = {
+        "muon": takes_muon(key, parameter),
+        "adafactor": parameter.ndim > 1,
+        "adamw8bit": parameter.numel() >= _LEAST,
+    }.get(name, True)
+    return first if is_first else others[0]
 
 
 def states(name: str, optimizer: torch.optim.Optimizer, trained: Parameters) -> dict[str, Slots]:

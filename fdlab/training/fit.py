@@ -24,6 +24,8 @@ from fdlab.training import samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
 from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.economies import economies
+from fdlab.training.footprint import Footprint, capacity, estimate, num_devices, shown
 from fdlab.training.initial import make_module
 from fdlab.training.loggers import make_loggers
 from fdlab.training.settings import FitSettings
@@ -121,20 +123,54 @@ def fit(
     return FitResult(folder, folder / "model", module.step, total, seconds)
 
 
-def describe(settings: FitSettings) -> dict[str, str]:
-    """What `fit` would do, without data: parameters, steps, batch, device, memory of weights and
-    optimiser."""
+@dataclass(frozen=True)
+class Description:
+    """What `fit` would do."""
+
+    texts: dict[str, str]
+    memory: Footprint
+    room: int
+    """Bytes that the device has; 0 where it does not say."""
+    economies: list[tuple[str, Footprint]]
+    """Settings that would make the training fit, added up, and what then is held; empty where it does."""
+
+    def lines(self) -> dict[str, str]:
+        """For a person."""
+        peak, has = shown(self.memory.peak), f" of {shown(self.room)}" if self.room else ""
+        found = {**self.texts, "memory": f"{peak}{has} at most, estimated"}
+        return found | {f"  {name}": text for name, text in self.memory.rows().items()}
+
+    def warning(self) -> str | None:
+        """One line where it does not fit."""
+        if not self.room or self.memory.peak <= self.room:
+            return None
+        has = f"the training takes about {shown(self.memory.peak)}, the device has {shown(self.room)}"
+        steps = [f"{words} ({shown(left.peak)})" for words, left in self.economies]
+        if not steps or self.economies[-1][1].peak > self.room:
+            steps.append("model.lora_rank=16, or a smaller backbone")
+        return f"warning: {has}. One after the other these make it less: {', then '.join(steps)}."
+
+    def to_json(self) -> dict[str, Any]:
+        """For a program."""
+        saved = [{"overrides": words, "peak": left.peak} for words, left in self.economies]
+        texts = {name.replace(" ", "_"): text for name, text in self.texts.items()}
+        return {**texts, "memory": {**self.memory.to_json(), "device": self.room, "economies": saved}}
+
+
+def describe(settings: FitSettings) -> Description:
+    """What `fit` would do, without data: parameters, steps, batch, device, memory."""
     device = check_device(settings.loop)
     start, module = make_module(settings)
     b, trained = start.backbone, module.trainable_parameters()
     total = sum(p.numel() for network in b.networks().values() for p in network.parameters())
     learning = sum(p.numel() for p in trained.values())
-    # fp32: weights; and for what learns gradient, two moments and the average.
-    copies = 3 + bool(module.averaging.average)
     pictures = settings.batch_size * settings.loop.accumulate
     resumed = resume_from(module, settings.folder, settings.resume)
-    mebibytes = 4 * (total + copies * learning) / 2**20
-    return {
+    num, room = num_devices(settings, device.type), capacity(device)
+    memory, saved = estimate(module, settings, device.type, num), []
+    if room and memory.peak > room:
+        saved = economies(module, settings, device.type, num, memory, room)
+    texts = {
         "run directory": str(settings.folder),
         "backbone": f"{b.name}, {b.image_size} px, latents {b.latent_shape_CHW}",
         "starts from": f"{start.origin}, {start.steps:,} steps"
@@ -142,8 +178,8 @@ def describe(settings: FitSettings) -> dict[str, str]:
         "parameters": f"{total:,}, of which {learning:,} learn",
         "steps": f"{settings.loop.max_steps:,} of {pictures} pictures a device",
         "device": str(device),
-        "memory": f"{mebibytes:,.0f} MiB for weights and optimiser, without activations",
     }
+    return Description(texts, memory, room, saved)
 
 
 def export(module: DenoisingTraining, folder: Path, facts: dict[str, Any]) -> None:

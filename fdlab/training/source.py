@@ -92,14 +92,18 @@ def embedded(
 ) -> EmbeddedReferences | None:
     """Every reference's embedding, where a training needs no other: its encoder rests, references are kept
     and nothing about them is drawn."""
-    if not (module.REFERENCES and module.encoder_rests and isinstance(source, Prepared)):
-        return None
-    if data.background in DRAWN or data.augment.changes:
+    if not (keeps_references(module, data) and isinstance(source, Prepared)):
         return None
     encoder = module.backbone.need("image_encoder").to(device)
     width, digest = int(encoder.config.projection_dim), weights_hash(encoder)
     embed = partial(_embeds, encoder)
     return embed_all(source, cast(Background, data.background), embed, width, digest, device)
+
+
+def keeps_references(module: DenoisingTraining, data: DataSettings) -> bool:
+    """Whether references are encoded once and for all."""
+    rests = module.REFERENCES and module.encoder_rests and data.cache_latents
+    return rests and not (data.background in DRAWN or data.augment.changes)
 
 
 def embedded_texts(

@@ -336,7 +336,7 @@ def test_gradient_checkpointing_changes_no_gradient(sdm: SDM, batch: dict[str, A
 
 
 def test_describe_needs_no_data(configure: Configure) -> None:
-    facts = describe(FitSettings.read(configure("sdm", "data.root=/")))
+    facts = describe(FitSettings.read(configure("sdm", "data.root=/"))).texts
     assert "learn" in facts["parameters"] and facts["steps"].startswith("3 ")
 
 

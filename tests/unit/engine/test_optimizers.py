@@ -155,3 +155,35 @@ def test_tf32_holds_inside_alone() -> None:
         with tf32(allowed):
             assert torch.backends.cuda.matmul.fp32_precision == inside
         assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+class Mixed(Line):
+    """Of all shapes that optimisers treat differently."""
+
+    def __init__(self, optimizer: Any, lr: float) -> None:
+        super().__init__(lr=lr, optimizer=optimizer)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            layers = [nn.Conv2d(8, 64, 3), nn.Linear(72, 64), nn.Embedding(9, 4)]
+        self.network = nn.ModuleDict({type(layer).__name__: layer for layer in layers})
+        self.start(dict(self.network.named_parameters()))
+
+
+@pytest.mark.parametrize("name", sorted(optimizers.KINDS))
+def test_what_it_will_keep_is_known_before(name: str) -> None:
+    if (package := optimizers.KINDS[name].package) and package != "fdlab":
+        pytest.importorskip(package)
+    module = Mixed(name, lr=1.0)
+    optimizer = module.configure_optimizers()
+    trained = module.trainable_parameters()
+    for parameter in trained.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    kept = optimizers.states(name, optimizer, trained)
+    num = sum(
+        value.numel() * value.element_size()
+        for key, slots in kept.items()
+        for slot, value in slots.items()
+        if key != optimizers.SHARED and slot not in ("step", "qmap1", "qmap2")
+    )
+    assert optimizers.state_bytes(name, trained) == num

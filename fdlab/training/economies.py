@@ -1,0 +1,60 @@
+"""What would make a training fit into a device's memory: settings, one after the other, what each leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from fdlab.engine import optimizers
+from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.footprint import Footprint, estimate
+from fdlab.training.settings import FitSettings
+
+
+def economies(
+    module: DenoisingTraining, settings: FitSettings, device: str, num: int, now: Footprint, room: int
+) -> list[tuple[str, Footprint]]:
+    """Overrides that save memory, added up until `room` bytes are enough (or no more is known), each with
+    what then is held. What costs least comes first. The module is changed by it."""
+    found = []
+    for words, footprint in _tried(module, settings, device, num, now):
+        if footprint.peak < now.peak:
+            found.append((words, footprint))
+            now = footprint
+        if now.peak <= room:
+            break
+    return found
+
+
+def _tried(
+    module: DenoisingTraining, settings: FitSettings, device: str, num: int, now: Footprint
+) -> Iterator[tuple[str, Footprint]]:
+    def again() -> Footprint:
+        counted = estimate(module, settings, device, num)
+        return replace(counted, averages=now.averages, optimizer=now.optimizer)
+
+    denoiser = module.backbone.unet
+    if not settings.model["gradient_checkpointing"]:
+        denoiser.enable_gradient_checkpointing()
+        now = again()
+        yield "model.gradient_checkpointing=true", now
+    if not settings.data.cache_text and settings.data.framing.crop != "random":
+        settings = replace(settings, data=replace(settings.data, cache_latents=True, cache_text=True))
+        now = again()
+        yield "data.cache_latents=true data.cache_text=true", now
+    if module.optimization.optimizer == "adamw":
+        small = optimizers.state_bytes("adamw8bit", module.trainable_parameters())
+        now = replace(now, optimizer=small * now.optimizer // max(1, _adamw(module)))
+        yield "model.optimizer=adamw8bit", now
+    if now.averages:
+        now = replace(now, averages=0)
+        yield "model.ema_decay=0", now
+    while settings.batch_size > 1:
+        half, twice = settings.batch_size // 2, settings.loop.accumulate * 2
+        settings = replace(settings, batch_size=half, loop=replace(settings.loop, accumulate=twice))
+        now = again()
+        yield f"trainer.batch_size={half} trainer.accumulate={twice}", now
+
+
+def _adamw(module: DenoisingTraining) -> int:
+    return optimizers.state_bytes("adamw", module.trainable_parameters())
