@@ -47,20 +47,21 @@ def child(folder):
 begun = time.monotonic()
 assert os.waitpid(child(out / "whole"), 0)[1] == 0
 lasts = time.monotonic() - begun
-deaths = finished = 0
-while finished < 2:
-    folder = out / f"killed{finished}"
-    pid = child(folder)
-    time.sleep(lasts * rng.uniform(0.02, 0.6))
-    os.kill(pid, signal.SIGKILL)
-    if os.WIFSIGNALED(os.waitpid(pid, 0)[1]):
-        deaths += 1
-        assert not folder.exists() or sha256(folder) == sha256(out / "whole"), "half a data set"
-        if deaths % 5:
-            continue
+deaths = number = 0
+while deaths < 8 and number < 60:
+    # The first death at moments that are spread over the whole, the second at any.
+    for share in np.linspace(0.1, 1.0, 10):
+        folder, number = out / f"killed{number}", number + 1
+        for at in (share, rng.uniform(0.02, 0.6)):
+            pid = child(folder)
+            time.sleep(lasts * at)
+            os.kill(pid, signal.SIGKILL)
+            deaths += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+            assert not folder.exists() or sha256(folder) == sha256(out / "whole"), "half a data set"
         assert os.waitpid(child(folder), 0)[1] == 0
-    assert sha256(folder) == sha256(out / "whole"), folder
-    finished += 1
+        assert sha256(folder) == sha256(out / "whole"), folder
+    # The very first took longer than the others do, or the machine has less to do by now.
+    lasts *= 0.7
 print(deaths)
 """
 """One interpreter that forks: starting one takes longer than all it does."""
@@ -75,7 +76,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path) -> Non
     command = [sys.executable, "-c", STRIKE, str(tmp_path / "photos"), str(tmp_path), "0"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
     assert not done.returncode, done.stderr
-    assert int(done.stdout) >= 5, "nothing was killed in the middle"
+    assert int(done.stdout) >= 8, "hardly anything was killed"
 
 
 def renders(folder: Path) -> None:
