@@ -104,6 +104,21 @@ def measured(renders: FastComposerFolder, made: run.Prepared, out: Path) -> dict
     }
 
 
+def prepare_and_measure(
+    renders: FastComposerFolder, photos: Path, out: Path, overrides: list[str]
+) -> dict[str, Any]:
+    """Make OUT/set of the pictures and captions alone, which go to `photos`; the numbers, also in
+    OUT/measured.json."""
+    withhold(renders, photos)
+    asked = settings_of(overrides, "data_prepare")
+    made = run.prepare(photos, out / "set", Settings.read(asked["prepare"]), workers=asked["workers"])
+    if isinstance(made, str):
+        raise SystemExit(made)
+    numbers = {**measured(renders, made, out), "report": made.numbers}
+    write_json(out / "measured.json", numbers)
+    return numbers
+
+
 def main() -> None:
     """Prepare, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -112,13 +127,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
     renders = FastComposerFolder(asked.renders)
-    withhold(renders, asked.out / "photos")
-    settings = Settings.read(settings_of(asked.overrides, "data_prepare")["prepare"])
-    made = run.prepare(asked.out / "photos", asked.out / "set", settings)
-    if isinstance(made, str):
-        raise SystemExit(made)
-    numbers = {**measured(renders, made, asked.out), "report": made.numbers}
-    write_json(asked.out / "measured.json", numbers)
+    numbers = prepare_and_measure(renders, asked.out / "photos", asked.out, asked.overrides)
     print(json.dumps(numbers, indent=2))
 
 
