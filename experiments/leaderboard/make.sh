@@ -15,7 +15,11 @@ steps="sampler.num_steps=12"
 [[ " $* " != *" sampler.num_steps="* ]] || steps=""
 
 presets=()
-for file in conf/sampler/[!_]*.yaml; do presets+=("$(basename "$file" .yaml)"); done
+for file in conf/sampler/[!_]*.yaml; do
+    preset="$(basename "$file" .yaml)"
+    # snf_fast is snf_prompt by another solver, in steps of its own: experiments/fast_sampling compares them.
+    [ "$preset" = snf_fast ] || presets+=("$preset")
+done
 
 for benchmark in people_single people_multi; do
     baselines=true # the ceilings and the base stand in one evaluation of each benchmark

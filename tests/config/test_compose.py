@@ -13,6 +13,8 @@ from fdlab.config import locate
 from fdlab.config.compose import compose, settings_of
 from fdlab.config.rules import RULES
 from fdlab.config.schema import MISSING, leaves
+from fdlab.diffusion.settings import SamplerSettings
+from fdlab.diffusion.timesteps import sampler_timesteps
 from fdlab.errors import UserError
 from fdlab.preparation.settings import Settings
 
@@ -66,6 +68,15 @@ def test_every_option_composes_alone(group: str) -> None:
                 compose(overrides, config_name="sweep_train" if group == "sweep" else "config")
         except UserError as error:
             assert "has no default" in str(error), (group, option)
+
+
+def test_the_fast_preset_is_the_usual_one_by_another_solver() -> None:
+    usual, fast = (compose([f"sampler={name}"]).sampler for name in ("snf_prompt", "snf_fast"))
+    assert {key for key in usual if usual[key] != fast[key]} == {"scheduler", "num_steps"}
+    scheduler = SamplerSettings.from_mapping(fast).make_scheduler({"prediction_type": "v_prediction"})
+    assert type(scheduler).__name__ == "DPMSolverMultistepScheduler" and scheduler.config.solver_order == 2
+    assert scheduler.config.prediction_type == "v_prediction"
+    assert len(sampler_timesteps(scheduler, int(fast.num_steps))) == 20
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(locate.conf_dir())))
