@@ -43,6 +43,8 @@ DRAWS = 4
 """Noises and timesteps that each sample is measured at."""
 FELL = 0.1
 """Share of the loss that is to be gone."""
+MOVED = 5e-4
+"""Share of the loss that others' references change at least, where references are of any use."""
 ENOUGH = 100
 """Steps after which a loss that did not fall says something; a minute of a busy machine may be fewer."""
 CURVES = "metrics.csv"
@@ -66,7 +68,9 @@ class Tried:
     exchanged: float
     """Loss afterwards where each sample has the references of the next."""
     told_apart: tuple[float, float]
-    """95 % interval of `exchanged - after`."""
+    """95 % interval of `exchanged - after`, which may hold 0: captions are learnt first."""
+    moved: float
+    """Mean of `|exchanged - after|` over samples, as a share of `after`; 0: references change nothing."""
 
 
 def overfit(
@@ -180,6 +184,7 @@ def _tried(num: int, steps: int, seconds: float, m: Measured) -> Tried:
         num, steps, round(seconds, 1),
         float(m.blind_B.mean()), float(m.before_B.mean()), float(m.after_B.mean()),
         _interval(m.before_B - m.after_B), float(m.exchanged_B.mean()), _interval(m.exchanged_B - m.after_B),
+        float(np.abs(m.exchanged_B - m.after_B).mean() / max(1e-12, m.after_B.mean())),
     )  # fmt: skip
 
 
@@ -211,10 +216,7 @@ def finding(tried: Tried) -> Finding:
     if gone < FELL:
         cure = f"less than {FELL:.0%} is gone: slow, but it learns; give --seconds more, or a higher model.lr"
         return Finding("ten by heart", BEWARE, says, cure, numbers)
-    if tried.told_apart[0] <= 0:
-        cure = (
-            "other people's references do as well: captions and noise say all, or references are unusable or "
-            "alike; look at them, and give --seconds more"
-        )
+    if tried.moved < MOVED:
+        cure = "whose references it sees changes nothing: are they all alike, or empty? Look at them"
         return Finding("ten by heart", BEWARE, says, cure, numbers)
     return Finding("ten by heart", FINE, says, numbers=numbers)
