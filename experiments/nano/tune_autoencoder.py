@@ -1,7 +1,7 @@
 """Tune the autoencoder that ships for latents that might be easier to learn; a `vae/` for compare_latents.py.
 
-    python experiments/nano/tune_autoencoder.py plain|equivariant|few OUT SHARD... [--minutes 6]
-`plain` goes on as before: the control at equal time. `equivariant` decodes half of the batches from latents
+    python experiments/nano/tune_autoencoder.py plain|equivariant|few OUT SHARD... [--steps 250]
+`plain` goes on as before: the control at equal steps. `equivariant` decodes half of the batches from latents
 that are scaled down, and wants the scaled picture (Kouzelis et al. 2025, arXiv 2502.09509, scales alone).
 `few` keeps the --channels first principal components of the latents. Run again to go on. Prints how well dlib
 tells 40 held-out people apart after a round trip. Axes: N pictures, C channels, h w latents, K kept channels.
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("plain", "equivariant", "few"))
     parser.add_argument("out", type=Path)
     parser.add_argument("shards", type=Path, nargs="+")
-    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--channels", type=int, default=8, help="of `few`")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=0.01)
@@ -154,7 +154,7 @@ def main() -> None:
         return loss.total, {"l1": loss.l1, "edges": loss.edges}
 
     training = SmallTraining(model, loss_step, given.lr)
-    finished = train(training, given.out, Length(given.minutes))
+    finished = train(training, given.out, Length(0.0, given.steps))
     with training.averaged():
         set_latent_scale(model, np.array(pictures.images_NHW3[:512]), 0)
         export(model, given.out / "vae")
