@@ -23,6 +23,11 @@ def test_paths(tmp_path: Path) -> None:
         asset_path("asset:../errors.py")
 
 
+def test_what_ships_is_small() -> None:
+    files = [path for path in ROOT.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum(path.stat().st_size for path in files) < 80e6
+
+
 def test_verify_names_missing_changed_and_unlisted(tmp_path: Path) -> None:
     for name in ("good", "changed", "unlisted", "folder/inside"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
