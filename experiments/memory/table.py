@@ -130,7 +130,7 @@ def measure(module: DenoisingTraining, settings: FitSettings) -> int:
     batch = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in made.items()}
     dtype = DTYPES.get(lightning_precision(settings.loop.precision, device), torch.float32)
     for step in range(STEPS):
-        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32, cache_enabled=False):
             loss = module.losses(batch, Draws(torch.Generator().manual_seed(step)))["loss"]
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

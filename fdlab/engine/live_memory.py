@@ -129,7 +129,8 @@ def peak_of_pass(
     with Live(tensors) as live, as_on_cuda(module) if cuda else nullcontext():
         for p in weights:
             p.grad = torch.empty_like(p)
-        with torch.autocast("cpu", precision, enabled=half):
+        # As Lightning does, without keeping what was cast.
+        with torch.autocast("cpu", precision, enabled=half, cache_enabled=False):
             value = loss()
         if not accumulates:
             for p in weights:
