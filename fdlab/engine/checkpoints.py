@@ -1,13 +1,14 @@
 """A run's state in one file of plain dicts and tensors: `torch.load(path, weights_only=True)` reads it.
 
     {"format": 1, "step", "kind", "parameters": {name: tensor}, "optimizer": {name: {slot: tensor}},
-     "average": {name: tensor}}
+     "average": {name: tensor}, "scaler": {name: number}}
 
-Only what learns is in it; frozen weights are not.
+Only what learns is in it; frozen weights are not. `scaler` is there where fp16 scaled the loss.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from fdlab.sharded import gathered, slice_like
 from fdlab.weights.files import first_not_finite
 
 FORMAT = 1
+_SCALER = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
 LAST, BEST = "last.ckpt", "best.ckpt"
 """BEST is what an evaluation while training chose."""
 
@@ -48,6 +50,8 @@ def collect(module: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any
         "optimizer": _optimizer_states(module, optimizer),
         "average": module.averaging.state(),
     }
+    if module.scaler is not None:
+        state["scaler"] = module.scaler.state_dict()
     bad = (
         first_not_finite(_tensors(state))
         if module.shards is None
@@ -146,8 +150,17 @@ def _is_state(state: Any) -> bool:
         and type(state.get("step")) is int
         and state["step"] >= 0
         and all(isinstance(slot, dict) for slot in slots)
+        and _is_scaler(state.get("scaler"))
         and all(_is_dense(tensor) for table in tables for tensor in table.values())
     )
+
+
+def _is_scaler(value: Any) -> bool:
+    """Whether these are GradScaler's numbers, or none."""
+    if not isinstance(value, dict):
+        return value is None
+    numbers = [value.get(key) for key in _SCALER]
+    return all(isinstance(number, int | float) and 0 <= number < math.inf for number in numbers)
 
 
 def _is_dense(value: Any) -> bool:
@@ -223,6 +236,8 @@ def restore_optimizer(state: dict[str, Any], module: Training, optimizer: torch.
     if module.zero is not None:
         zero.restore(optimizer, module.trainable_parameters(), state["optimizer"])
         return
+    if module.scaler is not None and state.get("scaler"):
+        module.scaler.load_state_dict({key: state["scaler"][key] for key in _SCALER})
     name, fused = module.optimization.optimizer, bool(optimizer.defaults.get("fused"))
     optimizers.restore_shared(optimizer, state["optimizer"].pop(optimizers.SHARED, {}))
     for key, parameter in module.trainable_parameters().items():

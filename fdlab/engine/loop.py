@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import lightning
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 
 from fdlab.engine import checkpoints, strategies
 from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
@@ -25,7 +26,7 @@ from fdlab.engine.callbacks.progress import ShowProgress
 from fdlab.engine.callbacks.speed import Speed
 from fdlab.engine.continuing import Resumed, make_room
 from fdlab.engine.module import Training
-from fdlab.engine.precision import choose_device, lightning_precision, tf32
+from fdlab.engine.precision import SCALED, choose_device, lightning_precision, tf32
 from fdlab.errors import UserError
 
 STARTED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK", "GROUP_RANK", "RANK")
@@ -106,7 +107,7 @@ def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
     precision that is not to be had, before anything is loaded."""
     device = choose_device(settings.accelerator, local_rank)
     lightning_precision(settings.precision, device)
-    strategies.check(settings.strategy)
+    strategies.check(settings.strategy, settings.precision)
     if settings.nodes > 1 and not any(name in os.environ for name in STARTED):
         raise UserError(
             f"trainer.nodes={settings.nodes}: machines that train together are started by torchrun or "
@@ -185,6 +186,8 @@ def _trainer(
     device = choose_device(settings.accelerator)
     precision = lightning_precision(settings.precision, device)
     strategy, precision = strategies.make(settings.strategy, precision, clip)
+    # Given itself: by its name Lightning would take another where there is no GPU.
+    scaled = precision == SCALED
     own = {"cuda": "gpu"}.get(device.type, device.type)
     return lightning.Trainer(
         max_steps=num_steps,
@@ -192,7 +195,8 @@ def _trainer(
         num_nodes=settings.nodes,
         devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
         strategy=strategy,
-        precision=precision,  # type: ignore[arg-type]
+        precision=None if scaled else precision,  # type: ignore[arg-type]
+        plugins=[MixedPrecision(SCALED, device.type)] if scaled else None,
         accumulate_grad_batches=settings.accumulate,
         callbacks=callbacks,
         logger=list(loggers) or False,

@@ -80,6 +80,8 @@ class Training(lightning.LightningModule):
         self.grad_norm: Tensor | None = None
         """Of the last step, before it was clipped."""
         self._passes: list[Pass] = []
+        self._skips = False
+        """Whether the step that is being made changes nothing: its gradients were too large for fp16."""
         self._trained: dict[str, nn.Parameter] = {}
         self.shards: Shards | None = None
         """The networks that learn, where they are shared out over devices."""
@@ -138,6 +140,11 @@ class Training(lightning.LightningModule):
         strategy = None if self._trainer is None else self._trainer.strategy
         return strategy if isinstance(strategy, ZeRO) else None
 
+    @property
+    def scaler(self) -> Any:
+        """What scales the loss, where fp16 trains this; else None."""
+        return None if self._trainer is None else getattr(self._trainer.precision_plugin, "scaler", None)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Lightning's hook: one forward pass."""
         # The 0 stood for the first process, when each had a stream of its own: seeds mean what they meant.
@@ -164,12 +171,20 @@ class Training(lightning.LightningModule):
         if self.zero is not None:
             # It clips, and refuses a gradient that is not finite, in its step.
             return
+        if self.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # Fused ones would do so in their step, after the clipping.
+            self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(list(self._trained.values()), self.optimization.clip or math.inf)
         self._check(gathered(norm))
 
     def _check(self, norm: Tensor) -> None:
-        """Keep the gradient's norm. Raises: Diverged where it is not finite."""
+        """Keep the gradient's norm. Raises: Diverged where it is not finite, and no smaller scale of the loss
+        is left to try."""
+        self._skips = False
         if not bool(torch.isfinite(norm)):
+            if self.scaler is not None and self.scaler.get_scale() > 1:
+                self._skips, self.grad_norm = True, None
+                return
             saved = "the state before it is in last.ckpt" if self.step else "nothing had been learned"
             raise diverged(self.step + 1, self._passes, saved)
         self.grad_norm = norm.detach()
@@ -192,7 +207,8 @@ class Training(lightning.LightningModule):
             return
         if self.zero is not None:
             self._check(torch.tensor(self.zero.grad_norm()))
-        self.averaging.update(self.step)
+        if not self._skips:
+            self.averaging.update(self.step)
         self.step += 1
         self._passes = []
 

@@ -9,20 +9,27 @@ import torch
 
 from fdlab.errors import UserError, unknown
 
-PRECISIONS = ("auto", "32", "bf16")
+PRECISIONS = ("auto", "32", "bf16", "fp16")
+SCALED = "16-mixed"
+"""Lightning's name for fp16 with loss scaling."""
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 
 def lightning_precision(precision: str, device: torch.device | str) -> str:
-    """Lightning's name for `auto`, `32` or `bf16`. Weights stay fp32; bf16 is autocast.
+    """Lightning's name for `auto`, `32`, `bf16` or `fp16`. Weights stay fp32; bf16 and fp16 are autocast.
 
     `auto` takes bf16 where the device multiplies it in hardware; elsewhere its emulation is slower than fp32.
+    fp16, for GPUs without bf16, has so small a range that the loss is scaled. Raises: UserError for another
+    word, and for fp16 without such a GPU.
     """
     if str(precision) not in PRECISIONS:
         raise unknown("precision", str(precision), PRECISIONS)
     if str(precision) == "auto":
         precision = "bf16" if has_native_bf16(torch.device(device)) else "32"
-    return {"32": "32-true", "bf16": "bf16-mixed"}[str(precision)]
+    kind = torch.device(device).type
+    if str(precision) == "fp16" and kind != "cuda":
+        raise UserError(f"trainer.precision=fp16 is for GPUs, here is {kind}; allowed: auto, 32, bf16.")
+    return {"32": "32-true", "bf16": "bf16-mixed", "fp16": SCALED}[str(precision)]
 
 
 @contextmanager

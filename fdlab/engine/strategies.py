@@ -13,10 +13,15 @@ ZERO = {"zero1": 1, "zero2": 2}
 STRATEGIES = ("auto", "ddp", FSDP, *ZERO)
 
 
-def check(name: str) -> None:
-    """Whether a strategy is one, and what it needs is here. Raises: UserError."""
+def check(name: str, precision: str = "auto") -> None:
+    """Whether a strategy is one, goes with a precision, and what it needs is here. Raises: UserError."""
     if name not in STRATEGIES:
         raise unknown("trainer.strategy", name, STRATEGIES)
+    if precision == "fp16" and name in (FSDP, *ZERO):
+        raise UserError(
+            f"trainer.precision=fp16 does not go with trainer.strategy={name}, which scales no loss; use"
+            " ddp, or bf16."
+        )
     if name in ZERO and importlib.util.find_spec("deepspeed") is None:
         raise UserError(f"trainer.strategy={name} needs DeepSpeed: pip install 'fdlab[deepspeed]'.")
 

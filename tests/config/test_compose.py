@@ -120,7 +120,7 @@ def test_every_key_has_a_comment(path: Path) -> None:
         ("trainer.max_steps=0", "must be >= 1"),
         ("trainer.devices=aut", "allowed: auto, a whole number. Did you mean 'auto'?"),
         ("trainer.devices=-1", "allowed: auto, a whole number"),
-        ("trainer.precision=bf61", "allowed: auto, 32, bf16. Did you mean 'bf16'?"),
+        ("trainer.precision=bf61", "allowed: auto, 32, bf16, fp16. Did you mean 'bf16'?"),
         ("model.prediction_type=epsilom", "Did you mean 'epsilon'?"),
         ("data.max_subjects=9", "must be >= 1 and <= 4"),
         ("init=shiped", r"a path that exists, asset:NAME \(what ships\). Did you mean 'shipped'?"),

@@ -62,7 +62,9 @@ class Curves(StepCallback):
             return
         rate = module.optimization.lr_at(module.step - 1, module.max_steps)
         seconds = self._before + time.monotonic() - self._start
-        append(self.path, {"step": module.step, "seconds": round(seconds, 2), "lr": rate, **means})
+        row = {"step": module.step, "seconds": round(seconds, 2), "lr": rate, **means}
+        # Empty where fp16 skipped all the steps: the first row decides which columns there are.
+        append(self.path, {**row, "grad_norm": means.get("grad_norm", "")})
         for logger in trainer.loggers:
             logger.log_metrics({"lr": rate, **means}, step=module.step)
 
