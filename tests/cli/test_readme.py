@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("README.md", "conf/README.md", "experiments/README.md", "fdlab/README.md")
+PLACES = ("README.md", "conf/README.md", "conf/RECIPES.md", "experiments/README.md", "fdlab/README.md")
 TEXTS = {place: (ROOT / place).read_text() for place in PLACES}
 README = TEXTS["README.md"]
 
