@@ -25,6 +25,9 @@ SAMPLES = 24
 """On the page of `stats`."""
 SHOWN = 50
 """Problems that are printed; the list has all."""
+LEAST_SIDE, MOST_SIDE = 16, 4096
+"""Pixels a side of pictures that are rendered."""
+SIDES = f"{LEAST_SIDE} to {MOST_SIDE}"
 
 
 def _labels(text: str) -> tuple[str, ...] | None:
@@ -60,7 +63,7 @@ def _arguments() -> argparse.ArgumentParser:
     render.add_argument("--mix", choices=MIXES, default="all", help="what to show (default: all)")
     render.add_argument("--num", type=positive, default=1000, help="pictures (default: 1000)")
     render.add_argument("--seed", type=int, default=0, help="of people and pictures (default: 0)")
-    render.add_argument("--size", type=positive, default=128, help="pixels a side (default: 128)")
+    render.add_argument("--size", type=_side, default=128, help=f"pixels a side, {SIDES} (default: 128)")
     render.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     verbs.add_parser("prepare", help="make photos training data", add_help=False)
     check = verbs.add_parser("check", help="read every sample and name all that is wrong")
@@ -129,6 +132,13 @@ def _add_labels(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _side(text: str) -> int:
+    """An argument's type: pixels a side of a rendered picture."""
+    if not text.isdecimal() or int(text) not in range(LEAST_SIDE, MOST_SIDE + 1):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of pixels; allowed: {SIDES}")
+    return int(text)
+
+
 def _render(arguments: argparse.Namespace) -> int:
     from fdlab.data.rendered import render
 
@@ -140,6 +150,8 @@ def _render(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from fdlab.layouts.check import Asked, check, fix, list_path
+    from fdlab.layouts.choose import open_folder
+    from fdlab.layouts.convert import refuse_nested
     from fdlab.models.tokenizer import load_tokenizer
 
     a = arguments
@@ -152,12 +164,16 @@ def _check(arguments: argparse.Namespace) -> int:
         crop = (HeadCrop,)
     tokenizer = (load_tokenizer, str(resolve(a.tokenizer)))
     asked = Asked(tokenizer, a.split, a.labels, crop)
-    out = a.out or list_path(a.folder)
+    out, opened = a.out or list_path(a.folder), open_folder(a.folder.expanduser())
+    if a.fix is not None:
+        refuse_nested(a.folder.expanduser(), a.fix.expanduser())
     report = check(a.folder, asked, out, a.workers)
     for problem in report.problems[:SHOWN]:
         print(f"broken: {visible(problem.reason)}")
     if len(report.problems) > SHOWN:
         print(f"... and {len(report.problems) - SHOWN:,} more in {out}")
+    if report.num_samples and not report.num_subjects and a.labels is not None and opened.has_masks:
+        print(f"nobody: no segment has a label of {', '.join(a.labels)} (--labels all takes every one)")
     counts = f"{report.num_samples:,} samples with {report.num_subjects:,} subjects are sound"
     print(f"{counts}, {len(report.problems):,} problems in {out}")
     if report.num_unlisted:
@@ -169,6 +185,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
+    from fdlab.layouts.choose import open_folder
     from fdlab.layouts.convert import Options, convert
 
     a = arguments
@@ -182,7 +199,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         )
     shards = f" in {made.shards:,} shards" if made.shards else ""
     print(f"{a.folder}: {made.pictures:,} pictures{shards}, {len(made.skipped):,} left out")
-    exp = "tdm" if a.to == "plain" else "sdm"
+    exp = "tdm" if a.to == "plain" or not open_folder(a.source.expanduser()).has_masks else "sdm"
     print(f"next: python -m fdlab train +exp={exp} data=folder data.root={a.folder}")
     return 0
 

@@ -22,7 +22,10 @@ def _arguments() -> argparse.ArgumentParser:
         "data prepare",
         "Make photos training data: people found, cut out, named in captions, told apart, some held out.",
         epilog="an interrupted preparation goes on where it stopped; what a correction or a setting does "
-        "not change is kept.\nexample: python -m fdlab data prepare photos people prepare.faces.small=48",
+        "not change is kept.\nDST.work/prepared.html shows all of it and saves corrections.json, which the "
+        "next run honours.\nshard=0/4 does the first of four parts, in processes or on machines of their "
+        "own; who finds all parts done writes DST.\n"
+        "example: python -m fdlab data prepare photos people prepare.faces.small=48",
     )
     top.add_argument("source", type=Path, metavar="SRC", help="folder of photos, whichever their format")
     top.add_argument(

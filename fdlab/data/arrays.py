@@ -29,7 +29,8 @@ def map_array(path: Path, kind: str = "array", mode: Literal["r", "r+"] = "r") -
             found = np.load(path, mmap_mode=mode, allow_pickle=False)
     except Exception as error:
         # The head is Python text: a damaged one raises whatever a parser, or a type's constructor, can.
-        raise CorruptFile(f"{kind} '{path}' is corrupt: {said(error)}.") from error
+        why = "it is no array of numbers" if "allow_pickle" in str(error) else said(error)
+        raise CorruptFile(f"{kind} '{path}' is corrupt: {why}.") from error
     if not isinstance(found, np.memmap):
         if isinstance(found, np.lib.npyio.NpzFile):
             found.close()

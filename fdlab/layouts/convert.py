@@ -82,6 +82,8 @@ class _Job:
     ids: tuple[str, ...]
     nested: bool
     """Whether a plain folder has one folder a split."""
+    masks: bool
+    """Whether what is read has label maps."""
 
 
 def convert(source: Path, folder: Path, options: Options, workers: int = 0, show: bool = True) -> Converted:
@@ -152,10 +154,15 @@ def _is_done(folder: Path, wanted: dict[str, Any]) -> bool:
     return True
 
 
-def _check_free(source: Path, folder: Path, wanted: dict[str, Any]) -> None:
+def refuse_nested(source: Path, folder: Path) -> None:
+    """Refuse to write a copy into what it is made of, or around it. Raises: UserError."""
     inside, above = folder.resolve(), source.resolve()
     if inside == above or above in inside.parents or inside in above.parents:
         raise UserError(f"'{folder}' and '{source}' lie in each other; choose another folder.")
+
+
+def _check_free(source: Path, folder: Path, wanted: dict[str, Any]) -> None:
+    refuse_nested(source, folder)
     plan = folder / WORK / "plan.json"
     if plan.is_file():
         if foreign.read_json(plan, "plan") != wanted:
@@ -175,7 +182,10 @@ def _jobs(folder: Folder, out: Path, splits: dict[str, list[str]], options: Opti
         for place, start in enumerate(range(0, len(splits[split]), size)):
             ids = tuple(splits[split][start : start + size])
             concerned = replace(options, left_out=frozenset(), unboxed=options.unboxed.intersection(ids))
-            jobs.append(_Job(folder.root, folder.kind, out, concerned, len(jobs), place, split, ids, nested))
+            numbers = len(jobs), place
+            jobs.append(
+                _Job(folder.root, folder.kind, out, concerned, *numbers, split, ids, nested, folder.has_masks)
+            )
     return jobs
 
 
@@ -198,7 +208,7 @@ def _write(job: _Job) -> int:
     samples = _samples(job, result)
     if job.options.to == "webdataset":
         path = job.folder / f"{job.split}-{job.place:06d}.tar"
-        num = write_tar(path, ((s.id, shards.files_of(s, picture)) for s, picture in samples))
+        num = write_tar(path, ((s.id, shards.files_of(s, picture, job.masks)) for s, picture in samples))
         if not num:
             path.unlink()
             index_path(path).unlink()
@@ -261,7 +271,9 @@ def _finish(
     source: Folder, folder: Path, options: Options, jobs: Sequence[_Job], wanted: dict[str, Any]
 ) -> None:
     """Write what lists the samples, and the mark that all is there."""
-    made = Converted()
+    # What cannot even be listed is left out as well, and nobody asked for these.
+    faults = source.listed()[1] if options.skip_corrupt else {}
+    made = Converted(skipped={name: why for name, why in faults.items() if name not in options.left_out})
     written: dict[str, list[str]] = {split: [] for split in SPLITS}
     for job in jobs:
         result = _noted(job) or {}

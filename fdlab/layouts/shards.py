@@ -174,12 +174,15 @@ class ShardFolder:
         return str(self._tar_of[id].path / (id + suffix))
 
 
-def files_of(sample: PersonSample, picture: tuple[bytes, str]) -> dict[str, bytes]:
-    """A sample's files by suffix, the picture's (content, suffix) as given."""
+def files_of(sample: PersonSample, picture: tuple[bytes, str], masks: bool = True) -> dict[str, bytes]:
+    """A sample's files by suffix, the picture's (content, suffix) as given; a label map where there are
+    `masks`."""
+    files = {picture[1]: picture[0], ".json": json.dumps(written(sample)).encode()}
+    if not masks:
+        return files
     labels = io.BytesIO()
     np.save(labels, sample.segments_HW)
-    value = json.dumps(written(sample)).encode()
-    return {picture[1]: picture[0], ".json": value, ".npy": labels.getvalue()}
+    return files | {".npy": labels.getvalue()}
 
 
 def _is_test(tar: Tar) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +32,10 @@ TOP = 20
 """Words and nouns that are named."""
 FACE_BINS = (0, 16, 32, 48, 64, 96, 128, 192, 256, 512)
 """Pixels a side."""
+TURN_BINS = (0, 10, 20, 30, 40, 50)
+"""Percent of the distance between the eyes."""
+TILT_BINS = (0, 5, 10, 20, 30, 45)
+"""Degrees."""
 SHARE_BINS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 """Percent of the picture's height."""
 SIDE_BINS = (0, 128, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -45,6 +49,10 @@ class Boxed(Protocol):
     @property
     def box(self) -> tuple[float, float, float, float]:
         """x1, y1, x2, y2 in pixels."""
+
+    @property
+    def landmarks_52(self) -> np.ndarray:
+        """(x, y) of eyes, nose tip and corners of the mouth."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,10 @@ class Counts:
     """Percent of the picture's height that a subject takes."""
     faces: Counter[int] = field(default_factory=Counter)
     """Longer sides of faces, in pixels."""
+    turns: Counter[int] = field(default_factory=Counter)
+    """How far faces are turned aside, see `pose_of`."""
+    tilts: Counter[int] = field(default_factory=Counter)
+    """How far faces are tilted, in degrees."""
     faceless: Counter[bool] = field(default_factory=Counter)
     """Whether a subject has no face within its mask."""
     unreadable: Counter[str] = field(default_factory=Counter)
@@ -180,12 +192,29 @@ def read_caption(counts: Counts, annotation: Annotation) -> None:
     counts.identities.update({s.identity for s in annotation.subjects if s.identity is not None})
 
 
-def look_at(counts: Counts, sample: PersonSample, faces: Iterable[Boxed] | None) -> None:
+def pose_of(landmarks_52: np.ndarray) -> tuple[int, int]:
+    """How far a face is turned aside and tilted, from its five points: the nose's distance from the line
+    between the middles of eyes and mouth, in percent of the distance between the eyes (about 0 from the
+    front, 50 where it stands before an eye, at most 100), and degrees between the eyes' line and the
+    horizon."""
+    eyes, nose, mouth = landmarks_52[:2].astype(float), landmarks_52[2].astype(float), landmarks_52[3:]
+    across, down = eyes[1] - eyes[0], mouth.astype(float).mean(0) - eyes.mean(0)
+    apart, long = max(1e-6, float(np.hypot(*across))), max(1e-6, float(np.hypot(*down)))
+    aside = nose - eyes.mean(0)
+    off = abs(down[0] * aside[1] - down[1] * aside[0]) / long
+    return min(100, round(100 * off / apart)), round(abs(np.degrees(np.arctan2(across[1], across[0]))))
+
+
+def look_at(counts: Counts, sample: PersonSample, faces: Sequence[Boxed] | None) -> None:
     """Count what a picture shows; `faces` that were found in it, None where none were looked for."""
     height, width = sample.segments_HW.shape
     counts.sizes[width, height] += 1
     sides = [(x1 + x2, y1 + y2, max(x2 - x1, y2 - y1)) for x1, y1, x2, y2 in (f.box for f in faces or ())]
     counts.faces.update(round(side) for *_, side in sides)
+    for face in faces or ():
+        turn, tilt = pose_of(face.landmarks_52)
+        counts.turns[turn] += 1
+        counts.tilts[tilt] += 1
     centres = [(min(max(int(y / 2), 0), height - 1), min(max(int(x / 2), 0), width - 1)) for x, y, _ in sides]
     for subject in sample.subjects:
         mask_HW = sample.segments_HW == subject.segment
@@ -255,6 +284,8 @@ def summary(found: Statistics) -> dict[str, Any]:
         numbers["faces"] = {
             "found": sum(c.faces.values()),
             "by_side": binned(c.faces, FACE_BINS),
+            "by_turn": binned(c.turns, TURN_BINS),
+            "by_tilt": binned(c.tilts, TILT_BINS),
             "subjects_without": c.faceless[True],
             "subjects_looked_at": c.faceless.total(),
         }
@@ -297,6 +328,8 @@ def text(numbers: Mapping[str, Any]) -> str:
     if "faces" in n:
         faces = n["faces"]
         rows.append(("faces by pixels", _listed(faces["by_side"])))
+        rows.append(("turned, nose off in %", _listed(faces["by_turn"])))
+        rows.append(("tilted by degrees", _listed(faces["by_tilt"])))
         rows.append(
             ("without a face", f"{faces['subjects_without']} of {faces['subjects_looked_at']} subjects")
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from fdlab import foreign
 from fdlab.data.captions import parse
-from fdlab.errors import UserError
+from fdlab.errors import UserError, unknown
 
 FILE = "corrections.json"
 VERSION = 1
@@ -46,9 +46,16 @@ def read(path: Path) -> Corrections:
     for key, kind in kinds.items():
         if not isinstance(value.setdefault(key, kind()), kind):
             raise UserError(f"corrections '{path}': '{key}' is {foreign.shown(value[key])}.")
-    texts = [*value["drop"], *value["captions"].values(), *value["identities"].values()]
-    if wrong := [text for text in texts if not isinstance(text, str) or not text.strip()]:
-        raise UserError(f"corrections '{path}': {foreign.shown(wrong[0])} where a text is needed.")
+    for key in set(value) - {"version", *kinds}:
+        raise UserError(f"corrections '{path}': {unknown('key', str(key), ('version', *kinds))}")
+    named = [("drop", text) for text in value["drop"]]
+    for key in ("captions", "identities"):
+        named += [(f"{key}, {name}", text) for name, text in value[key].items()]
+    for place, text in named:
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(
+                f"corrections '{path}', {place}: {foreign.shown(text)} where a text is needed, as \"Ada\"."
+            )
     for text in value["captions"].values():
         try:
             parse(text)

@@ -126,10 +126,10 @@ def _usable(
 
 
 def _unique(found: Sequence[Seen], most_bits: int, dropped: dict[str, str]) -> list[Seen]:
-    """One of each set of duplicates: the largest, of equals one with a caption, of these the first by
+    """One of each set of duplicates: one with a caption, of these the largest, of equals the first by
     name."""
     preferred = sorted(
-        found, key=lambda seen: (-seen.photo[0] * seen.photo[1], seen.caption is None, seen.name)
+        found, key=lambda seen: (seen.caption is None, -seen.photo[0] * seen.photo[1], seen.name)
     )
     first: dict[str, Seen] = {}
     kept: list[Seen] = []

@@ -104,6 +104,8 @@ def _charts(found: Statistics, n: Mapping[str, Any]) -> Iterable[str]:
     yield _chart("Subjects by height, in % of the picture", n["subjects_by_share_of_height"])
     if "faces" in n:
         yield _chart("Faces by longer side, in pixels", n["faces"]["by_side"])
+        yield _chart("Faces by turn: the nose aside, in % of the eyes' distance", n["faces"]["by_turn"])
+        yield _chart("Faces by tilt, in degrees", n["faces"]["by_tilt"])
 
 
 def _chart(title: str, counted: Mapping[str, int]) -> str:

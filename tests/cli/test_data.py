@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fdlab.__main__ import main
+from tests.worlds import tiny
 
 
 def test_render_check_and_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +80,7 @@ def test_somebody_without_a_face_is_named_where_heads_are_cut(
             ["stats", "x", "--split", "tset"],
             "unknown --split 'tset'; allowed: all, test, train. Did you mean 'test'?",
         ),
+        (["render", "x", "--size", "999999"], "'999999' is no whole number of pixels; allowed: 16 to 4096"),
         (["render", "x", "--num", "0"], "argument --num: '0' is not a whole number from 1"),
     ],
 )
@@ -88,6 +90,16 @@ def test_a_wrong_word_is_one_line(
     assert main(["data", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_labels_that_nobody_has_are_told_and_no_copy_is_written_into_its_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people_folder = tiny.write_folder(tmp_path / "people", 3)
+    assert main(["data", "check", str(people_folder), "--labels", "persn", "--workers", "1"]) == 0
+    assert "nobody: no segment has a label of persn" in capsys.readouterr().out
+    assert main(["data", "check", str(people_folder), "--fix", str(people_folder / "new")]) == 2
+    assert "lie in each other" in capsys.readouterr().err
 
 
 def test_the_doctor_says_whether_it_will_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from fdlab.data.batches import Batches, BatchSettings
 from fdlab.data.entry import Live, Shape
 from fdlab.errors import UserError
 from fdlab.layouts import convert as module
-from fdlab.layouts.choose import open_folder
+from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.layouts.convert import Options, convert
 from tests.worlds import tiny
 
@@ -91,6 +91,25 @@ def test_a_broken_sample_stops_it_or_is_left_out(people: Path, tmp_path: Path) -
     made = convert(people, tmp_path / "some", Options("webdataset", skip_corrupt=True), show=False)
     assert made.pictures == 4 and list(made.skipped) == ["0000003"]
     assert open_folder(tmp_path / "some").ids() == [f"000000{n}" for n in (4, 0, 1, 2)]
+
+
+def test_what_cannot_be_listed_is_told_and_pictures_alone_stay_without_masks(
+    people: Path, tmp_path: Path
+) -> None:
+    convert(people, tmp_path / "plain", Options("plain"), show=False)
+    picture = next((tmp_path / "plain").rglob("*.png"))
+    picture.with_name("line\nbreak.png").write_bytes(picture.read_bytes())
+    with pytest.raises(UserError, match="cannot be an id"):
+        convert(tmp_path / "plain", tmp_path / "no", Options("webdataset"), show=False)
+    made = convert(tmp_path / "plain", tmp_path / "out", Options("webdataset", skip_corrupt=True), show=False)
+    assert (
+        made.pictures == 5
+        and len(made.skipped) == 1
+        and "cannot be an id" in next(iter(made.skipped.values()))
+    )
+    assert not open_folder(tmp_path / "out").has_masks
+    with pytest.raises(UserError, match="captions but no masks"):
+        check_teaches(open_folder(tmp_path / "out"), subjects=True)
 
 
 def test_training_sees_the_same_from_either(people: Path, tmp_path: Path) -> None:

@@ -20,15 +20,19 @@ from fdlab.records import data_page
 from tests.worlds import tiny
 
 WORDS = tiny.tokenizer()
+FRONT = np.array([[0, 0], [10, 0], [5, 6], [2, 10], [8, 10]], np.float32)
+"""Eyes, nose and corners of the mouth of who looks ahead."""
 
 
 class Finder:
     """Finds the disc of the first person, and something in the corner."""
 
     def __call__(self, images_BHW3: np.ndarray) -> list[list[Any]]:
-        return [
-            [SimpleNamespace(box=(4, 10, 14, 22)), SimpleNamespace(box=(-2, -1, 3, 2))] for _ in images_BHW3
-        ]
+        first, second = (
+            SimpleNamespace(box=box, landmarks_52=FRONT + box[:2])
+            for box in ((4, 10, 14, 22), (-2, -1, 3, 2))
+        )
+        return [[first, second] for _ in images_BHW3]
 
 
 @pytest.fixture
@@ -62,6 +66,7 @@ def test_everything_is_counted(people: Path, look: int) -> None:
     assert n["looked_at"] == look == sum(n["pictures_by_shorter_side"].values())
     assert n["most_frequent_sizes"] == {"32 x 32": look}
     assert n["faces"]["found"] == 2 * look and n["faces"]["by_side"]["0-15"] == 2 * look
+    assert n["faces"]["by_turn"]["0-9"] == n["faces"]["by_tilt"]["0-4"] == 2 * look
     assert n["faces"]["subjects_looked_at"] == sum(n["subjects_by_share_of_height"].values())
     if look == 8:
         # Alone, she stands in the middle, where no face is; of two, the first has hers.
@@ -70,6 +75,16 @@ def test_everything_is_counted(people: Path, look: int) -> None:
         assert n["subjects_by_share_of_height"]["30-39"] == 12
     assert "woman (8), man (4)" in stats.text(n)
     assert json.loads(json.dumps(n)) == n
+
+
+@pytest.mark.parametrize("tilt", [0, 20, -35])
+@pytest.mark.parametrize(("nose", "turn"), [((5, 6), 0), ((7.5, 6), 25), ((0, 6), 50), ((25, 6), 100)])
+def test_a_pose_is_of_the_face_not_of_the_picture(nose: tuple[float, float], turn: int, tilt: int) -> None:
+    points = FRONT.copy()
+    points[2] = nose
+    angle = np.radians(tilt)
+    turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    assert stats.pose_of(3 * turned + 7) == (turn, abs(tilt))
 
 
 def test_shards_and_plain_folders_are_counted_too(people: Path, tmp_path: Path) -> None:

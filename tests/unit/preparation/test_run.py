@@ -170,6 +170,12 @@ def test_corrections_by_hand_are_honoured(photos: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps({**told, "identities": {"somebody": "x"}}))
     with pytest.raises(UserError, match="PICTURE/NUMBER is needed"):
         prepared(photos, tmp_path / "set")
+    path.write_text(json.dumps({"version": 1, "dorp": []}))
+    with pytest.raises(UserError, match=r"unknown key 'dorp'.*Did you mean 'drop'"):
+        prepared(photos, tmp_path / "set")
+    path.write_text(json.dumps({**told, "identities": {f"{keys['a.png']}/0": 1}}))
+    with pytest.raises(UserError, match=f"identities, {keys['a.png']}/0: 1 where a text is needed"):
+        prepared(photos, tmp_path / "set")
 
 
 def test_a_caption_that_is_none_costs_its_own_photo_alone(photos: Path, tmp_path: Path) -> None:
