@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from fdlab.cli.options import choices, parser, positive, print_config
-from fdlab.layouts.check import list_path
 
 FILE = "doctor.json"
 EXAMPLE = """python -m fdlab data doctor people
@@ -49,6 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from fdlab.config import unread
     from fdlab.config.compose import compose
     from fdlab.diagnosis import doctor, findings
+    from fdlab.layouts.check import list_path
     from fdlab.training.settings import FitSettings
 
     a = arguments

@@ -16,6 +16,7 @@ from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.models.conditioning import condition
+from fdlab.models.denoiser import denoiser_of
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.training.subject_augmented import SDM
 from fdlab.training.text_driven import TDM
@@ -101,7 +102,13 @@ def test_dropped_captions_are_zeros_and_localization_sees_tokens_alone(xl: Backb
     batch, module = pairs.batch(xl), SDM(deepcopy(xl), seed=0, subject_keep=1.0)
     losses = module.losses(batch, Draws(torch.Generator().manual_seed(0)))
     assert losses["localization_loss"].isfinite()
-    assert all(probs.shape[-1] == 77 for probs in module.maps)
+    maps = module.maps
+    assert maps is not None
+    assert all(probs.shape[-1] == batch["token_index_BN"].shape[1] for probs in maps)
+    text_BLD = condition(xl, batch["input_ids_BL"], batch["subject_token_BL"]).text_BLD
+    with torch.no_grad(), maps:
+        denoiser_of(module.backbone.unet)(torch.zeros(len(text_BLD), *xl.latent_shape_CHW), 5, text_BLD)
+    assert text_BLD.shape[1] == 78 and all(probs.shape[-1] == 77 for probs in maps)
     for zero in (True, False):
         model = replace(xl, zero_empty_prompt=zero)
         empty = condition(model, batch["input_ids_BL"], batch["subject_token_BL"]).null_BLD
