@@ -69,7 +69,7 @@ def test_every_experiment_runs_to_its_end(
     experiment: str, disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = command(disk, tmp_path, experiment, *of_its_size(disk, experiment))
-    if experiment == "sdm_sd15":
+    if experiment == "base_sd15":
         assert main([*words, "--dry"]) == 0
         assert not list(tmp_path.iterdir())
     assert main(words) == 0
@@ -78,7 +78,7 @@ def test_every_experiment_runs_to_its_end(
     assert (folder / "samples/step-2.png").is_file()
     assert (folder / "evaluation/record.json").is_file() == (experiment not in SD15)
     assert ("nothing was evaluated" in capsys.readouterr().out) == (experiment in SD15)
-    if experiment in ("tdm_sd15", "sdm_sd15"):
+    if experiment == "sdm_sd15":
         # With a benchmark the same run goes on to a record; it is not trained again.
         trained = (folder / "checkpoints/last.ckpt").stat().st_mtime_ns
         more = ["benchmark=own", f"benchmark.folder={disk / 'bench'}", "sampler.num_steps=3"]
