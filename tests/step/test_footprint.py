@@ -97,6 +97,7 @@ def _tensors(batch: dict[str, Any]) -> list[Tensor]:
     return [value for value in batch.values() if isinstance(value, Tensor)]
 
 
+@pytest.mark.long
 def test_a_gpu_computes_norms_in_fp32(configure: Configure) -> None:
     """torch's list for CUDA has group_norm, layer_norm and softmax; what follows a norm is as wide as it."""
     x, norm = torch.ones(2, 8, dtype=torch.bfloat16), torch.nn.LayerNorm(8)
@@ -148,6 +149,7 @@ def test_weights_come_back(configure: Configure) -> None:
         assert parameter.grad is None
 
 
+@pytest.mark.long
 def test_what_does_not_fit_is_told_what_would_make_it(
     configure: Configure,
     world: ModuleType,

@@ -64,7 +64,18 @@ def of_its_size(disk: Path, experiment: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("experiment", [name for name in options("exp") if not name.endswith(ELSEWHERE)])
+LIKE_THEIR_TWINS = ("base", "fastcomposer")
+"""Experiments whose twins of Stable Diffusion's layout take the same way."""
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name in LIKE_THEIR_TWINS else name
+        for name in options("exp")
+        if not name.endswith(ELSEWHERE)
+    ],
+)
 def test_every_experiment_runs_to_its_end(
     experiment: str, disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +98,7 @@ def test_every_experiment_runs_to_its_end(
         assert (folder / "checkpoints/last.ckpt").stat().st_mtime_ns == trained
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("backbone", "more"), [("sdxl", ["--dry"]), ("sd3", [])])
 def test_subjects_are_learnt_on_two_text_encoders(
     backbone: str, more: list[str], disk: Path, tmp_path: Path
@@ -195,6 +207,7 @@ def test_so_is_what_measures(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_corrected_command_goes_on_where_it_was(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
