@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from fdlab import FaceDiffuserPipeline
 from fdlab.config.compose import compose
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.files import write_json
-from fdlab.people import benchmark, picture
-from fdlab.people.identity import identity
 from fdlab.pipeline.artist import call_arguments
+
+# The people and prompts are those of the drawing's benchmark.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sampling_speed"))
+
+from workloads import build
 
 PRESETS = {
     "ddim50": ["sampler=snf_prompt"],
@@ -39,9 +41,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "seconds.json")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    pipeline = FaceDiffuserPipeline.shipped()
-    pipeline.set_progress_bar_config(disable=True)
-    given = embeddings(pipeline, asked.pictures)
+    work = build("nano", asked.pictures)
+    pipeline = work.pipeline
+    given = {
+        "prompt_embeds": work.text_NLD,
+        "negative_prompt_embeds": work.null_NLD,
+        "subject_prompt_embeds": work.augmented_NLD,
+    }
     own = pipeline.scheduler.config
     seconds: dict[str, list[float]] = {name: [] for name in PRESETS}
     calls = {}
@@ -65,21 +71,6 @@ def main() -> None:
     write_json(asked.out, {"pictures": asked.pictures, "threads": 1, "presets": rows})
     for name, row in rows.items():
         print(f"{name:<8} {row['calls']} calls, {row['times_as_fast']:.2f} times as fast as ddim50")
-
-
-def embeddings(pipeline: FaceDiffuserPipeline, num: int) -> dict[str, Any]:
-    """Of people and prompts of the embedded benchmark."""
-    prompts, people = [], []
-    for k in range(num):
-        noun = identity(benchmark.HELD_OUT + k % benchmark.SUBJECTS).noun
-        prompts.append(benchmark.PROMPTS[k % len(benchmark.PROMPTS)].text.format(noun=noun))
-        people.append([picture.render(benchmark.spec(k % benchmark.SUBJECTS, "reference")).image_HW3])
-    null_NLD, text_NLD, augmented_NLD = pipeline.encode_prompt(prompts, people)
-    return {
-        "prompt_embeds": text_NLD,
-        "negative_prompt_embeds": null_NLD,
-        "subject_prompt_embeds": augmented_NLD,
-    }
 
 
 if __name__ == "__main__":

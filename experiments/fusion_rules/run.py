@@ -9,16 +9,16 @@ prompt and seed under the rule and under the released one. --publish puts table 
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from fdlab.files import whole, write_json, write_text
+from fdlab.files import write_json, write_text
 from fdlab.leaderboard.compare import compare, locate
 from fdlab.people import benchmark
+from fdlab.records import per_sample
 from fdlab.records.figures import image_grid
 
 RELEASED = "released"
@@ -129,20 +129,11 @@ def picture(out: Path, path: Path) -> None:
     image_grid(rows, ["reference", *RULES], path)
 
 
-def keep_records(out: Path, folder: Path) -> None:
-    """The records and the scores of their single pictures, without the pictures."""
-    for name in RULES:
-        found, target = out / "evaluate" / name / "evaluation", folder / name / "evaluation"
-        target.mkdir(parents=True, exist_ok=True)
-        write_text(target / "record.json", (found / "record.json").read_text(encoding="utf-8"))
-        with whole(target / "per_sample.jsonl.gz") as temporary:
-            temporary.write_bytes(gzip.compress((found / "per_sample.jsonl").read_bytes(), mtime=0))
-
-
 def publish(out: Path) -> None:
     """Put records, tables and picture beside this file, the tables between the README's two marks."""
     picture(out, HERE / "rules.png")
-    keep_records(out, HERE / "records")
+    for name in RULES:
+        per_sample.keep(out / "evaluate" / name / "evaluation", HERE / "records" / name / "evaluation", out)
     before, _, rest = (HERE / "README.md").read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     shown = "![Three people, four prompts: the reference, then every rule](rules.png)"

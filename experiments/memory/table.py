@@ -11,28 +11,27 @@ with each row.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from fdlab.assets import resolve
 from fdlab.config.compose import compose
 from fdlab.config.instantiate import instantiate
 from fdlab.engine.draws import Draws
 from fdlab.engine.precision import lightning_precision
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
-from fdlab.models.backbone import Backbone
-from fdlab.models.fusion import SubjectFusion
-from fdlab.models.nano import SCHEDULER
-from fdlab.models.tokenizer import load_tokenizer
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.footprint import DTYPES, Footprint, blank_batch, estimate, shown
 from fdlab.training.settings import FitSettings
+
+# The networks are those of the training's benchmark.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training_speed"))
+
+import networks
 
 PLAIN = ("trainer.precision=32", "model.gradient_checkpointing=false")
 HALF = ("trainer.precision=bf16", "model.gradient_checkpointing=false")
@@ -64,56 +63,11 @@ class Row:
     """Bytes; None: not measured."""
 
 
-def networks(width: int) -> dict[str, Any]:
-    """Stable Diffusion 1.5's, on the device in use; `width` is of the UNet's first level."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    narrow = max(32, 32 * round(128 * width / 320 / 32))
-    unet = UNet2DConditionModel(
-        sample_size=64,
-        block_out_channels=(width, 2 * width, 4 * width, 4 * width),
-        cross_attention_dim=768,
-        attention_head_dim=8,
-    )
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(narrow, 2 * narrow, 4 * narrow, 4 * narrow),
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-        scaling_factor=0.18215,
-    )
-    layers = {"num_attention_heads": 12, "num_hidden_layers": 12}
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, **layers)
-    layers = {"num_attention_heads": 16, "num_hidden_layers": 24}
-    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "patch_size": 14, "projection_dim": 768}
-    return {
-        "unet": unet,
-        "vae": vae,
-        "text_encoder": CLIPTextModel(text),
-        "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes, **layers)),
-        "fusion": SubjectFusion(768, 768),
-    }
-
-
 def module_of(overrides: tuple[str, ...], device: str, width: int) -> tuple[DenoisingTraining, FitSettings]:
     """What +exp=sdm_sd15 trains, with weights on a device that mean nothing ("meta": none at all)."""
     settings = FitSettings.read(compose(["+exp=sdm_sd15", "data.root=/", *overrides]))
-    tokenizer = load_tokenizer(resolve("asset:nano") / "tokenizer")
-    tokenizer.model_max_length = 77
     with torch.device(device):
-        made = networks(width)
-    for network in made.values():
-        network.eval().requires_grad_(False)
-    backbone = Backbone(
-        name="sd15-random",
-        tokenizer=tokenizer,
-        scheduler_config=dict(SCHEDULER),
-        image_size=512,
-        latent_shape_CHW=(4, 64, 64),
-        **made,
-    )
+        backbone = networks.backbone(width=width)
     return instantiate(settings.model, backbone=backbone, seed=0), settings
 
 

@@ -13,7 +13,6 @@ again. --publish puts records and tables into this folder.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import shutil
 import subprocess
@@ -28,15 +27,14 @@ from measure import prepare_and_measure
 from fdlab.benchmarks.choice import BenchmarkSettings
 from fdlab.config.compose import settings_of
 from fdlab.data.folder import FastComposerFolder
-from fdlab.files import whole_folder, write_bytes, write_json, write_text
+from fdlab.files import whole_folder, write_json, write_text
 from fdlab.leaderboard.compare import compare, locate
 from fdlab.marker import MARKER
 from fdlab.metrics.registry import METRICS
 from fdlab.preparation.run import work_of
-from fdlab.records import table
+from fdlab.records import per_sample, table
 from fdlab.records.figures import image_grid
-from fdlab.records.per_sample import PACKED
-from fdlab.records.record import PER_SAMPLE, RECORD
+from fdlab.records.record import RECORD
 
 TRUTH = "truth"
 ARMS: dict[str, list[str]] = {
@@ -201,12 +199,8 @@ def publish(out: Path) -> None:
     """Keep records beside this file, without pictures, and put the tables between the README's two marks."""
     for sampler in SAMPLERS:
         for arm, seed in done(out, sampler):
-            folder = _evaluation(out, sampler, arm, seed)
             kept = HERE / "records" / f"{sampler}-{arm}-{seed}"
-            # Where the weights lay is nobody's business; which they are, their digest says.
-            text = (folder / RECORD).read_text(encoding="utf-8").replace(f"{out}/", "")
-            write_text(kept / RECORD, text)
-            write_bytes(kept / PACKED, gzip.compress((folder / PER_SAMPLE).read_bytes(), mtime=0))
+            per_sample.keep(_evaluation(out, sampler, arm, seed), kept, out)
     picture(out)
     before, _, rest = (HERE / "README.md").read_text(encoding="utf-8").partition(BEGIN)
     text = f"{tables(out)}\n![The first people, the first prompts](training.png)\n"

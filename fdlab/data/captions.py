@@ -16,6 +16,8 @@ import numpy as np
 from fdlab.errors import UserError
 from fdlab.marker import MARKER
 
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+"""A word of a caption, "grown-up" and "man's" each as one."""
 _MARKER = re.compile(rf"[ \t]*{re.escape(MARKER)}")
 
 
@@ -55,6 +57,12 @@ def mark(text: str, ends: Sequence[int]) -> str:
     for end in sorted(ends, reverse=True):
         text = f"{text[:end]} {MARKER}{text[end:]}"
     return text
+
+
+def noun_before(caption: str, end: int) -> str:
+    """The last word before a subject's end, in lower case; empty where there is none."""
+    words = WORD.findall(caption[:end].lower())
+    return str(words[-1]) if words else ""
 
 
 def unmarked(text: str) -> str:

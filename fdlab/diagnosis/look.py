@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from fdlab.data.annotation import Annotation, mask_box
+from fdlab.data.captions import noun_before
 from fdlab.data.entry import Shape, caption_tokens, cut_subject, read_checked
 from fdlab.data.folder import Folder, fingerprint, is_rendered
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.layouts.choose import open_folder, opened_once
 from fdlab.layouts.notes import Notes
 from fdlab.measure.faces import FaceDetector
+from fdlab.measure.faces.face import Boxed
 from fdlab.preparation.likeness import look_of
 from fdlab.preparation.people_masks import face_oval
 from fdlab.progress import bar
@@ -45,15 +46,6 @@ OWN = 0.5
 """Share of a face that lies on a mask from which it is that person's."""
 ABOVE = 1.5
 """In heights of a face, how far above a mask it is still taken for the one that the mask misses."""
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-
-
-class Boxed(Protocol):
-    """A face that was found."""
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """x1, y1, x2, y2 in pixels."""
 
 
 def detector() -> FaceDetector:
@@ -199,8 +191,7 @@ def _read(job: _Job) -> list[Told]:
 
 def told_by(annotation: Annotation) -> Told:
     """What an annotation says."""
-    before = [_WORD.findall(annotation.caption[: s.end].lower()) for s in annotation.subjects]
-    nouns = tuple(words[-1] if words else "" for words in before)
+    nouns = tuple(noun_before(annotation.caption, s.end) for s in annotation.subjects)
     return Told(annotation.id, annotation.caption, nouns, tuple(s.identity for s in annotation.subjects))
 
 

@@ -182,9 +182,19 @@ def _jobs(folder: Folder, out: Path, splits: dict[str, list[str]], options: Opti
         for place, start in enumerate(range(0, len(splits[split]), size)):
             ids = tuple(splits[split][start : start + size])
             concerned = replace(options, left_out=frozenset(), unboxed=options.unboxed.intersection(ids))
-            numbers = len(jobs), place
             jobs.append(
-                _Job(folder.root, folder.kind, out, concerned, *numbers, split, ids, nested, folder.has_masks)
+                _Job(
+                    source=folder.root,
+                    kind=folder.kind,
+                    folder=out,
+                    options=concerned,
+                    number=len(jobs),
+                    place=place,
+                    split=split,
+                    ids=ids,
+                    nested=nested,
+                    masks=folder.has_masks,
+                )
             )
     return jobs
 

@@ -5,7 +5,6 @@ Axes: H W pixels, N subjects.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fdlab.data.annotation import Annotation, mask_box
-from fdlab.data.captions import num_tokens
+from fdlab.data.captions import WORD, noun_before, num_tokens
 from fdlab.data.folder import Folder
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.layouts.choose import open_folder, opened_once
@@ -40,7 +39,6 @@ SHARE_BINS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 """Percent of the picture's height."""
 SIDE_BINS = (0, 128, 256, 384, 512, 768, 1024, 1536, 2048)
 """Pixels of the shorter side."""
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 class Boxed(Protocol):
@@ -182,13 +180,12 @@ def _count(job: _Job) -> Counts:
 
 def read_caption(counts: Counts, annotation: Annotation) -> None:
     """Count what a caption and its subjects say."""
-    words = _WORD.findall(annotation.caption.lower())
+    words = WORD.findall(annotation.caption.lower())
     counts.words.update(words)
     counts.lengths[len(words)] += 1
     counts.subjects[len(annotation.subjects)] += 1
     for subject in annotation.subjects:
-        before = _WORD.findall(annotation.caption[: subject.end].lower())
-        counts.nouns[before[-1] if before else ""] += 1
+        counts.nouns[noun_before(annotation.caption, subject.end)] += 1
     counts.identities.update({s.identity for s in annotation.subjects if s.identity is not None})
 
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from fdlab.data.captions import WORD
 from fdlab.preparation import lexicon
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 SIDES = {
     "left": "left", "leftmost": "left", "right": "right", "rightmost": "right",
     "middle": "middle", "center": "middle", "centre": "middle", "central": "middle",
@@ -54,7 +54,7 @@ class Mention:
 
 def mentions(caption: str) -> list[Mention]:
     """All whom a caption names, in its order."""
-    words = list(_WORD.finditer(caption))
+    words = list(WORD.finditer(caption))
     lower = [word[0].lower() for word in words]
     found: list[Mention] = []
     named: set[str] = set()
@@ -201,7 +201,7 @@ def _pronouns(words: Sequence[re.Match[str]], lower: Sequence[str]) -> list[Ment
 def is_english(caption: str) -> bool:
     """Whether the rules can say anything of a caption: it is short, or has words that English is hardly
     without."""
-    words = [word[0].lower() for word in _WORD.finditer(caption)]
+    words = [word[0].lower() for word in WORD.finditer(caption)]
     if any(ord(letter) > 0x24F for letter in caption if letter.isalpha()):
         return False
     known = (

@@ -5,6 +5,7 @@ N pictures, M subjects a picture, F faces of a picture, K clusters a picture, S 
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ import numpy as np
 
 from fdlab import foreign
 from fdlab.errors import UserError
+from fdlab.files import write_bytes, write_text
 from fdlab.foreign import is_count, is_number, is_texts, shown
 from fdlab.metrics import clusters, identity, matching
 from fdlab.metrics.matching import Matches
 from fdlab.metrics.registry import METRICS, SCORES
-from fdlab.records.record import PER_SAMPLE
+from fdlab.records.record import PER_SAMPLE, RECORD
 
 PACKED = f"{PER_SAMPLE}.gz"
 """What travels with a board: a seventh of the bytes."""
@@ -110,6 +112,14 @@ def kept(folder: Path) -> Path | None:
     """A folder's file of single pictures, as it was written or packed with gzip; None where there is none."""
     found = (folder / name for name in (PER_SAMPLE, PACKED) if os.path.lexists(folder / name))
     return next(found, None)
+
+
+def keep(evaluation: Path, folder: Path, below: Path) -> None:
+    """Copy what ranks and comparisons need of an evaluation: its record, in which paths begin at `below`, and
+    the scores of its single pictures, packed. The same bytes whenever it is done."""
+    record = (evaluation / RECORD).read_text(encoding="utf-8").replace(f"{below}/", "")
+    write_text(folder / RECORD, record)
+    write_bytes(folder / PACKED, gzip.compress((evaluation / PER_SAMPLE).read_bytes(), mtime=0))
 
 
 def text(path: Path) -> str:

@@ -189,3 +189,18 @@ def test_a_line_names_no_file_but_a_picture_of_its_own(file: Any) -> None:
     assert per_sample.file_of({"file": file}) == ""
     for own in ("images/s00-p00-0.png", "../images/a b.jpg"):
         assert per_sample.file_of({"file": own}) == own
+
+
+def test_what_is_kept_is_read_as_before_and_names_no_place(
+    squares: Path, written: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(squares / "evaluation", run)
+    placed = {**written, "method": {**written["method"], "place": f"{tmp_path}/models/a"}}
+    (run / "record.json").write_text(json.dumps(placed))
+    for name in ("one", "two"):
+        per_sample.keep(run, tmp_path / name, tmp_path)
+    assert record.read(tmp_path / "one/record.json")["method"]["place"] == "models/a"
+    assert per_sample.read(tmp_path / "one") == per_sample.read(run)
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
+    assert one == two and set(one) == {"record.json", "per_sample.jsonl.gz"}
