@@ -15,7 +15,7 @@ EXAMPLE = """python -m fdlab data doctor people
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; returns the exit status: 0 where it will learn, 1 where it will not."""
+    """Run the verb; returns the exit status: 1 where it will not learn, else 0."""
     return _run(_arguments().parse_intermixed_args(argv))
 
 
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(doctor.summary(made, settings), indent=2))
     else:
         print(findings.text(made.findings))
-        print(f"{'it will learn' if made.learns else 'it will not learn'}; all of it in {out}")
+        print(f"{findings.conclusion(made.findings)} All of it is in {out}")
     if a.page is not None:
         from fdlab.records import diagnosis_page
 

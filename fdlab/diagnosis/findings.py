@@ -46,6 +46,14 @@ def will_learn(findings: Sequence[Finding]) -> bool:
     return all(finding.verdict != NOT for finding in findings)
 
 
+def conclusion(findings: Sequence[Finding]) -> str:
+    """All findings in one sentence, which promises nothing that was not seen."""
+    if not will_learn(findings):
+        return "It will not learn."
+    num = sum(finding.verdict == BEWARE for finding in findings)
+    return f"Nothing found keeps it from learning; beware of {num}." if num else "It will learn."
+
+
 def text(findings: Sequence[Finding]) -> str:
     """The findings for a terminal, a line each, and a line for each cure."""
     lines = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdlab.data.sample import CorruptFile
 from fdlab.diagnosis.doctor import Diagnosis
-from fdlab.diagnosis.findings import BEWARE, FINE, NOT, Finding
+from fdlab.diagnosis.findings import BEWARE, FINE, NOT, Finding, conclusion
 from fdlab.diagnosis.judge import wrong_in
 from fdlab.escape import visible
 from fdlab.files import write_text
@@ -36,7 +36,7 @@ border-bottom:1px solid var(--line)}
 def write(path: Path, made: Diagnosis) -> None:
     """Write the page."""
     title = f"{visible(made.looked.folder.root.resolve().name)}: will an SDM learn from it?"
-    verdict = "It will learn." if made.learns else "It will not learn."
+    verdict = conclusion(made.findings)
     looked = f"{len(made.looked.shown):,} of {len(made.looked.told):,} pictures looked at"
     cards = _cards(made)
     heading = "<h2>Pictures in which something is wrong</h2>"

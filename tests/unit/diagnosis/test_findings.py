@@ -228,3 +228,11 @@ def test_notes_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     root = write(tmp_path / "set", [sample(0)])
     with pytest.raises(UserError, match="give --out FILE"):
         look.look(root, "folder", ASKED, Path("/proc/notes"), workers=1, show=False)
+
+
+def test_the_conclusion_promises_what_was_seen() -> None:
+    fine, beware, wrong = (findings.Finding("a", verdict, "") for verdict in (FINE, BEWARE, NOT))
+    assert findings.conclusion([fine, fine]) == "It will learn."
+    said = findings.conclusion([fine, beware, beware])
+    assert "will learn" not in said and "beware of 2" in said
+    assert findings.conclusion([beware, wrong]) == "It will not learn."
