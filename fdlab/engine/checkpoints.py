@@ -92,10 +92,14 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         torch.save(state, stream)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint to the CPU. Raises UserError when it is missing, Unreadable when it is damaged,
-    not finite or none of fdlab's."""
-    state = _load(path)
+    not finite or none of fdlab's.
+
+    `mapped`: tensors stay in the file until they are used, and processes of one machine share its pages; a
+    file that is cut short in between ends the process.
+    """
+    state = _load(path, mapped)
     if bad := first_not_finite(_tensors(state)):
         raise Unreadable(
             f"checkpoint '{path}' holds '{bad}', which is not finite: its training had diverged."
@@ -105,16 +109,16 @@ def read(path: Path) -> dict[str, Any]:
 
 def step_of(path: Path) -> int:
     """The step of a checkpoint, without reading its tensors. Raises: Unreadable as `read` does."""
-    return int(_load(path, mmap=True)["step"])
+    return int(_load(path, mapped=True, sums=False)["step"])
 
 
-def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
+def _load(path: Path, mapped: bool, sums: bool = True) -> dict[str, Any]:
     try:
-        if not mmap:
+        if sums:
             _check_sums(path)
         if not path.stat().st_size:
             raise Unreadable(f"checkpoint '{path}' is empty.")
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise UserError(f"checkpoint '{path}' does not exist.") from None
     except Unreadable:
@@ -179,9 +183,9 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {**state["parameters"], **average, **optimizer}
 
 
-def read_for(module: Training, path: Path) -> dict[str, Any]:
+def read_for(module: Training, path: Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint that goes on with `module`. Raises UserError as `read` and `check` do."""
-    state = read(path)
+    state = read(path, mapped)
     check(state, module, path)
     return state
 

@@ -80,7 +80,7 @@ def resume_from(module: Training, folder: Path, resume: str) -> Resumed | None:
     good, broken = newest_first(path.parent)
     for one in good:
         try:
-            found = Resumed(one, checkpoints.read_for(module, one))
+            found = Resumed(one, _read(module, one))
         except Unreadable as error:
             broken[one] = error
             continue
@@ -95,12 +95,17 @@ def resume_from(module: Training, folder: Path, resume: str) -> Resumed | None:
 def read(module: Training, path: Path) -> dict[str, Any]:
     """Read a checkpoint that goes on with `module`. Raises: UserError, naming another to take, if any."""
     try:
-        return checkpoints.read_for(module, path)
+        return _read(module, path)
     except Unreadable as error:
         others = [other for other in newest_first(path.parent)[0] if other != path]
         if not others:
             raise
         raise UserError(f"{error} Beside it '{others[0]}' can be read: resume={others[0]}.") from None
+
+
+def _read(module: Training, path: Path) -> dict[str, Any]:
+    # Eight processes need not hold eight copies; the first reads its own, which nothing can cut short.
+    return checkpoints.read_for(module, path, mapped=not is_main_process())
 
 
 def make_room(folder: Path, resumed: Resumed | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from fdlab.engine import checkpoints
+from fdlab.engine import checkpoints, continuing
 from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
 from tests.worlds.line import Line, train
@@ -176,3 +176,39 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(data)
     with pytest.raises(UserError, match="checksum"):
         checkpoints.read(tmp_path / "last.ckpt")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts pages as Linux does")
+def test_a_process_beside_the_first_holds_no_copy_of_what_it_goes_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wide(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = torch.nn.Linear(1 << 12, 1 << 9)
+            self.start(dict(self.network.named_parameters()))
+
+    module = Wide()
+    optimizer = module.configure_optimizers()
+    sum(p.square().sum() for p in module.network.parameters()).backward()
+    optimizer.step()
+    checkpoints.write(tmp_path / "checkpoints" / "last.ckpt", checkpoints.collect(module, optimizer))
+
+    found, held = {}, {}
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        before = own_pages()
+        resumed = continuing.resume_from(module, tmp_path, "auto")
+        assert resumed is not None
+        held[rank], found[rank] = own_pages() - before, resumed.state
+    size = 4 * 4 * (1 << 21)
+    assert held["0"] > 0.5 * size and held["1"] < 0.1 * size
+    for slot in ("exp_avg", "exp_avg_sq"):
+        one, other = (found[rank]["optimizer"]["weight"][slot] for rank in "01")
+        assert torch.equal(one, other) and one.any()
+
+
+def own_pages() -> int:
+    """Bytes of this process that no file holds."""
+    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("RssAnon"))
+    return int(line.split()[1]) << 10
