@@ -1,6 +1,6 @@
 """Training samples a second and memory of fdlab's SDM and of the released step, on the same random weights.
 
-    python experiments/training_speed/run.py --device cuda --compile --cached
+    python experiments/training_speed/run.py --device cuda --compile whole --cached
     python experiments/training_speed/run.py --size 64 --width 32 --batch 2 --steps 4    # a try on a CPU
 First both compute the same loss and gradient in float32, which must agree. Then they take turns, in
 bfloat16 unless told otherwise. --cached: latents and texts come from a cache, as `data.cache_latents` and
@@ -39,6 +39,7 @@ from fdlab.engine.loop import LoopSettings, run
 from fdlab.errors import UserError
 from fdlab.files import write_json, write_text
 from fdlab.models.backbone import Backbone
+from fdlab.models.compiling import HOW, compile_denoiser
 from fdlab.models.conditioning import encode_text
 from fdlab.models.denoiser import UNetDenoiser
 from fdlab.randomness import torch_generator
@@ -150,8 +151,7 @@ def fdlab_turn(of: Backbone, batch: dict[str, Any], given: argparse.Namespace) -
     """Seconds of each step of fdlab's engine: Lightning, its callbacks, progress and curves included."""
     own = deepcopy(of)
     module, clock = module_of(own, given), Clock()
-    if given.compile:
-        own.unet.compile()
+    compile_denoiser(own.unet, given.compile)
     settings = LoopSettings(
         max_steps=WARM + given.steps,
         batch_size=given.batch,
@@ -241,7 +241,8 @@ def table(result: dict[str, Any]) -> str:
     """The results as Markdown."""
     made, given = result["environment"], result["settings"]
     commit = (made["git_commit"] or "unknown")[:10] + (" with changes" if made["git_dirty"] else "")
-    on = [key for key in ("cached", "compile", "checkpointing") if given[key]]
+    on = [key for key in ("cached", "checkpointing") if given[key]]
+    on += [f"compile {given['compile']}"] if given["compile"] != "none" else []
     lines = [
         f"{result['backbone']}, {given['size']} px, batch {given['batch']}, precision {given['precision']}"
         f"{', ' + ', '.join(on) if on else ''}; {made['device']}, {made['num_threads']} threads, torch"
@@ -275,7 +276,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=12, help="timed in each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--cached", action="store_true", help="fdlab's latents and texts")
-    parser.add_argument("--compile", action="store_true", help="fdlab's UNet")
+    parser.add_argument("--compile", choices=HOW, default="none", help="fdlab's UNet")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing in fdlab")
     parser.add_argument("--size", type=int, default=512, help="pixels a side")
     parser.add_argument("--width", type=int, default=WIDTH, help="first channels of the UNet")

@@ -183,6 +183,7 @@ RULES: dict[str, Rule] = {
     "trainer.devices": Rule(choices=("auto",), or_count=True),
     "trainer.strategy": Rule(registry="fdlab.engine.strategies.STRATEGIES"),
     "trainer.accelerator": Rule(choices=("auto", "cpu", "gpu")),
+    "trainer.compile": Rule(choices=("none", "blocks", "whole")),
     "trainer.log_every": COUNT,
     "trainer.checkpoint_every": COUNT,
     "trainer.keep_checkpoints": COUNT,

@@ -76,7 +76,7 @@ class LoopSettings:
         )
         chosen: dict[str, Any] = {key: str(trainer[key]) for key in texts}
         chosen |= {key: int(trainer[key]) for key in numbers}
-        counts = not trainer.get("compile") and chosen["strategy"] in ("auto", "ddp")
+        counts = trainer["compile"] == "none" and chosen["strategy"] in ("auto", "ddp")
         chosen["tf32"] = bool(trainer["tf32"])
         return cls(**chosen, devices=trainer["devices"], counts=counts, profile=profile)
 
@@ -225,6 +225,8 @@ class quiet(warnings.catch_warnings):
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         # torch.compile on diffusers' version checks, which do not change.
         warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`.*")
+        # torch.compile on blocks, whose inputs other blocks made.
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf.*")
         # Lightning 2.6 against torch 2.13, inside Lightning.
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
         self._levels = {

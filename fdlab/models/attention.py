@@ -75,7 +75,8 @@ def _token_probabilities(
 
 
 def _scores(q_BHQD: Tensor, k_BHLD: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-    scores_BHQL = (q_BHQD @ k_BHLD.transpose(-1, -2)).float() * scale
+    # Scaled first: the plain product may be more than fp16 holds.
+    scores_BHQL = ((q_BHQD * scale) @ k_BHLD.transpose(-1, -2)).float()
     return scores_BHQL if bias is None else scores_BHQL + bias
 
 

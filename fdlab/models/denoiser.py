@@ -4,7 +4,6 @@ grid, L tokens, D width, Q positions of a layer's own grid."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -27,11 +26,10 @@ class UNetDenoiser:
 
     No module: whoever owns the UNet registers, moves and saves it; the denoiser only calls it. Entered
     (`with UNetDenoiser(unet) as denoise:`), it computes the keys and values of each text embedding only once.
-    `run` is called in the UNet's place: the same, compiled or not.
     """
 
-    def __init__(self, unet: Any, run: Callable[..., Any] | None = None) -> None:
-        self.unet, self.run = unet, run or unet
+    def __init__(self, unet: Any) -> None:
+        self.unet = unet
         self._text: TextCache | None = None
         self._maps: CrossAttentionMaps | None = None
         self._entered = False
@@ -44,7 +42,7 @@ class UNetDenoiser:
         t_B = torch.as_tensor(t, device=z_BCHW.device).expand(z_BCHW.shape[0])
         told = self.told_besides(z_BCHW, ctx_BLD)
         text_BLD = self.tokens(ctx_BLD)
-        output: Tensor = self.run(z_BCHW, t_B, encoder_hidden_states=text_BLD, return_dict=False, **told)[0]
+        output: Tensor = self.unet(z_BCHW, t_B, encoder_hidden_states=text_BLD, return_dict=False, **told)[0]
         return output
 
     def tokens(self, ctx_BLD: Tensor) -> Tensor:
@@ -108,15 +106,15 @@ class TransformerDenoiser:
     The rows of its third text encoder are zeros, as diffusers has them where that is left out.
     """
 
-    def __init__(self, unet: Any, run: Callable[..., Any] | None = None) -> None:
-        self.unet, self.run = unet, run or unet
+    def __init__(self, unet: Any) -> None:
+        self.unet = unet
 
     def __call__(self, z_BCHW: Tensor, t: Tensor | int, ctx_BLD: Tensor) -> Tensor:
         """The velocity that the transformer predicts, of z's shape; `t` is a scalar or one a row."""
         text_BLD, pooled_BP = unpack(ctx_BLD, pooled_width(self.unet.config))
         room = self.unet.config["joint_attention_dim"] - text_BLD.shape[2]
         t_B = torch.as_tensor(t, device=z_BCHW.device).expand(z_BCHW.shape[0])
-        output_BCHW: Tensor = self.run(
+        output_BCHW: Tensor = self.unet(
             z_BCHW,
             encoder_hidden_states=F.pad(text_BLD, (0, room, 0, T5_TOKENS)),
             pooled_projections=pooled_BP,
@@ -159,12 +157,12 @@ def grid_step(config: Any) -> int:
     return 2 ** (len(widths) - 1) if widths else int(config.get("patch_size") or 1)
 
 
-def denoiser_of(unet: Any, run: Callable[..., Any] | None = None) -> UNetDenoiser | TransformerDenoiser:
-    """The denoiser for a network, by its architecture; `run` as in `UNetDenoiser`."""
+def denoiser_of(unet: Any) -> UNetDenoiser | TransformerDenoiser:
+    """The denoiser for a network, by its architecture."""
     config = getattr(unet, "config", {})
     if is_transformer(config):
-        return TransformerDenoiser(unet, run)
-    return XLDenoiser(unet, run) if is_xl(config) else UNetDenoiser(unet, run)
+        return TransformerDenoiser(unet)
+    return XLDenoiser(unet) if is_xl(config) else UNetDenoiser(unet)
 
 
 def _on_grid(probs_BHQL: Tensor, height: int, width: int) -> Tensor:

@@ -19,6 +19,7 @@ from fdlab.engine import checkpoints
 from fdlab.engine.continuing import read, resume_from
 from fdlab.engine.loop import check_device, run
 from fdlab.files import whole_folder, write_json
+from fdlab.models.compiling import compile_denoiser
 from fdlab.models.finetuned import FACTS
 from fdlab.training import samples
 from fdlab.training.callbacks.compiled import CheckCompiled
@@ -86,11 +87,10 @@ def fit(
     if settings.sample_every > 0:
         grid = grid or default_grid(settings, module, source, pictures)
         callbacks.append(DrawGrids(folder / "samples", grid, settings.sample_every))
-    if settings.compile:
-        start.backbone.unet.compile()
-        callbacks.append(
-            CheckCompiled(start.backbone.unet, settings.batch_size, int(start.backbone.max_tokens))
-        )
+    if settings.compile != "none":
+        unet, num_tokens = start.backbone.unet, int(start.backbone.max_tokens)
+        compile_denoiser(unet, settings.compile)
+        callbacks.append(CheckCompiled(unet, settings.compile, settings.batch_size, num_tokens))
     if stop_at is not None and resumed is not None and int(resumed.state["step"]) >= stop_at:
         loop = replace(loop, max_steps=stop_at)
     seconds = run(module, data, loop, folder, resumed, callbacks, loggers)

@@ -110,7 +110,7 @@ class FitSettings:
     batch_size: int
     num_workers: int
     sample_every: int
-    compile: bool
+    compile: str
     keep_best: bool
     values: dict[str, Any]
 
@@ -131,10 +131,11 @@ class FitSettings:
                 f" cuts weights apart; use {' or '.join(allowed)}, or trainer.strategy=ddp."
             )
         optimizers.check(optimizer, float(resolved["model"]["lr"]))
-        if trainer.get("compile") and trainer["strategy"] == FSDP:
-            raise UserError(f"trainer.compile=true does not go with trainer.strategy={FSDP}; leave one out.")
-        if trainer.get("compile") and resolved["data"]["shapes"] != "square":
-            raise UserError("trainer.compile=true does not go with data.shapes=buckets; leave one out.")
+        compiled = f"trainer.compile={trainer['compile']}"
+        if trainer["compile"] != "none" and trainer["strategy"] == FSDP:
+            raise UserError(f"{compiled} does not go with trainer.strategy={FSDP}; leave one out.")
+        if trainer["compile"] != "none" and resolved["data"]["shapes"] != "square":
+            raise UserError(f"{compiled} does not go with data.shapes=buckets; leave one out.")
         return cls(
             folder=run_dir(resolved),
             resume=str(resolved["resume"]),
@@ -150,7 +151,7 @@ class FitSettings:
             batch_size=int(trainer["batch_size"]),
             num_workers=int(trainer["num_workers"]),
             sample_every=int(trainer["sample_every"]),
-            compile=bool(trainer.get("compile")),
+            compile=str(trainer["compile"]),
             keep_best=resolved["validation"]["keep"] == "best",
             values=json.loads(json.dumps(resolved)),
         )

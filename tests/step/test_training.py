@@ -26,6 +26,7 @@ from fdlab.engine.module import Optimization
 from fdlab.engine.precision import lightning_precision
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone, load_backbone, part_folders
+from fdlab.models.compiling import BLOCKS, compile_denoiser, uncompiled
 from fdlab.training import objective
 from fdlab.training.callbacks.compiled import gradients, wrong_parameters
 from fdlab.training.fit import describe, fit
@@ -398,21 +399,59 @@ def test_curves_are_cut_at_the_checkpoint(tmp_path: Path) -> None:
     assert curves.cut(path, 0) == 0.0 and not path.exists()
 
 
-def test_a_compiled_denoiser_must_learn_what_the_plain_one_learns(sdm: SDM) -> None:
-    """A faithful compiler passes; one that loses a block's gradient is named, before anything is learned."""
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("how", ["blocks", "whole"])
+@pytest.mark.long
+def test_a_compiler_is_asked_once_and_must_learn_what_the_plain_one_learns(sdm: SDM, how: str) -> None:
+    """A faithful compiler passes, and compiles once; one that loses gradients is named before anything is
+    learned."""
     unet = sdm.backbone.unet
+    made: list[int] = []
 
-    def lossy(z_BCHW: torch.Tensor, *arguments: Any, **options: Any) -> tuple[torch.Tensor]:
-        handle = unet.mid_block.register_forward_hook(lambda *call: call[2].detach() + 0 * call[2])
-        (output,) = unet.forward(z_BCHW, *arguments, **options)
-        handle.remove()
-        return (output,)
+    def faithful(graph: Any, _: Any) -> Any:
+        made.append(1)
+        return graph.forward
 
-    wanted = gradients(unet, unet.forward, 4, 12)
-    assert wrong_parameters(gradients(unet, unet.forward, 4, 12), wanted) == []
-    wrong = wrong_parameters(gradients(unet, lossy, 4, 12), wanted)
+    def lossy(graph: Any, _: Any) -> Any:
+        return lambda *inputs: tuple(0 * out + out.detach() for out in graph(*inputs))
+
+    wanted = gradients(unet, 4, 12)
+    try:
+        compile_denoiser(unet, how, backend=faithful)
+        assert wrong_parameters(gradients(unet, 4, 12), wanted) == []
+        num = len(made)
+        assert (
+            num == 1 if how == "whole" else 1 < num < sum(type(m).__name__ in BLOCKS for m in unet.modules())
+        )
+        gradients(unet, 4, 12)
+        assert len(made) == num
+
+        torch._dynamo.reset()
+        compile_denoiser(unet, how, backend=lossy)
+        assert wrong_parameters(gradients(unet, 4, 12), wanted)
+        with uncompiled(unet):
+            assert wrong_parameters(gradients(unet, 4, 12), wanted) == []
+    finally:
+        for module in unet.modules():
+            module._compiled_call_impl = None
+        torch._dynamo.reset()
+
+
+def test_a_compiled_denoiser_must_learn_what_the_plain_one_learns(sdm: SDM) -> None:
+    """What a compiler makes of a block stands in for its call: gradients that it loses are named."""
+    unet: Any = sdm.backbone.unet
+    wanted = gradients(unet, 4, 12)
+
+    def lossy(*given: Any, **named: Any) -> torch.Tensor:
+        output = unet.mid_block.forward(*given, **named)
+        return output.detach() + 0 * output
+
+    unet.mid_block._compiled_call_impl = lossy
+    wrong = wrong_parameters(gradients(unet, 4, 12), wanted)
     assert any(name.startswith("mid_block") for name in wrong)
     assert not any(name.startswith("up_blocks") for name in wrong)
+    with uncompiled(unet):
+        assert wrong_parameters(gradients(unet, 4, 12), wanted) == []
     assert all(p.grad is None for p in unet.parameters())
     nans = {name: torch.full_like(g, torch.nan) for name, g in wanted.items()}
     assert wrong_parameters(nans, wanted)

@@ -6,7 +6,6 @@ project's nano UNet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fdlab.errors import UserError
+from fdlab.models.compiling import uncompiled
 from fdlab.models.denoiser import denoiser_of, pooled_width
 
 TOLERANCE = 0.5
@@ -24,9 +24,8 @@ SMALLEST = 1e-3
 Gradients = dict[str, Tensor]
 
 
-def gradients(unet: nn.Module, call: Callable[..., Any], batch_size: int, num_tokens: int) -> Gradients:
-    """Gradient of a fixed loss by parameter, where `call` is the UNet, compiled or not; leaves none
-    behind."""
+def gradients(unet: nn.Module, batch_size: int, num_tokens: int) -> Gradients:
+    """Gradient of a fixed loss by parameter; leaves none behind."""
     config: Any = unet.config
     size, device = config.sample_size, next(unet.parameters()).device
     generator = torch.Generator().manual_seed(0)
@@ -38,7 +37,7 @@ def gradients(unet: nn.Module, call: Callable[..., Any], batch_size: int, num_to
     )
     z_BCHW, ctx_BLD, target_BCHW = (torch.randn(s, generator=generator).to(device) for s in shapes)
     t_B = torch.linspace(1, 999, batch_size).long().to(device)
-    output_BCHW = denoiser_of(unet, call)(z_BCHW, t_B, ctx_BLD)
+    output_BCHW = denoiser_of(unet)(z_BCHW, t_B, ctx_BLD)
     learning = {name: p for name, p in unet.named_parameters() if p.requires_grad}
     loss = (output_BCHW.float() - target_BCHW).square().mean()
     return dict(zip(learning, torch.autograd.grad(loss, list(learning.values())), strict=True))
@@ -58,18 +57,20 @@ def wrong_parameters(found: Gradients, wanted: Gradients) -> list[str]:
 class CheckCompiled(lightning.Callback):
     """Refuse a compiled UNet whose gradients are not those of the same UNet uncompiled."""
 
-    def __init__(self, unet: nn.Module, batch_size: int, num_tokens: int) -> None:
-        self.unet, self.batch_size, self.num_tokens = unet, batch_size, num_tokens
+    def __init__(self, unet: nn.Module, how: str, batch_size: int, num_tokens: int) -> None:
+        self.unet, self.how, self.batch_size, self.num_tokens = unet, how, batch_size, num_tokens
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Lightning's hook. Raises: UserError where they differ."""
         shape = self.batch_size, self.num_tokens
         with trainer.precision_plugin.forward_context():
-            wanted = gradients(self.unet, self.unet.forward, *shape)
-            found = gradients(self.unet, self.unet, *shape)
+            with uncompiled(self.unet):
+                wanted = gradients(self.unet, *shape)
+            found = gradients(self.unet, *shape)
         wrong = wrong_parameters(found, wanted)
         if wrong:
             raise UserError(
-                f"trainer.compile=true: here torch {torch.__version__} compiles the denoiser wrongly ("
-                f"{len(wrong)} of {len(wanted)} gradients, {wrong[0]} first); use trainer.compile=false."
+                f"trainer.compile={self.how}: here torch {torch.__version__} compiles the denoiser wrongly ("
+                f"{len(wrong)} of {len(wanted)} gradients, {wrong[0]} first); use trainer.compile="
+                f"{'blocks or none' if self.how == 'whole' else 'none'}."
             )

@@ -10,7 +10,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from fdlab.errors import UserError
-from fdlab.models.attention import CrossAttentionMaps, attention_blocks, middle_blocks
+from fdlab.models.attention import (
+    CrossAttentionMaps,
+    attention_blocks,
+    middle_blocks,
+    token_probabilities,
+)
 from fdlab.models.nano import build_unet
 from tests.worlds.backbones import tiny_backbone, tiny_sd15
 
@@ -184,3 +189,12 @@ def test_columns_are_those_of_the_whole_map_and_teach_the_same() -> None:
     with torch.no_grad(), maps:
         call(unet)
     assert maps[0].shape[-1] == 7, "asked for once, not for good"
+
+
+def test_scores_that_half_precision_cannot_hold_unscaled_are_kept() -> None:
+    """256 products of 20 x 20 are 102,400, more than fp16 holds; scaled they are 6,400."""
+    q, k = (torch.full((1, 1, 3, 256), 20.0, dtype=torch.float16) for _ in range(2))
+    k[:, :, 1] = 0
+    index = torch.tensor([[0, 1]])
+    probs = token_probabilities(q, k, index, 256**-0.5, None)
+    assert torch.allclose(probs, torch.tensor([0.5, 0.0]).expand(1, 1, 3, 2), atol=1e-3)
