@@ -84,9 +84,13 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
 
     watcher = watch(cfg, folder)
     fit(cfg, watchers=[watcher] if watcher else [], stop_at=watcher.stop_step if watcher else None)
+    evaluates = Asked.read(cfg).evaluates
+    if evaluates:
+        from fdlab.evaluation.run import draw_together
+
+        draw_together(cfg, folder)
     if not directory.is_main_process():
         return
-    evaluates = Asked.read(cfg).evaluates
     if evaluates:
         from fdlab.evaluation.run import evaluate
 

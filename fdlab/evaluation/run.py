@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fdlab.benchmarks import jobs, profiles
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.evaluation import departures, generation, given_pictures, measuring, scoring
@@ -36,6 +38,7 @@ class _Drawing:
     benchmark: Benchmark
     todo: Sequence[jobs.Job]
     device: str
+    show: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,19 @@ def evaluate(
     return records
 
 
-def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
+def draw_together(cfg: Any, run_dir: Path) -> None:
+    """Let each of the processes that trained together draw its share of what `evaluate` wants next; one that
+    trained alone draws nothing here. Raises: UserError."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    # The first has the model to write before.
+    torch.distributed.barrier()
+    draw_share(cfg, run_dir, f"{rank}/{world}", show=rank == 0)
+    torch.distributed.barrier()
+
+
+def draw_share(cfg: Any, run_dir: Path, shard: str, show: bool = True) -> Path:
     """Draw the share "I/N" of every row's pictures, and score nothing; returns the main row's folder.
 
     Any number of processes and machines may do so in one folder; `evaluate` draws what is missing then and
@@ -95,7 +110,7 @@ def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
     settings = EvaluationSettings.read(cfg)
     device, benchmark = device_of(settings.accelerator), settings.benchmark.open()
     todo = jobs.share(jobs.jobs(benchmark), shard, settings.benchmark.batch_size)
-    drawing = _Drawing(settings, benchmark, todo, device)
+    drawing = _Drawing(settings, benchmark, todo, device, show)
     rows = _rows(settings, MethodSettings.read(cfg), benchmark, run_dir, device)
     for row in rows:
         _draw(drawing, row, folder_of(run_dir, rows, row) / "images")
@@ -170,6 +185,7 @@ def _draw(drawing: _Drawing, row: Row, folder: Path) -> list[Path]:
         settings,
         drawing.settings.benchmark.batch_size,
         description=f"{row.label}: drawing",
+        show=drawing.show,
     )
     if target == folder:
         return paths

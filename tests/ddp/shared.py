@@ -19,6 +19,8 @@ import torch.multiprocessing as mp
 
 from fdlab.config.compose import compose
 from fdlab.engine.finite import Diverged
+from fdlab.evaluation import generation
+from fdlab.evaluation.run import draw_together
 from fdlab.training.fit import fit
 from tests.worlds import tiny
 from tests.worlds.line import Line, train
@@ -53,6 +55,27 @@ def share(folder: Path, backbone: Path, data: Path, strategy: str, kind: str) ->
         fit(configured(folder, backbone, data, *shared, *more))
 
 
+def evaluated(folder: Path, backbone: Path, data: Path, *more: str) -> Any:
+    """The SDM that two processes trained by ddp, and a benchmark to draw with it."""
+    bench = ["benchmark=own", f"benchmark.folder={folder / 'bench'}", "benchmark.baselines=false"]
+    more = (*bench, "benchmark.batch_size=1", "sampler=sdm", "name=ddp-adamw", *more)
+    return configured(folder, backbone, data, *KINDS["adamw"], *more)
+
+
+def draw(folder: Path, backbone: Path, data: Path) -> list[str]:
+    """Draw a benchmark together; what this process drew."""
+    drawn: list[str] = []
+
+    def noted(path: Path, *given: Any) -> None:
+        drawn.append(path.name)
+        write_png(path, *given)
+
+    write_png, generation.write_png = generation.write_png, noted
+    draw_together(evaluated(folder, backbone, data), folder / "runs" / "sdm" / "ddp-adamw")
+    generation.write_png = write_png
+    return drawn
+
+
 def spoil(module: Line, n: int, loss: torch.Tensor) -> torch.Tensor:
     """Only the second process's loss turns none."""
     return loss * torch.nan if n == 5 and module.global_rank == 1 else loss
@@ -79,6 +102,9 @@ def work(rank: int, port: int, folder: Path, backbone: Path, data: Path) -> None
     pairs = [way.split("-") for way in WAYS]
     for strategy, kind in pairs:
         share(folder, backbone, data, strategy, kind)
+        if strategy == "ddp":
+            drawn = draw(folder, backbone, data)
+            (folder / f"drawn-{rank}.json").write_text(json.dumps(drawn))
     said = {strategy: diverge(folder, strategy) for strategy, kind in pairs if kind == "adamw"}
     (folder / f"rank-{rank}.json").write_text(json.dumps(said))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ from safetensors.torch import load_file
 
 from fdlab.engine import checkpoints
 from fdlab.engine.draws import Draws
+from fdlab.evaluation.run import draw_share
 from fdlab.training.fit import fit
 from tests.ddp import shared
-from tests.worlds import tiny
+from tests.worlds import squares, tiny
 
 GOOD = 1e-5
 BF16 = 0.02
@@ -41,6 +43,7 @@ def test_processes_draw_parts_of_what_one_draws() -> None:
 @pytest.mark.long
 def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Path) -> None:
     backbone, data = tiny.write_backbone(tmp_path / "tiny"), tiny.write_folder(tmp_path / "data", 10)
+    squares.write_benchmark(tmp_path / "bench", subjects=2, prompts=2, images=1, size=tiny.IMAGE)
     in_two(tmp_path, backbone, data)
     runs = tmp_path / "runs" / "sdm"
     pairs = [way.split("-") for way in shared.WAYS]
@@ -59,6 +62,16 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         more = [*shared.KINDS["adamw"], f"name=alone-{strategy}", f"resume={state}"]
         fit(shared.configured(tmp_path, backbone, data, *more))
         assert differing(runs / "one-adamw", runs / f"alone-{strategy}") < GOOD
+
+    # Each drew a share of the benchmark, of which one process makes the same pictures.
+    drawn = [json.loads((tmp_path / f"drawn-{rank}.json").read_text()) for rank in (0, 1)]
+    together = runs / "ddp-adamw" / "evaluation" / "images"
+    assert [len(names) for names in drawn] == [2, 2]
+    assert sorted([*drawn[0], *drawn[1]]) == sorted(path.name for path in together.glob("*.png"))
+    shutil.copytree(runs / "ddp-adamw" / "model", tmp_path / "alone" / "model")
+    alone = draw_share(shared.evaluated(tmp_path, backbone, data), tmp_path / "alone", "0/1") / "images"
+    for path in alone.glob("*.png"):
+        assert path.read_bytes() == (together / path.name).read_bytes()
 
     said = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
     assert said[0] == said[1]
