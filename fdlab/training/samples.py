@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,19 +94,21 @@ def captions_from_data(source: Source, folder: Folder, num: int) -> list[list[Ca
     return [cases[i : i + 2] for i in range(0, len(cases), 2)]
 
 
-def draw(artist: Artist, grid: Grid) -> np.ndarray:
+def draw(artist: Artist, grid: Grid, rank: int = 0, world: int = 1) -> np.ndarray:
     """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random
-    stream."""
-    cases = [case for row in grid.rows for case in row]
-    return _lay_out(
-        grid,
-        artist(
-            [
-                Scene(case.prompt, derive(grid.seed, "grid", index), case.references)
-                for index, case in enumerate(cases)
-            ]
-        ),
-    )
+    stream. Of `world` processes each draws every world-th picture, and all get the whole."""
+    scenes = [
+        Scene(case.prompt, derive(grid.seed, "grid", index), case.references)
+        for index, case in enumerate(case for row in grid.rows for case in row)
+    ]
+    mine = scenes[rank::world]
+    drawn = list(artist(mine)) if mine else []
+    shares: list[Any] = [drawn]
+    if world > 1:
+        shares = [None] * world
+        torch.distributed.all_gather_object(shares, drawn)
+    pictures = [shares[index % world][index // world] for index in range(len(scenes))]
+    return _lay_out(grid, np.stack(pictures))
 
 
 def write(path: Path, grid_HW3: np.ndarray) -> None:

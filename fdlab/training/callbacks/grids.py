@@ -14,8 +14,8 @@ from fdlab.training.denoising import DenoisingTraining
 
 
 class DrawGrids(StepCallback):
-    """Draw the same grid every `every` steps and at the end, with the averaged weights, from the first
-    process."""
+    """Draw the same grid every `every` steps and at the end, with the averaged weights. Every process draws
+    a share; the first writes it."""
 
     def __init__(self, folder: Path, grid: samples.Grid, every: int) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class DrawGrids(StepCallback):
         models = dict.fromkeys(settings.needs, module.backbone)
         self._artist = self._artist or Artist(models, settings, device=str(module.device), half=False)
         with module.averaged():
-            if trainer.is_global_zero:
-                samples.write(path, samples.draw(self._artist, self.grid))
+            drawn_HW3 = samples.draw(self._artist, self.grid, trainer.global_rank, trainer.world_size)
         if not trainer.is_global_zero:
             return
+        samples.write(path, drawn_HW3)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [str(path)], step=module.step)
