@@ -161,6 +161,7 @@ def stop_stops_and_draw_draws_again(page: Any, tmp_path: Path) -> None:
     assert "drawn in" in draw(page, "drawn in")
 
 
+@pytest.mark.long
 @needs_gradio
 @needs_browser
 def test_the_page(browser: Any, address: str, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(README.split()) < 1000
 
 
+@pytest.mark.long
 @pytest.mark.command
 def test_the_main_job_runs_at_its_smallest_setting(tmp_path: Path) -> None:
     given = arguments(command("train").split("&&")[-1].strip())

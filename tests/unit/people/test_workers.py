@@ -186,6 +186,7 @@ def test_numba_is_asked_whether_it_finds_a_place(monkeypatch: pytest.MonkeyPatch
     assert not compiled._finds_a_place()
 
 
+@pytest.mark.long
 def test_a_torn_picture_is_rendered_again(tmp_path: Path, small: str) -> None:
     benchmark.render(tmp_path, small, workers=1)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.*")}

@@ -54,6 +54,7 @@ def run_workers(folder: Path, num: int, trials: int, *more: str) -> None:
     assert len({str(sorted(trial.params.items())) for trial in found}) == trials
 
 
+@pytest.mark.long
 def test_workers_on_a_journal_lose_no_trial_and_run_none_twice(tmp_path: Path) -> None:
     run_workers(tmp_path, 2, 8)
 
