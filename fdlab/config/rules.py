@@ -143,6 +143,7 @@ RULES: dict[str, Rule] = {
     "model.lora_dropout": Rule(low=0, high=0.95),
     "model.lora_targets": Rule(items=str),
     "model.lora_init": Rule(path=True, nullable=True, kind=str),
+    "model.text_encoder_lr": OPTIONAL_POSITIVE,
     "backbone.loras": Rule(kind=list),
     "backbone.image_size": COUNT,
     "backbone.reference_size": COUNT,

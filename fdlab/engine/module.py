@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fdlab.engine.averaging import Averaging
 from fdlab.engine.draws import Draws
 from fdlab.engine.finite import Pass, diverged, traced
-from fdlab.engine.optimizers import KINDS
+from fdlab.engine.optimizers import KINDS, split
 from fdlab.engine.sharding import FullySharded, Shards, owners
 from fdlab.engine.zero import ZeRO
 from fdlab.randomness import torch_generator
@@ -107,6 +107,10 @@ class Training(lightning.LightningModule):
         """Parameters that learn, by name, in a fixed order."""
         return self._trained
 
+    def rate_shares(self) -> dict[str, float]:
+        """Parameters that learn at another rate than `lr`, and at which share of it."""
+        return {}
+
     def configure_model(self) -> None:
         """Lightning's hook: share out what learns, where the strategy asks for it."""
         if isinstance(self.trainer.strategy, FullySharded) and self.shards is None:
@@ -156,7 +160,9 @@ class Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Lightning's hook: the optimiser over the parameters that learn."""
-        return KINDS[self.optimization.optimizer].make(self._trained, self.optimization)
+        made = KINDS[self.optimization.optimizer].make(self._trained, self.optimization)
+        split(made, self._trained, self.rate_shares())
+        return made
 
     def configure_gradient_clipping(
         self,

@@ -180,6 +180,19 @@ def _kept(name: str, key: str, parameter: Tensor) -> set[str]:
     return first if is_first else others[0]
 
 
+def split(optimizer: torch.optim.Optimizer, trained: Parameters, shares: Mapping[str, float]) -> None:
+    """Give parameters of some names a share of their group's learning rate: a group of their own, as
+    `Training.optimizer_step` reads it."""
+    share_of = {id(trained[name]): share for name, share in shares.items()}
+    for group in list(optimizer.param_groups):
+        for share in sorted({share_of.get(id(p), 1.0) for p in group["params"]} - {1.0}):
+            own = [p for p in group["params"] if share_of.get(id(p)) == share]
+            group["params"] = [p for p in group["params"] if share_of.get(id(p)) != share]
+            peak = share * group.get("peak_lr", group["lr"])
+            optimizer.param_groups.append({**group, "params": own, "lr": peak, "peak_lr": peak})
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+
+
 def states(name: str, optimizer: torch.optim.Optimizer, trained: Parameters) -> dict[str, Slots]:
     """What an optimiser keeps, by parameter and slot, as tensors."""
     kept = {key: optimizer.state[p] for key, p in trained.items() if p in optimizer.state}

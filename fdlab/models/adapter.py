@@ -1,4 +1,5 @@
-"""Low-rank adaptation (LoRA): a denoiser whose weights rest while small matrices beside them learn.
+"""Low-rank adaptation (LoRA): a denoiser, and text encoders, whose weights rest while small matrices beside
+them learn.
 
 Hu et al. 2021 (arXiv 2106.09685): W x + alpha / rank * B A x, with B zero at the beginning. By PEFT's layers.
 """
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError, nearest
 from fdlab.models.nano import seeded
+from fdlab.models.text_pair import heard
 from fdlab.weights.lora_files import Update, read_lora
+from fdlab.weights.tensor_names import TEXT_LEVEL
 
 NAME = "default"
 """What PEFT calls the one adapter."""
@@ -27,6 +30,9 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "resnet": ("conv1", "conv2", "conv_shortcut", "time_emb_proj"),
 }
 """Groups of layers: the projections of attention (as most scripts), whole transformers (kohya), resnets."""
+TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+"""Layers of a text encoder that get matrices: the projections of its attention, as diffusers' scripts have
+it."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +58,34 @@ def add(unet: Any, settings: LoraSettings, seed: int) -> None:
 
     Raises: UserError where PEFT is missing, for a target that names no layer, and a file that does not fit.
     """
+    _add(unet, targeted(unet, settings.targets), settings, seed, "lora")
+    if settings.init is not None:
+        _start_from(unet, read_lora(settings.init, {"unet": unet}).get("unet", {}), settings.init)
+
+
+def add_to_text(encoders: Mapping[str, Any], settings: LoraSettings, seed: int) -> None:
+    """The same for text encoders, by part, as far as they have a say; a file that has none for a text encoder
+    leaves its matrices new."""
+    for part, encoder in encoders.items():
+        said = {id(layer) for module in heard(encoder, len(encoders) > 1) for layer in module.modules()}
+        layers = [name for name, layer in encoder.named_modules() if id(layer) in said]
+        names = [name for name in layers if name.endswith(tuple(f".{end}" for end in TEXT_TARGETS))]
+        _add(encoder, names, settings, seed, f"lora of {part}")
+        given = read_lora(settings.init, {part: encoder}).get(part) if settings.init is not None else None
+        if given:
+            _start_from(encoder, given, str(settings.init))
+
+
+def _add(network: Any, names: list[str], settings: LoraSettings, seed: int, purpose: str) -> None:
     peft = _peft()
-    names = targeted(unet, settings.targets)
     config = peft.LoraConfig(
         r=settings.rank,
         lora_alpha=settings.rank * settings.scale,
         lora_dropout=settings.dropout,
         target_modules=names,
     )
-    with seeded(seed, "lora"):
-        unet.add_adapter(config, adapter_name=NAME)
-    if settings.init is not None:
-        _start_from(unet, read_lora(settings.init, {"unet": unet}).get("unet", {}), settings.init)
+    with seeded(seed, purpose):
+        peft.inject_adapter_in_model(config, network, NAME)
 
 
 def _peft() -> Any:
@@ -117,7 +139,7 @@ def train_dropout(unet: nn.Module, mode: bool) -> None:
 def updates(unet: nn.Module) -> dict[str, Update]:
     """What the adapter adds to which layer's weight, as it is now."""
     return {
-        name: Update(
+        name.removeprefix(TEXT_LEVEL): Update(
             layer.lora_A[NAME].weight.detach(),
             layer.lora_B[NAME].weight.detach(),
             float(layer.lora_alpha[NAME]),
@@ -132,7 +154,7 @@ def _start_from(unet: nn.Module, given: Mapping[str, Update], source: str) -> No
 
     Raises: UserError where they are not of its layers and rank.
     """
-    own = layers(unet)
+    own = {name.removeprefix(TEXT_LEVEL): layer for name, layer in layers(unet).items()}
     for name in sorted(given.keys() ^ own.keys()):
         where = "the file" if name in given else "model.lora_targets"
         raise UserError(
@@ -150,7 +172,7 @@ def _start_from(unet: nn.Module, given: Mapping[str, Update], source: str) -> No
 
 @torch.no_grad()
 def merged(unet: Any) -> Any:
-    """A denoiser of its own with the adapter in its weights; what no adapter touches is shared."""
+    """A network of its own with the adapter in its weights; what no adapter touches is shared."""
     own, state = layers(unet), dict[str, Tensor]()
     for name, tensor in unet.state_dict().items():
         before, _, end = name.rpartition(".")
@@ -160,6 +182,12 @@ def merged(unet: Any) -> Any:
         changed = place in own and end == "weight"
         state[f"{place}.{end}"] = tensor + own[place].get_delta_weight(NAME) if changed else tensor
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        plain = type(unet).from_config(dict(unet.config))
+        is_text = not hasattr(unet, "from_config")
+        plain = type(unet)(unet.config) if is_text else type(unet).from_config(dict(unet.config))
     plain.load_state_dict(state, assign=True)
+    for name, buffer in unet.named_buffers():
+        if name not in state:
+            # As the numbers of positions, which no state holds.
+            place, _, end = name.rpartition(".")
+            plain.get_submodule(place).register_buffer(end, buffer, persistent=False)
     return plain.eval().requires_grad_(False)

@@ -88,6 +88,8 @@ class Backbone:
     """Whether the empty prompt's embedding is all zeros: Stable Diffusion XL's."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Where each part was read from."""
+    brought: tuple[str, ...] = ()
+    """Text encoders that are not the backbone's but the weights' own: what learns beside them needs them."""
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by part."""
@@ -122,6 +124,12 @@ class Backbone:
             return first
         ids = self.need("tokenizer").eos_token_id, self.need("tokenizer_2").pad_token_id
         return TextPair(first, self.text_encoder_2, *ids, self.zero_empty_prompt)
+
+    @property
+    def text_encoders(self) -> dict[str, Any]:
+        """The text encoders that are there, by part."""
+        found = {part: getattr(self, part) for part in ("text_encoder", SECOND["text_encoder"])}
+        return {part: encoder for part, encoder in found.items() if encoder is not None}
 
     @property
     def text_width(self) -> int:

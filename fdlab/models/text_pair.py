@@ -75,6 +75,17 @@ def is_projected(encoder: Any) -> bool:
     return hasattr(encoder, "text_projection")
 
 
+def heard(encoder: Any, in_pair: bool) -> list[Any]:
+    """The modules of a text encoder that have a say in what a denoiser is told.
+
+    Of one of a pair that has no pooled embedding: neither the last layer nor the norm behind it.
+    """
+    if not in_pair or is_projected(encoder):
+        return [encoder]
+    inner = getattr(encoder, "text_model", encoder)
+    return [inner.embeddings, *inner.encoder.layers[:-1]]
+
+
 def check_length(encoder: Any, input_ids_BL: Tensor) -> None:
     """Raise UserError for more tokens than a text encoder takes."""
     length, limit = input_ids_BL.shape[1], encoder.config.max_position_embeddings

@@ -11,11 +11,17 @@ from fdlab.errors import UserError, unknown
 from fdlab.models import adapter
 from fdlab.models.backbone import Backbone
 from fdlab.models.parts import NETWORKS
+from fdlab.models.text_pair import heard
 
 TDM = "unet"
 """Text-driven model: the UNet alone."""
 SDM = "unet+fusion+image_encoder_last_2"
 """Subject-augmented model: UNet, fusion and the image encoder's last two transformer blocks."""
+
+TEXT = "text"
+"""All text encoders, as far as they have a say."""
+TEXT_LORA = "text_lora"
+"""Their adapters."""
 
 _LAST = re.compile(r"image_encoder_last_(\d+)")
 
@@ -39,9 +45,9 @@ def select(backbone: Backbone, choice: str) -> dict[str, nn.Parameter]:
     """Let the parameters of `choice` learn and freeze all others; returns them by name, in a fixed order.
 
     `choice`: parts joined by "+" ("unet", "fusion", ...), and "image_encoder_last_N" for the last N
-    transformer blocks (the norm and projection behind them stay frozen, as released), and "unet_lora" for the
-    UNet's adapter. Names are `<part>.<name
-    in the part>`.
+    transformer blocks (the norm and projection behind them stay frozen, as released), "unet_lora" for the
+    UNet's adapter, "text" for all text encoders, as far as they have a say, and "text_lora" for their
+    adapters. Names are `<part>.<name in the part>`.
     Raises: UserError for an unknown part, a part that is not there, or more blocks than there are.
     """
     for network in backbone.networks().values():
@@ -61,6 +67,12 @@ def _modules(backbone: Backbone, item: str) -> list[nn.Module]:
     match = _LAST.fullmatch(item)
     if item == adapter.PARAMETERS:
         return adapter.matrices(backbone.need("unet"))
+    if item in (TEXT, TEXT_LORA):
+        backbone.need("text_encoder")
+        encoders = backbone.text_encoders.values()
+        if item == TEXT_LORA:
+            return [module for encoder in encoders for module in adapter.matrices(encoder)]
+        return [module for encoder in encoders for module in heard(encoder, len(encoders) > 1)]
     if match is None:
         if item not in NETWORKS:
             raise unknown("part to train", item, [*NETWORKS, "image_encoder_last_2"])

@@ -3,7 +3,8 @@ width."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from fdlab.diffusion.conditioning import Conditioning
 from fdlab.errors import UserError
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import Embeddings, condition
-from fdlab.pipeline.inputs import Reference, references, tokens
+from fdlab.pipeline.inputs import Reference, as_lists, check_markers, references, tokens
 from fdlab.transforms.references import Background
 
 
@@ -43,6 +44,36 @@ def embed(
         raise UserError(f"{len(prompts)} prompts, but {len(negative)} negative prompts.")
     null_BLD = condition(parts, *(x.to(device) for x in tokens(parts.tokenizer, negative))).text_BLD
     return embeddings._replace(null_BLD=null_BLD)
+
+
+def conditioning_of(
+    encode: Callable[..., Embeddings],
+    readers: Sequence[str],
+    with_subjects: bool,
+    prompt: str | Sequence[str] | None,
+    subjects: Reference | Sequence[Any] | None,
+    negative_prompt: str | Sequence[str] | None,
+    embeds: tuple[Tensor | None, Tensor | None, Tensor | None],
+    background: Background,
+) -> dict[str, Conditioning]:
+    """Embeddings of prompts and subjects, or those that were given, for each model of `readers`, which read
+    prompts by themselves; `encode` is `FaceDiffuserPipeline.encode_prompt`. Raises: UserError."""
+    if prompt is None:
+        if subjects is not None or negative_prompt is not None:
+            raise UserError("subjects and negative_prompt belong to a prompt; prompt_embeds need none.")
+        if len(readers) > 1:
+            raise UserError(
+                "TDM and SDM have text encoders of their own here: give a prompt; prompt_embeds would be"
+                " one model's alone."
+            )
+        return {readers[0]: given(*embeds, with_subjects=with_subjects)}
+    if any(tensor is not None for tensor in embeds):
+        raise UserError("give either prompt and subjects, or prompt_embeds; not both.")
+    prompts, lists = as_lists(prompt, subjects)
+    for text, some in zip(prompts, lists, strict=True):
+        check_markers(text, len(some), draws_subjects=with_subjects)
+    asked = prompts, lists, negative_prompt, background
+    return {name: Conditioning(*encode(*asked, model=name)) for name in readers}
 
 
 def given(

@@ -19,7 +19,6 @@ from torch import Tensor
 from fdlab.data.captions import parse, unseen
 from fdlab.data.latents import decode_in_parts, spatial_factor
 from fdlab.diffusion import guiders
-from fdlab.diffusion.conditioning import Conditioning
 from fdlab.diffusion.flow import schedule_of
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.sampler import Noise, Step, trajectory
@@ -30,10 +29,10 @@ from fdlab.models.conditioning import Embeddings
 from fdlab.models.denoiser import denoiser_of
 from fdlab.models.nano import SHIPPED
 from fdlab.pipeline.callbacks import TENSORS, Callback, after_step, check_tensors
-from fdlab.pipeline.embeddings import embed, given
+from fdlab.pipeline.embeddings import conditioning_of, embed
 from fdlab.pipeline.folder import check_folder, reading
 from fdlab.pipeline.inputs import Reference, as_lists, check_markers, tell_unseen
-from fdlab.pipeline.joined import ENCODERS, joined
+from fdlab.pipeline.joined import ENCODERS, TEXT, joined
 from fdlab.pipeline.noise import latent_shape, starting_noise
 from fdlab.pipeline.outputs import as_output, check_output_type
 from fdlab.transforms.references import Background
@@ -64,6 +63,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         scheduler (`SchedulerMixin`): Any of diffusers' whose `step` takes (output, t, sample).
         text_encoder_2 (`CLIPTextModelWithProjection`), tokenizer_2 (`CLIPTokenizer`), zero_empty_prompt
             (`bool`): Stable Diffusion XL's; embeddings are packed then (`fdlab.models.text_pair`).
+        tdm_text_encoder, tdm_text_encoder_2: The text-driven model's, where it has others than the
+            subject-augmented one; each then reads the prompt for itself.
         reference_crop (`str`): What of a subject's picture is seen: "person", all; "head", which is cut out.
         guidance_scale (`float`), final_sigma (`float`): A call's, where it gives none.
 
@@ -73,8 +74,13 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         >>> picture = pipe("a woman <|image|> on a beach", "ada.png", seeds=[1]).images[0]
     """
 
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->image_encoder->fusion->tdm_unet->sdm_unet->vae"
-    _optional_components = ["tdm_unet", "sdm_unet", "vae", *ENCODERS]  # noqa: RUF012 (diffusers' way)
+    model_cpu_offload_seq = (
+        "text_encoder->text_encoder_2->tdm_text_encoder->tdm_text_encoder_2"
+        "->image_encoder->fusion->tdm_unet->sdm_unet->vae"
+    )
+    _optional_components = [  # noqa: RUF012 (diffusers' way)
+        "tdm_unet", "sdm_unet", "vae", *ENCODERS, *(f"tdm_{name}" for name in TEXT),
+    ]  # fmt: skip
     _callback_tensor_inputs = [*TENSORS]  # noqa: RUF012
 
     def __init__(
@@ -93,6 +99,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         text_encoder_2: Any = None,
         tokenizer_2: Any = None,
         zero_empty_prompt: bool = False,
+        tdm_text_encoder: Any = None,
+        tdm_text_encoder_2: Any = None,
     ) -> None:
         super().__init__()
         usual = {"guidance_scale": guidance_scale, "final_sigma": final_sigma}
@@ -104,6 +112,8 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             vae=vae,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
+            tdm_text_encoder=tdm_text_encoder,
+            tdm_text_encoder_2=tdm_text_encoder_2,
             image_encoder=image_encoder,
             fusion=fusion,
             tokenizer=tokenizer,
@@ -184,9 +194,11 @@ class FaceDiffuserPipeline(DiffusionPipeline):
         subjects: Reference | Sequence[Any] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         background: Background = "noise",
+        model: str = "sdm",
     ) -> Embeddings:
         """Embed prompts with their subjects: (null_BLD, text_BLD, augmented_BLD); arguments as in `__call__`.
 
+        `model`: for which ("tdm" or "sdm") the prompt is read, where they have text encoders of their own.
         Raises: UserError for a part that is missing, and for subjects and markers that do not match.
         """
         prompts, lists = as_lists(prompt, subjects)
@@ -194,7 +206,9 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             check_markers(text, len(some), draws_subjects=bool(some))
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
         tell_unseen(self.tokenizer, [*prompts, *negatives], self._told)
-        parts = Backbone(type(self).__name__, **{name: getattr(self, name) for name in ENCODERS})
+        own = {name: getattr(self, f"tdm_{name}") for name in TEXT} if model == "tdm" else {}
+        encoders = {name: own.get(name) or getattr(self, name) for name in ENCODERS}
+        parts = Backbone(type(self).__name__, **encoders)
         parts.reference_crop = self.config.reference_crop
         parts.zero_empty_prompt = self.config.zero_empty_prompt
         return embed(parts, prompts, lists, negative_prompt, background, self._execution_device)
@@ -295,17 +309,29 @@ class FaceDiffuserPipeline(DiffusionPipeline):
 
         device, unet = self._execution_device, getattr(self, f"{needed[0]}_unet")
         embeds = (negative_prompt_embeds, prompt_embeds, subject_prompt_embeds)
-        conditioning = self._conditioning(
-            prompt, subjects, negative_prompt, embeds, background, with_subjects="sdm" in needed
+        readers = needed if any(getattr(self, f"tdm_{name}") is not None for name in TEXT) else needed[:1]
+        conditionings = conditioning_of(
+            self.encode_prompt,
+            readers,
+            "sdm" in needed,
+            prompt,
+            subjects,
+            negative_prompt,
+            embeds,
+            background,
         )
-        conditioning = conditioning.repeat(num_images_per_prompt).to(device, unet.dtype)
-        shape = (len(conditioning), *latent_shape(unet, self.vae_scale_factor, height, width))
+        conditionings = {
+            name: made.repeat(num_images_per_prompt).to(device, unet.dtype)
+            for name, made in conditionings.items()
+        }
+        first = conditionings[needed[0]]
+        shape = (len(first), *latent_shape(unet, self.vae_scale_factor, height, width))
         z_BCHW, generator = starting_noise(shape, seeds, generator, latents, device, eta)
 
         schedule = schedule_of(self.scheduler.config).to(device)
         with ExitStack() as stack:
             models: dict[str, Any] = {
-                name: guiders.Model(stack.enter_context(self._denoiser(name)), conditioning)
+                name: guiders.Model(stack.enter_context(self._denoiser(name)), conditionings.get(name, first))
                 for name in needed
             }
             models |= {"guidance": self._guidance, "schedule": schedule, "recorder": recorder}
@@ -327,27 +353,6 @@ class FaceDiffuserPipeline(DiffusionPipeline):
             if getattr(self, f"{name}_unet") is None:
                 raise UserError(f"guider '{guider}' needs a {name.upper()}, but there is no {name}_unet.")
         return needed
-
-    def _conditioning(
-        self,
-        prompt: str | Sequence[str] | None,
-        subjects: Reference | Sequence[Any] | None,
-        negative_prompt: str | Sequence[str] | None,
-        embeds: tuple[Tensor | None, Tensor | None, Tensor | None],
-        background: Background,
-        with_subjects: bool,
-    ) -> Conditioning:
-        """Embeddings of prompts and subjects, or those that were given. Raises: UserError."""
-        if prompt is None:
-            if subjects is not None or negative_prompt is not None:
-                raise UserError("subjects and negative_prompt belong to a prompt; prompt_embeds need none.")
-            return given(*embeds, with_subjects=with_subjects)
-        if any(tensor is not None for tensor in embeds):
-            raise UserError("give either prompt and subjects, or prompt_embeds; not both.")
-        prompts, lists = as_lists(prompt, subjects)
-        for text, some in zip(prompts, lists, strict=True):
-            check_markers(text, len(some), draws_subjects=with_subjects)
-        return Conditioning(*self.encode_prompt(prompts, lists, negative_prompt, background))
 
     def _denoise(
         self,

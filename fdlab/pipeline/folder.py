@@ -12,7 +12,13 @@ from fdlab.models.parts import CLASSES, NETWORKS, check_network
 from fdlab.models.parts import ROLES as SECONDS
 from fdlab.weights.formats import one_line, read_index
 
-ROLES = {"tdm_unet": "unet", "sdm_unet": "unet", **SECONDS}
+ROLES = {
+    "tdm_unet": "unet",
+    "sdm_unet": "unet",
+    "tdm_text_encoder": "text_encoder",
+    "tdm_text_encoder_2": "text_encoder",
+    **SECONDS,
+}
 """Parts of the pipeline that are a backbone's under another name."""
 
 

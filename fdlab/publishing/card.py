@@ -95,7 +95,9 @@ def _origin(entry: Entry) -> list[str]:
         )
     for kind in ("tdm", "sdm"):
         if isinstance(model := method.get(kind), dict):
-            lines.append(f"* {kind.upper()}: sha256 `{escape.visible(str(model.get('sha256')))}`")
+            rate = model.get("text_encoder_lr")
+            said = f", its text encoder trained as well, at {rate:g}" if isinstance(rate, float) else ""
+            lines.append(f"* {kind.upper()}: sha256 `{escape.visible(str(model.get('sha256')))}`{said}")
     keys = ("fdlab_version", "git_commit", "device", "created")
     lines += [
         f"* {key.replace('_', ' ')}: {escape.markdown(str(provenance[key]))}"

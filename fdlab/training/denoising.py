@@ -5,7 +5,7 @@ Axes: B batch, C latent channels, H W latent grid, L tokens.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,9 +22,18 @@ from fdlab.errors import UserError
 from fdlab.models import adapter, fast
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone, save_backbone
+from fdlab.models.trainable import TEXT, TEXT_LORA
 from fdlab.randomness import derive
 from fdlab.training.objective import NoiseSettings
 from fdlab.weights.lora_files import DIFFUSERS_FILE, write_diffusers
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Whether text encoders learn, and at which rate; None: at the others'."""
+
+    learn: bool = False
+    lr: float | None = None
 
 
 class DenoisingTraining(Training):
@@ -58,6 +67,7 @@ class DenoisingTraining(Training):
         noise_offset: float,
         input_perturbation: float,
         zero_terminal_snr: bool,
+        text: TextSettings,
     ) -> None:
         super().__init__(optimization, seed)
         if is_flow(backbone.need("scheduler")):
@@ -66,12 +76,14 @@ class DenoisingTraining(Training):
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
         if zero_terminal_snr:
             backbone.scheduler_config = {**backbone.need("scheduler"), "rescale_betas_zero_snr": True}
-        self.backbone, self.lora = backbone, lora
+        self.backbone, self.lora, self.text = backbone, lora, text
         if lora.rank:
             adapter.add(backbone.unet, lora, seed)
+        if lora.rank and text.learn:
+            adapter.add_to_text(backbone.text_encoders, lora, seed)
         self.networks = nn.ModuleDict(backbone.networks())
         if gradient_checkpointing:
-            backbone.unet.enable_gradient_checkpointing()
+            self.checkpoint_gradients()
         self.noise = NoiseSettings(
             schedule=schedule_of(backbone.need("scheduler")),
             null_ids_L=torch.from_numpy(null_ids(backbone.need("tokenizer"))),
@@ -81,6 +93,23 @@ class DenoisingTraining(Training):
             noise_offset=noise_offset,
             input_perturbation=input_perturbation,
         )
+
+    def checkpoint_gradients(self) -> None:
+        """Have the denoiser, and text encoders that learn, compute activations again and not keep them."""
+        self.backbone.unet.enable_gradient_checkpointing()
+        for encoder in self.backbone.text_encoders.values() if self.text.learn else ():
+            # The later name, and the one that transformers 5 began with.
+            enable = getattr(encoder, "activation_checkpointing_enable", None)
+            (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
+            # Theirs works in training mode alone.
+            encoder.train()
+
+    def rate_shares(self) -> dict[str, float]:
+        """The text encoders' share of the learning rate, where it is another."""
+        if self.text.lr is None:
+            return {}
+        share = self.text.lr / self.optimization.lr
+        return {name: share for name in self.trainable_parameters() if name.startswith("text_encoder")}
 
     def configure_model(self) -> None:
         """Lightning's hook, before a strategy wraps what learns and lays its gradients out."""
@@ -98,16 +127,22 @@ class DenoisingTraining(Training):
         return [network for network in networks if any(p.requires_grad for p in network.parameters())]
 
     @property
-    def denoiser(self) -> str:
-        """What of the denoiser learns, as `trainable.select` calls it."""
-        return adapter.PARAMETERS if self.lora.rank else "unet"
+    def choice(self) -> str:
+        """What of the denoiser and the text encoders learns, as `trainable.select` calls it."""
+        denoiser, text = (adapter.PARAMETERS, TEXT_LORA) if self.lora.rank else ("unet", TEXT)
+        return f"{denoiser}+{text}" if self.text.learn else denoiser
 
     def train(self, mode: bool = True) -> DenoisingTraining:
         """Put the networks that learn, and the adapter's dropout, into training mode."""
         super().train(mode)
-        if self.lora.rank:
-            adapter.train_dropout(self.backbone.unet, mode)
+        for network in self._adapted().values():
+            adapter.train_dropout(network, mode)
         return self
+
+    def _adapted(self) -> dict[str, Any]:
+        """The networks beside whose weights matrices learn, by part."""
+        text = self.backbone.text_encoders if self.text.learn else {}
+        return {"unet": self.backbone.unet, **text} if self.lora.rank else {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Lightning's hook: one forward pass, whose dropout follows from the seed too."""
@@ -126,15 +161,18 @@ class DenoisingTraining(Training):
             return encode_pixels(self.backbone.vae, batch["image_B3HW"])
 
     def export(self, folder: Path) -> None:
-        """Write the parts that learning changed, and the scheduler (which knows what the denoiser predicts);
-        an adapter merged into the denoiser, and by itself as diffusers reads it."""
+        """Write the parts that learning changed, text encoders that are not the backbone's, and the scheduler
+        (which knows what the denoiser predicts); adapters merged into their networks, and by themselves as
+        diffusers reads them."""
         b = self.backbone
-        parts = {part: getattr(b, part) for part in self.PARTS}
-        if self.lora.rank:
-            parts["unet"] = adapter.merged(b.unet)
+        text = b.text_encoders if self.text.learn else {part: getattr(b, part) for part in b.brought}
+        parts = {part: getattr(b, part) for part in self.PARTS} | text
+        adapted = self._adapted()
+        parts |= {part: adapter.merged(network) for part, network in adapted.items()}
         save_backbone(folder, Backbone(name=b.name, scheduler_config=b.scheduler_config, **parts))
-        if self.lora.rank:
-            write_diffusers(folder / DIFFUSERS_FILE, {"unet": adapter.updates(b.unet)})
+        if adapted:
+            updates = {part: adapter.updates(network) for part, network in adapted.items()}
+            write_diffusers(folder / DIFFUSERS_FILE, updates)
 
 
 def _check_flow(

@@ -33,12 +33,12 @@ def _tried(
         counted = estimate(module, settings, device, num)
         return replace(counted, averages=now.averages, optimizer=now.optimizer)
 
-    denoiser = module.backbone.unet
     if not settings.model["gradient_checkpointing"]:
-        denoiser.enable_gradient_checkpointing()
+        module.checkpoint_gradients()
         now = again()
         yield "model.gradient_checkpointing=true", now
-    if not settings.data.cache_text and settings.data.framing.crop != "random":
+    caches = not settings.data.cache_text and not module.text.learn
+    if caches and settings.data.framing.crop != "random":
         settings = replace(settings, data=replace(settings.data, cache_latents=True, cache_text=True))
         now = again()
         yield "data.cache_latents=true data.cache_text=true", now

@@ -27,7 +27,7 @@ from fdlab.training.callbacks.grids import DrawGrids
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.economies import economies
 from fdlab.training.footprint import Footprint, capacity, estimate, num_devices, shown
-from fdlab.training.initial import make_module
+from fdlab.training.initial import Start, make_module
 from fdlab.training.loggers import make_loggers
 from fdlab.training.settings import FitSettings
 from fdlab.training.source import batch_settings, embedded, embedded_texts, make_source
@@ -109,18 +109,23 @@ def fit(
         "averaged": bool(module.averaging.average),
         "people": whom.joined(start.people, [whom.shown_by(pictures, settings.data.split)]),
     }
-    if module.lora.rank:
-        facts["lora"] = {
-            "rank": module.lora.rank,
-            "scale": module.lora.scale,
-            "targets": list(module.lora.targets),
-        }
-    taught_by = sorted({*module.taught_by, *start.taught_by})
-    if taught_by:
-        facts["taught_by"] = taught_by
+    facts |= _more_facts(start, module)
     if directory.is_main_process():
         export(module, folder / "model", facts)
     return FitResult(folder, folder / "model", module.step, total, seconds)
+
+
+def _more_facts(start: Start, module: DenoisingTraining) -> dict[str, Any]:
+    """What only some weights have to tell."""
+    facts: dict[str, Any] = {}
+    if module.lora.rank:
+        lora = {"rank": module.lora.rank, "scale": module.lora.scale}
+        facts["lora"] = {**lora, "targets": list(module.lora.targets)}
+    if module.text.learn:
+        facts["text_encoder_lr"] = module.text.lr or module.optimization.lr
+    if taught_by := sorted({*module.taught_by, *start.taught_by}):
+        facts["taught_by"] = taught_by
+    return facts
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,9 @@ def load_start(asked: FitSettings) -> Start:
         backbone.fusion = nano.build_fusion(backbone.text_width, projection, seed)
     if found is None:
         return Start(backbone, asked.init, 0)
+    backbone.brought = tuple(
+        part for part in backbone.text_encoders if part in found.parts and part not in settings.named
+    )
     # An encoder of references that somebody taught makes their pupil of whatever learns to use it.
     encoder = overrides.get("image_encoder") or settings.folder("image_encoder")
     through = finetuned.facts(Path(encoder)).get("taught_by", ()) if references else ()

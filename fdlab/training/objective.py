@@ -118,8 +118,7 @@ def embed_captions(batch: dict[str, Any], dropped_B: Tensor, text_encoder: Any, 
     if "text_BLD" in batch:
         dropped_B11 = dropped_B.to(batch["text_BLD"].device)[:, None, None]
         return torch.where(dropped_B11, batch["null_LD"], batch["text_BLD"])
-    with torch.no_grad():
-        return encode_text(text_encoder, drop_captions(batch["input_ids_BL"], dropped_B, null_ids_L))
+    return encode_text(text_encoder, drop_captions(batch["input_ids_BL"], dropped_B, null_ids_L))
 
 
 def text_driven_losses(

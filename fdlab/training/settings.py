@@ -91,6 +91,28 @@ class DataSettings:
         )
 
 
+def check_text(model: Mapping[str, Any], cache_text: bool) -> None:
+    """Whether what is asked of the text encoder goes together. Raises: UserError."""
+    lr = model.get("text_encoder_lr")
+    if not model.get("train_text_encoder"):
+        if lr is not None:
+            raise UserError(
+                f"model.text_encoder_lr={lr:g}, but the text encoder rests; give"
+                " model.train_text_encoder=true with it."
+            )
+        return
+    if cache_text:
+        raise UserError(
+            "model.train_text_encoder=true does not go with data.cache_text=true: what it makes of a caption"
+            " changes as it learns; set one of them to false."
+        )
+    if lr is not None and model["optimizer"] == "prodigy":
+        raise UserError(
+            f"model.text_encoder_lr={lr:g} does not go with model.optimizer=prodigy, which finds one rate for"
+            " all; leave it out."
+        )
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """What `fit` is asked for; `values` is the whole configuration, for a logger to show."""
@@ -131,6 +153,7 @@ class FitSettings:
                 f" cuts weights apart; use {' or '.join(allowed)}, or trainer.strategy=ddp."
             )
         optimizers.check(optimizer, float(resolved["model"]["lr"]))
+        check_text(resolved["model"], bool(resolved["data"]["cache_text"]))
         compiled = f"trainer.compile={trainer['compile']}"
         if trainer["compile"] != "none" and trainer["strategy"] == FSDP:
             raise UserError(f"{compiled} does not go with trainer.strategy={FSDP}; leave one out.")

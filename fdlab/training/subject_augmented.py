@@ -22,7 +22,7 @@ from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.denoiser import is_transformer
 from fdlab.models.trainable import sdm_choice, select
-from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.denoising import DenoisingTraining, TextSettings
 from fdlab.training.faces import FaceSettings, Identity, teacher
 from fdlab.training.objective import SubjectNetworks, SubjectSettings, subject_augmented_losses
 
@@ -63,6 +63,8 @@ class SDM(DenoisingTraining):
         lora_dropout: float = 0.0,
         lora_targets: Sequence[str] = ("attention",),
         lora_init: str | None = None,
+        train_text_encoder: bool = False,
+        text_encoder_lr: float | None = None,
         face_weight: float = 0.0,
         identity_weight: float = 0.0,
         identity_recogniser: str = "faceres",
@@ -84,6 +86,7 @@ class SDM(DenoisingTraining):
             input_perturbation=input_perturbation,
             zero_terminal_snr=zero_terminal_snr,
             lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
+            text=TextSettings(train_text_encoder, text_encoder_lr),
         )
         self.subjects = SubjectSettings(
             text_only=text_only,
@@ -116,7 +119,7 @@ class SDM(DenoisingTraining):
             )
         self.maps = CrossAttentionMaps(backbone.unet, localization_blocks) if localized else None
         self.encoder_rests = train_image_blocks == 0
-        self.start(select(backbone, sdm_choice(train_image_blocks, self.denoiser)))
+        self.start(select(backbone, sdm_choice(train_image_blocks, self.choice)))
 
     def on_fit_start(self) -> None:
         """Lightning's hook: the recogniser follows the networks to their device."""

@@ -1,4 +1,5 @@
-"""The text-driven model (TDM), and the base it starts from: the denoiser learns from captions.
+"""The text-driven model (TDM), and the base it starts from: the denoiser learns from captions, and text
+encoders where that is asked for.
 
 Face-diffuser (arXiv 2311.10329), section 3.1.
 """
@@ -14,12 +15,13 @@ from fdlab.engine.module import Losses, Optimization
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import select
-from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.denoising import DenoisingTraining, TextSettings
 from fdlab.training.objective import text_driven_losses
 
 
 class TDM(DenoisingTraining):
-    """Only the UNet learns, or an adapter in it. Parameters are those of conf/model/tdm.yaml."""
+    """The UNet learns, or an adapter in it, and perhaps the text encoders. Parameters are those of
+    conf/model/tdm.yaml."""
 
     KIND = "tdm"
     PARTS = ("unet",)
@@ -45,6 +47,8 @@ class TDM(DenoisingTraining):
         lora_dropout: float = 0.0,
         lora_targets: Sequence[str] = ("attention",),
         lora_init: str | None = None,
+        train_text_encoder: bool = False,
+        text_encoder_lr: float | None = None,
         **optimization: Any,
     ) -> None:
         super().__init__(
@@ -60,8 +64,9 @@ class TDM(DenoisingTraining):
             input_perturbation=input_perturbation,
             zero_terminal_snr=zero_terminal_snr,
             lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
+            text=TextSettings(train_text_encoder, text_encoder_lr),
         )
-        self.start(select(backbone, self.denoiser))
+        self.start(select(backbone, self.choice))
 
     def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the captions."""

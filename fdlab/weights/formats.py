@@ -69,6 +69,7 @@ TRAINING: Schema = {
     "kind": Key((str,), choices=("tdm", "sdm")),
     "pictures_a_step": Key((int, _NONE), low=1),
     "lr": Key((float, _NONE), low=0),
+    "text_encoder_lr": Key((float, _NONE), low=0),
     "taught_by": Key((list, _NONE), items=Key((str,)), longest=100),
     "people": Key((list, _NONE), items=Key((dict,)), longest=100),
 }

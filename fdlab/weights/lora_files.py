@@ -244,7 +244,7 @@ def write_diffusers(
     state = {}
     for part, layers in updates.items():
         for layer, update in layers.items():
-            level = TEXT_LEVEL if part == "text_encoder" else ""
+            level = TEXT_LEVEL if part.startswith("text_encoder") else ""
             state[f"{part}.{level}{layer}.lora_A.weight"] = update.down
             state[f"{part}.{level}{layer}.lora_B.weight"] = update.up * update.scale
     write_weights(Path(file), state, half)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def face(seed: int) -> Image.Image:
 
 def build() -> FaceDiffuserPipeline:
     sdm = tiny_backbone(2)
-    made = FaceDiffuserPipeline.from_backbones(tiny_backbone(1), sdm)
+    tdm = replace(tiny_backbone(1), text_encoder=sdm.text_encoder)
+    made = FaceDiffuserPipeline.from_backbones(tdm, sdm)
     made.set_progress_bar_config(disable=True)
     return made
 

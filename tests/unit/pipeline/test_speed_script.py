@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +37,9 @@ def speed() -> Iterator[SimpleNamespace]:
 
 def tiny(speed: SimpleNamespace, make: Callable[[int], Any]) -> Any:
     """Two models and two pictures."""
-    pipeline = FaceDiffuserPipeline.from_backbones(make(1), make(2), make_scheduler("ddim", {}))
+    sdm = make(2)
+    tdm = replace(make(1), text_encoder=sdm.text_encoder)
+    pipeline = FaceDiffuserPipeline.from_backbones(tdm, sdm, make_scheduler("ddim", {}))
     return speed.workloads.Workload("tiny", pipeline, *speed.workloads.random_embeddings(2, 7, 32), 64)
 
 
