@@ -20,6 +20,11 @@ def refuse(overrides: Sequence[str], cfg: Any) -> None:
         raise UserError(
             f"data.own_share={cfg.data.own_share:g}: only data.reference=mixed has one; it is {reference}."
         )
+    prior = sorted(key for key in given if key.startswith("data.prior."))
+    if prior and not cfg.model.prior_weight:
+        raise UserError(
+            f"{prior[0]}: only a training with model.prior_weight above 0 looks at class pictures; it is 0."
+        )
     if "model.warmup_steps" in given and cfg.model.warmup_steps > steps:
         raise UserError(
             f"model.warmup_steps={cfg.model.warmup_steps}: the training ends after {steps}"

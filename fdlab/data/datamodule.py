@@ -8,6 +8,7 @@ import lightning
 from torch.utils.data import DataLoader
 
 from fdlab.data.batches import Batch, Batches, BatchSettings, Embedded, Texts
+from fdlab.data.beside import Beside, Classes
 from fdlab.data.entry import Source
 
 
@@ -25,10 +26,11 @@ class StatelessData(lightning.LightningDataModule):
         num_workers: int = 0,
         embedded: Embedded | None = None,
         texts: Texts | None = None,
+        classes: Classes | None = None,
     ) -> None:
         super().__init__()
         self.source, self.settings, self.stop, self.num_workers = source, settings, stop, num_workers
-        self.embedded, self.texts = embedded, texts
+        self.embedded, self.texts, self.classes = embedded, texts, classes
         self.start = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -38,8 +40,10 @@ class StatelessData(lightning.LightningDataModule):
         if self.trainer is not None:
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
             settings = replace(settings, rank=self.trainer.global_rank, world=self.trainer.world_size)
+        batches = Batches(self.source, settings, self.stop, self.embedded, self.texts)
+        beside = None if self.classes is None else self.classes.batches(settings, self.stop)
         return DataLoader(
-            Batches(self.source, settings, self.stop, self.embedded, self.texts),
+            batches if beside is None else Beside(batches, beside),
             batch_size=None,
             sampler=range(self.start, self.stop),
             num_workers=self.num_workers,

@@ -97,7 +97,7 @@ def overfit(
         at_once = min(num, settings.batch_size) if device.type != "cpu" else num
         asked = replace(
             settings, data=data, batch_size=at_once, num_workers=0,
-            model={**settings.model, "schedule": "constant", "ema_decay": 0.0},
+            model={**settings.model, "schedule": "constant", "ema_decay": 0.0, "prior_weight": 0.0},
         )  # fmt: skip
         start, module = make_module(asked)
         assert isinstance(module, SDM)

@@ -28,8 +28,9 @@ from fdlab.measure.choose import ExtractorSettings
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone
 from fdlab.pipeline.inputs import tokens
-from fdlab.training import loggers
+from fdlab.training import class_pictures, loggers
 from fdlab.training.loggers import LoggerSettings
+from fdlab.training.settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def check(asked: Asked, data: Mapping[str, Any]) -> None:
     check_folders(asked.paths)
     device_of(asked.accelerator, asked.devices)
     check_data(data, method.backbone.image_size, method.trained == "sdm")
+    if method.model.get("prior_weight"):
+        class_pictures.check(DataSettings.read(data, asked.paths["cache"]), method.backbone)
     loggers.check(asked.logger)
     backbone = finetuned.load(method.backbone, None, ("tokenizer", "scheduler"))
     check_sampler(method.sampler, backbone)

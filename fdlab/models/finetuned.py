@@ -115,7 +115,7 @@ class Weights:
         if self.loras:
             told["loras"] = [{"sha256": sha256(each.path), "weight": each.weight} for each in self.loras]
         known = facts(self.folder)
-        more = ("pictures_a_step", "lr", "text_encoder_lr", "taught_by", "people")
+        more = ("pictures_a_step", "lr", "text_encoder_lr", "prior_weight", "taught_by", "people")
         return told | {key: known[key] for key in more if known.get(key)}
 
     @property

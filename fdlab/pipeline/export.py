@@ -45,7 +45,7 @@ Made by fdlab {version}'s `checkpoint export` from:
 `python -m fdlab leaderboard card RECORD` writes what was measured of it. Whose pictures it was trained on,
 and what they allow, is for whoever publishes it to say here.
 """
-TOLD = ("steps", "git_commit", "pictures", "lr", "text_encoder_lr", "seed")
+TOLD = ("steps", "git_commit", "pictures", "lr", "text_encoder_lr", "prior_weight", "seed")
 """What a card says of a training, of what training.json knows."""
 
 

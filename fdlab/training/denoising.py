@@ -12,19 +12,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from fdlab.data.beside import class_part
 from fdlab.data.captions import null_ids
 from fdlab.data.entry import FaceReader
 from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.flow import is_flow, schedule_of
 from fdlab.diffusion.timesteps import TimestepDensity
-from fdlab.engine.module import Optimization, Training
+from fdlab.engine.draws import Draws
+from fdlab.engine.module import Losses, Optimization, Training
 from fdlab.errors import UserError
 from fdlab.models import adapter, fast
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone, save_backbone
 from fdlab.models.trainable import TEXT, TEXT_LORA
 from fdlab.randomness import derive
-from fdlab.training.objective import NoiseSettings
+from fdlab.training.objective import NoiseSettings, text_driven_losses, with_prior
 from fdlab.weights.lora_files import DIFFUSERS_FILE, write_diffusers
 
 
@@ -68,6 +70,7 @@ class DenoisingTraining(Training):
         input_perturbation: float,
         zero_terminal_snr: bool,
         text: TextSettings,
+        prior_weight: float,
     ) -> None:
         super().__init__(optimization, seed)
         if is_flow(backbone.need("scheduler")):
@@ -77,6 +80,7 @@ class DenoisingTraining(Training):
         if zero_terminal_snr:
             backbone.scheduler_config = {**backbone.need("scheduler"), "rescale_betas_zero_snr": True}
         self.backbone, self.lora, self.text = backbone, lora, text
+        self.prior_weight = prior_weight
         if lora.rank:
             adapter.add(backbone.unet, lora, seed)
         if lora.rank and text.learn:
@@ -159,6 +163,20 @@ class DenoisingTraining(Training):
             return z0_BCHW
         with torch.autocast(self.device.type, enabled=False):
             return encode_pixels(self.backbone.vae, batch["image_B3HW"])
+
+    def with_prior(self, losses: Losses, batch: dict[str, Any], draws: Draws) -> Losses:
+        """Losses with that on pictures of anybody, where they are asked for.
+
+        Of an SDM too it is the text's alone: a class picture has no reference. What an SDM says to a caption
+        is what its subjects are guided away from, and what few people's pictures would change; were each its
+        own reference, it would be one more person to learn.
+        """
+        if not self.prior_weight:
+            return losses
+        classes = class_part(batch)
+        unet, text = self.backbone.unet, self.backbone.text
+        prior = text_driven_losses(classes, self.latents(classes), unet, text, self.noise, draws)["loss"]
+        return with_prior(losses, prior, self.prior_weight)
 
     def export(self, folder: Path) -> None:
         """Write the parts that learning changed, text encoders that are not the backbone's, and the scheduler

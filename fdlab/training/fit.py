@@ -21,7 +21,7 @@ from fdlab.engine.loop import check_device, run
 from fdlab.files import whole_folder, write_json
 from fdlab.models.compiling import compile_denoiser
 from fdlab.models.finetuned import FACTS
-from fdlab.training import samples
+from fdlab.training import class_pictures, samples
 from fdlab.training.callbacks.compiled import CheckCompiled
 from fdlab.training.callbacks.grids import DrawGrids
 from fdlab.training.denoising import DenoisingTraining
@@ -30,7 +30,7 @@ from fdlab.training.footprint import Footprint, capacity, estimate, num_devices,
 from fdlab.training.initial import Start, make_module
 from fdlab.training.loggers import make_loggers
 from fdlab.training.settings import FitSettings
-from fdlab.training.source import batch_settings, embedded, embedded_texts, make_source
+from fdlab.training.source import batch_settings, embedded, embedded_texts, make_classes, make_source
 
 GRID_ROWS = 4
 
@@ -82,6 +82,7 @@ def fit(
         num_workers=settings.num_workers,
         embedded=embedded(module, source, settings.data, device),
         texts=embedded_texts(module, source, settings.data, device),
+        classes=make_classes(module, settings, pictures, device),
     )
     callbacks: list[Any] = list(watchers)
     if settings.sample_every > 0:
@@ -123,6 +124,8 @@ def _more_facts(start: Start, module: DenoisingTraining) -> dict[str, Any]:
         facts["lora"] = {**lora, "targets": list(module.lora.targets)}
     if module.text.learn:
         facts["text_encoder_lr"] = module.text.lr or module.optimization.lr
+    if module.prior_weight:
+        facts["prior_weight"] = module.prior_weight
     if taught_by := sorted({*module.taught_by, *start.taught_by}):
         facts["taught_by"] = taught_by
     return facts
@@ -169,6 +172,7 @@ def describe(settings: FitSettings) -> Description:
     b, trained = start.backbone, module.trainable_parameters()
     total = sum(p.numel() for network in b.networks().values() for p in network.parameters())
     learning = sum(p.numel() for p in trained.values())
+    parts = dict.fromkeys(name.partition(".")[0] for name in trained)
     pictures = settings.batch_size * settings.loop.accumulate
     resumed = resume_from(module, settings.folder, settings.resume)
     num, room = num_devices(settings, device.type), capacity(device)
@@ -180,10 +184,12 @@ def describe(settings: FitSettings) -> Description:
         "backbone": f"{b.name}, {b.image_size} px, latents {b.latent_shape_CHW}",
         "starts from": f"{start.origin}, {start.steps:,} steps"
         + (f"; resumes {resumed.path}" if resumed else ""),
-        "parameters": f"{total:,}, of which {learning:,} learn",
+        "parameters": f"{total:,}, of which {learning:,} learn: {', '.join(parts)}",
         "steps": f"{settings.loop.max_steps:,} of {pictures} pictures a device",
         "device": str(device),
     }
+    if module.prior_weight:
+        texts["class pictures"] = class_pictures.described(settings.data.prior)
     return Description(texts, memory, room, saved)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fdlab.data.batches import Batch, Batches
+from fdlab.data.beside import beside
 from fdlab.data.entry import Entry, Faces
 from fdlab.data.latents import decode_in_parts
 from fdlab.engine import optimizers
@@ -126,7 +127,9 @@ def blank_batch(module: DenoisingTraining, settings: FitSettings) -> Batch:
     if keeps_references(module, data):
         embedded = _Zeros(np.zeros(int(b.need("image_encoder").config.projection_dim), np.float32))
     asked = replace(batch_settings(settings, b, module.REFERENCES), reference="own")
-    return Batches(Blank(module, settings), asked, 1, embedded, texts)[0]
+    num = 2 if module.prior_weight else 1
+    first, *others = (Batches(Blank(module, settings), asked, 1, embedded, texts)[0] for _ in range(num))
+    return beside(first, *others) if others else first
 
 
 def estimate(

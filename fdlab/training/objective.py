@@ -137,6 +137,13 @@ def text_driven_losses(
     return {"loss": noise_loss(output_BCHW, noised.target_BCHW, noised.weight_B)}
 
 
+def with_prior(losses: Losses, prior: Tensor, weight: float) -> Losses:
+    """Losses with the weighted loss on pictures of anybody beside them: DreamBooth's prior preservation (Ruiz
+    et al. 2023, arXiv 2208.12242, equation 2)."""
+    parts = {"noise_loss": losses["loss"].detach()} | {k: v for k, v in losses.items() if k != "loss"}
+    return {"loss": losses["loss"] + weight * prior, **parts, "prior_loss": prior.detach()}
+
+
 def subject_augmented_losses(
     batch: dict[str, Any],
     z0_BCHW: Tensor,

@@ -16,6 +16,7 @@ from fdlab.engine.loop import LoopSettings
 from fdlab.engine.strategies import FSDP, ZERO
 from fdlab.errors import UserError, unknown
 from fdlab.exchange.unpacking import read_backbone
+from fdlab.marker import MARKER
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.loggers import LoggerSettings
@@ -24,6 +25,31 @@ from fdlab.transforms.framing import Framing
 
 KINDS = ("people", "fastcomposer", "webdataset", "plain", "folder")
 """Values of data.kind: rendered when needed, or a folder that is there, of one layout or of any."""
+
+
+NOUN = "{noun}"
+"""Stands for a word for a person in a prompt."""
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """conf/data's `prior`: pictures of anybody, beside those of the training."""
+
+    root: Path | None = None
+    """None: below the cache."""
+    num: int = 200
+    prompt: str = f"a photo of a {NOUN}"
+    num_steps: int = 50
+
+    @classmethod
+    def read(cls, node: Mapping[str, Any]) -> PriorSettings:
+        """Take the keys. Raises: UserError for a prompt with a marker: class pictures have no subject."""
+        if MARKER in node["prompt"]:
+            raise UserError(
+                f"data.prior.prompt={node['prompt']}: pictures of anybody have no marker {MARKER}."
+            )
+        root = None if node["root"] is None else Path(node["root"]).expanduser()
+        return cls(root, int(node["num"]), str(node["prompt"]), int(node["num_steps"]))
 
 
 @dataclass(frozen=True)
@@ -50,6 +76,7 @@ class DataSettings:
     framing: Framing = field(default_factory=Framing)
     augment: Augment = field(default_factory=Augment)
     """Of references."""
+    prior: PriorSettings = field(default_factory=PriorSettings)
     labels: list[str] | None = None
     """What counts as a subject; None: everything."""
     mix: str = ""
@@ -86,6 +113,7 @@ class DataSettings:
             longest=float(data["longest"]),
             framing=Framing(data["crop"], float(data["least"])),
             augment=Augment(**{name: float(value) for name, value in data["augment"].items()}),
+            prior=PriorSettings.read(data["prior"]),
             labels=None if data.get("labels") is None else [str(label) for label in data["labels"]],
             **rendered,
         )
@@ -135,6 +163,13 @@ class FitSettings:
     compile: str
     keep_best: bool
     values: dict[str, Any]
+
+    @property
+    def prior_sampler(self) -> SamplerSettings:
+        """What class pictures are drawn with: the backbone's own way, whatever is sampled with afterwards."""
+        usual = self.values["backbone"]
+        shared = {key: usual[key] for key in ("guidance_scale", "final_sigma", "scheduler") if key in usual}
+        return SamplerSettings(guider="tdm", num_steps=self.data.prior.num_steps, **shared)
 
     @classmethod
     def read(cls, cfg: Any) -> FitSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from fdlab.caches.embedded import EmbeddedReferences, EmbeddedTexts, embed_all, 
 from fdlab.caches.prepare import prepare
 from fdlab.caches.prepared import Prepared
 from fdlab.data.batches import BatchSettings
+from fdlab.data.beside import Classes
 from fdlab.data.entry import FaceReader, Live, Shape, Source
 from fdlab.data.folder import FastComposerFolder, Folder, check_complete, is_rendered
 from fdlab.data.latents import weights_hash
@@ -22,6 +24,7 @@ from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import embed_references, encode_text
+from fdlab.training import class_pictures
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import DataSettings, FitSettings
 from fdlab.transforms.buckets import assigned, shapes
@@ -77,6 +80,20 @@ def make_source(
     rendered = is_rendered(folder.root)
     asked = (views, rendered, data.labels, crop, reader, data.framing, sizes)
     return folder, Live(folder, ids, backbone.tokenizer, shape, *asked)
+
+
+def make_classes(
+    module: DenoisingTraining, settings: FitSettings, pictures: Folder, device: torch.device
+) -> Classes | None:
+    """Pictures of anybody beside those of the training, where they are asked for: drawn first, if they lack;
+    shown and kept as those are."""
+    if not module.prior_weight:
+        return None
+    data, backbone = settings.data, settings.backbone
+    root = class_pictures.ensure(data, backbone, settings.prior_sampler, pictures, device)
+    data = replace(data, kind="folder", root=root, split="train", labels=None)
+    _, source = make_source(data, module.backbone, False, device)
+    return Classes(source, embedded_texts(module, source, data, device))
 
 
 def _sizes(data: DataSettings, backbone: Backbone, folder: Folder) -> list[Size]:

@@ -65,6 +65,7 @@ class SDM(DenoisingTraining):
         lora_init: str | None = None,
         train_text_encoder: bool = False,
         text_encoder_lr: float | None = None,
+        prior_weight: float = 0.0,
         face_weight: float = 0.0,
         identity_weight: float = 0.0,
         identity_recogniser: str = "faceres",
@@ -87,6 +88,7 @@ class SDM(DenoisingTraining):
             zero_terminal_snr=zero_terminal_snr,
             lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
             text=TextSettings(train_text_encoder, text_encoder_lr),
+            prior_weight=prior_weight,
         )
         self.subjects = SubjectSettings(
             text_only=text_only,
@@ -133,4 +135,5 @@ class SDM(DenoisingTraining):
         b = self.backbone
         networks = SubjectNetworks(b.unet, b.text, b.image_encoder, b.fusion, self.maps, self.identity)
         z0_BCHW = self.latents(batch)
-        return subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, draws)
+        losses = subject_augmented_losses(batch, z0_BCHW, networks, self.noise, self.subjects, draws)
+        return self.with_prior(losses, batch, draws)

@@ -49,6 +49,7 @@ class TDM(DenoisingTraining):
         lora_init: str | None = None,
         train_text_encoder: bool = False,
         text_encoder_lr: float | None = None,
+        prior_weight: float = 0.0,
         **optimization: Any,
     ) -> None:
         super().__init__(
@@ -65,10 +66,13 @@ class TDM(DenoisingTraining):
             zero_terminal_snr=zero_terminal_snr,
             lora=LoraSettings(lora_rank, lora_alpha, lora_dropout, lora_targets, lora_init),
             text=TextSettings(train_text_encoder, text_encoder_lr),
+            prior_weight=prior_weight,
         )
         self.start(select(backbone, self.choice))
 
     def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Noise loss under the captions."""
         z0_BCHW = self.latents(batch)
-        return text_driven_losses(batch, z0_BCHW, self.backbone.unet, self.backbone.text, self.noise, draws)
+        b = self.backbone
+        losses = text_driven_losses(batch, z0_BCHW, b.unet, b.text, self.noise, draws)
+        return self.with_prior(losses, batch, draws)

@@ -70,6 +70,7 @@ TRAINING: Schema = {
     "pictures_a_step": Key((int, _NONE), low=1),
     "lr": Key((float, _NONE), low=0),
     "text_encoder_lr": Key((float, _NONE), low=0),
+    "prior_weight": Key((float, _NONE), low=0),
     "taught_by": Key((list, _NONE), items=Key((str,)), longest=100),
     "people": Key((list, _NONE), items=Key((dict,)), longest=100),
 }

@@ -338,7 +338,9 @@ def test_gradient_checkpointing_changes_no_gradient(sdm: SDM, batch: dict[str, A
 
 def test_describe_needs_no_data(configure: Configure) -> None:
     facts = describe(FitSettings.read(configure("sdm", "data.root=/"))).texts
-    assert "learn" in facts["parameters"] and facts["steps"].startswith("3 ")
+    assert facts["parameters"].endswith(" learn: image_encoder, unet, fusion") and facts["steps"].startswith(
+        "3 "
+    )
 
 
 def test_learning_rate() -> None:
