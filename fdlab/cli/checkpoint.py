@@ -17,7 +17,7 @@ def arguments() -> argparse.ArgumentParser:
         "import",
         help="a single file of Stable Diffusion, a released pytorch_model.bin, or a folder of .bin weights,"
         " to a safetensors folder",
-        description="Turn a Stable Diffusion 1.x or 2.x in one file (original layout), the flat"
+        description="Turn a Stable Diffusion 1.x, 2.x, XL or 3 in one file (original layout), the flat"
         " pytorch_model.bin of Face-diffuser or FastComposer, or a diffusers folder whose weights are"
         " pickled, into a model folder in diffusers' layout. Only tensors are unpickled.",
     )
@@ -102,11 +102,11 @@ def _import(args: argparse.Namespace) -> int:
 
 def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
     """Whether the source is a single file in the original layout, which then is a folder."""
-    from fdlab.exchange.single_file import is_original, kind_of, look_into
-    from fdlab.exchange.unpacking import find_tokenizer, predicts, unpack
+    from fdlab.exchange.single_file import is_original, is_released, kind_of, look_into
+    from fdlab.exchange.unpacking import find_tokenizer, prediction_of, predicts, unpack
 
     file = look_into(source)
-    if not is_original(file):
+    if not is_original(file) and is_released(file):
         return False
     kind, prediction = kind_of(file), args.prediction_type
     if prediction is None and kind == "sd2" and predicts(file, kind, 0) == "epsilon":
@@ -115,8 +115,9 @@ def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
             " --prediction-type v_prediction (2.1 at 768 pixels) or epsilon (its base at 512)."
         )
     tokenizer = find_tokenizer(args.tokenizer, source, args.image_encoder, "--tokenizer ")
-    unpack(file, Path(args.out), tokenizer, 0, prediction or predicts(file, kind, 0), args.half)
-    print(f"unet, vae, text_encoder, tokenizer, scheduler written to {args.out}")
+    prediction = prediction_of(file, kind, 0, prediction, "--prediction-type ")
+    written = unpack(file, Path(args.out), tokenizer, 0, prediction, args.half)
+    print(f"{', '.join(written)} written to {args.out}")
     return True
 
 

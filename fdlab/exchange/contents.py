@@ -12,7 +12,7 @@ from torch import Tensor
 from fdlab import assets
 from fdlab.errors import UserError
 from fdlab.exchange.released import as_stored, read_flat, split
-from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, is_original, kind_of, look_into
+from fdlab.exchange.single_file import is_original, kind_of, look_into, prefixes
 from fdlab.models.answering import Answering
 from fdlab.models.finetuned import model_folder
 from fdlab.models.judge import HEADS
@@ -45,8 +45,7 @@ def describe(path: Path | str) -> list[PartInfo]:
     if root.is_file():
         file = look_into(root)
         if is_original(file):
-            prefixes = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_OF[kind_of(file)]}
-            named = {part: file.below(prefix) for part, prefix in prefixes.items()}
+            named = {part: file.below(prefix) for part, prefix in prefixes(kind_of(file)).items()}
             rest = set(file.shapes).difference(*named.values())
             parts = {**named, "(left out)": sorted(rest)} if rest else named
             return [_info(part, "original layout", file.read(names)) for part, names in parts.items()]

@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fdlab.diffusion.flow import is_flow
 from fdlab.errors import UserError
-from fdlab.exchange.single_file import TEXT_OF, UNET, VAE, Kind
+from fdlab.exchange.ldm_configs import ZERO_SNR_MARK
+from fdlab.exchange.sd3_names import transformer_state
+from fdlab.exchange.single_file import OPENCLIP, TEXTS, UNET, VAE, Kind
 from fdlab.models.backbone import Backbone
+from fdlab.models.denoiser import is_xl
 from fdlab.weights.tensor_names import TEXT_LEVEL
 
 _RESNET = {
@@ -26,6 +30,7 @@ _ENDS = {
     "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
     "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
+    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
 }  # fmt: skip
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _OPENCLIP = {
@@ -33,8 +38,10 @@ _OPENCLIP = {
     "embeddings.position_embedding.weight": "positional_embedding",
     "final_layer_norm": "ln_final", "encoder.layers": "transformer.resblocks", "layer_norm1": "ln_1",
     "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
-    "self_attn.out_proj": "attn.out_proj",
+    "self_attn.out_proj": "attn.out_proj", "text_projection.weight": "text_projection",
 }  # fmt: skip
+PROJECTION = "text_projection.weight"
+"""A text encoder's last step, by transformers' name."""
 V_MARK = "v_pred"
 """An empty tensor by which a file says that its denoiser predicts v."""
 
@@ -45,29 +52,56 @@ def original(backbone: Backbone) -> dict[str, Tensor]:
     Raises: UserError for another architecture.
     """
     kind = _kind(backbone)
-    unet, vae, text = (backbone.need(part) for part in ("unet", "vae", "text_encoder"))
-    state = unet_state(unet.state_dict(), unet.config) | vae_state(vae.state_dict(), vae.config)
-    state |= text_state(text.state_dict(), kind)
-    if backbone.need("scheduler").get("prediction_type") == "v_prediction":
+    unet, vae, scheduler = (backbone.need(part) for part in ("unet", "vae", "scheduler"))
+    denoiser = transformer_state if kind == "sd3" else unet_state
+    state = denoiser(unet.state_dict(), unet.config) | vae_state(vae.state_dict(), vae.config)
+    for part in TEXTS[kind]:
+        state |= text_state(backbone.need(part).state_dict(), kind, part)
+    if scheduler.get("prediction_type") == "v_prediction":
         state[V_MARK] = torch.empty(0)
+    if scheduler.get("rescale_betas_zero_snr"):
+        state[ZERO_SNR_MARK] = torch.empty(0)
     return state
 
 
 def _kind(backbone: Backbone) -> Kind:
     """Which Stable Diffusion this is, by what its tensors do not show and readers take for granted."""
     text, unet = backbone.need("text_encoder").config, backbone.need("unet").config
-    heads, widths = unet.get("attention_head_dim"), list(unet.get("block_out_channels", ()))
-    heads = [heads] * len(widths) if isinstance(heads, int) else list(heads or ())
+    second = backbone.text_encoder_2.config.hidden_act if backbone.text_encoder_2 is not None else None
     classes = (type(backbone.unet).__name__, type(backbone.vae).__name__)
-    if classes == ("UNet2DConditionModel", "AutoencoderKL") and backbone.text_encoder_2 is None:
-        if text.hidden_act == "quick_gelu" and heads == [8] * len(widths):
-            return "sd1"
-        if text.hidden_act == "gelu" and heads == [width // 64 for width in widths]:
-            return "sd2"
+    if classes == ("SD3Transformer2DModel", "AutoencoderKL"):
+        heads, of_64 = unet.num_attention_heads, unet.attention_head_dim == 64
+        is_flow_3 = is_flow(backbone.need("scheduler"))
+        if (text.hidden_act, second) == ("quick_gelu", "gelu") and of_64 and is_flow_3:
+            _check_unprojected(backbone)
+            return "sd3"
+    else:
+        widths, heads = list(unet.get("block_out_channels", ())), unet.get("attention_head_dim")
+        heads = [heads] * len(widths) if isinstance(heads, int) else list(heads or ())
+        if classes == ("UNet2DConditionModel", "AutoencoderKL"):
+            of_64 = heads == [width // 64 for width in widths]
+            if (text.hidden_act, second) == ("quick_gelu", "gelu") and of_64 and is_xl(unet):
+                return "sdxl"
+            if (text.hidden_act, second) == ("quick_gelu", None) and heads == [8] * len(widths):
+                return "sd1"
+            if (text.hidden_act, second) == ("gelu", None) and of_64:
+                return "sd2"
+    acts = text.hidden_act if second is None else f"{text.hidden_act} and {second}"
     raise UserError(
-        f"backbone '{backbone.name}' ({classes[0]}, {classes[1]}, heads {heads}, {text.hidden_act}) is"
-        " neither Stable Diffusion 1 nor 2, and only these have a file in the original layout."
+        f"backbone '{backbone.name}' ({classes[0]}, {classes[1]}, heads {heads}, {acts}) is"
+        " no Stable Diffusion 1, 2, XL or 3, and only these have a file in the original layout."
     )
+
+
+def _check_unprojected(backbone: Backbone) -> None:
+    """Raise UserError where Stable Diffusion 3's first encoder projects its pooled embedding: the original
+    has none there, and readers put in the identity."""
+    weight = backbone.need("text_encoder").text_projection.weight
+    if weight.shape[0] != weight.shape[1] or not torch.equal(weight, torch.eye(len(weight))):
+        raise UserError(
+            f"backbone '{backbone.name}': its text_encoder's projection is not the identity, for which a file"
+            " in the original layout has no place; use --layout diffusers."
+        )
 
 
 def unet_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
@@ -118,27 +152,45 @@ def vae_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
     return renamed
 
 
-def text_state(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
-    """The text encoder's tensors by their original names."""
+def text_state(state: Mapping[str, Tensor], kind: Kind, part: str) -> dict[str, Tensor]:
+    """A text encoder's tensors by their original names."""
+    prefix = TEXTS[kind][part]
     plain = {name.removeprefix(TEXT_LEVEL): tensor for name, tensor in state.items()}
     plain = {name: tensor for name, tensor in plain.items() if not name.endswith("position_ids")}
-    if kind == "sd1":
+    if not prefix.endswith(OPENCLIP):
+        projected = {prefix + name: tensor for name, tensor in plain.items() if name == PROJECTION}
+        named = {
+            f"{prefix}{TEXT_LEVEL}{name}": tensor for name, tensor in plain.items() if name != PROJECTION
+        }
+        if kind == "sd3":
+            return named if part == "text_encoder" else named | projected
         length = len(plain["embeddings.position_embedding.weight"])
-        plain["embeddings.position_ids"] = torch.arange(length)[None]
-        return {f"{TEXT_OF[kind]}{TEXT_LEVEL}{name}": tensor for name, tensor in plain.items()}
+        return {**named, f"{prefix}{TEXT_LEVEL}embeddings.position_ids": torch.arange(length)[None]}
+    renamed = {prefix + name: tensor for name, tensor in _openclip_state(plain).items()}
+    return renamed if kind == "sdxl" else renamed | _layer_to_leave_out(renamed, prefix)
+
+
+def _openclip_state(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """OpenCLIP's names; query, key and value are one there, and the projection lies on its side."""
     renamed = {}
     for name, tensor in plain.items():
         match = re.fullmatch(r"(encoder\.layers\.\d+\.)self_attn\.([qkv])_proj\.(weight|bias)", name)
         if match is None:
-            renamed[_openclip(name)] = tensor
+            renamed[_openclip(name)] = tensor.T if name == PROJECTION else tensor
         elif match[2] == "q":
             three = [plain[f"{match[1]}self_attn.{each}_proj.{match[3]}"] for each in "qkv"]
             renamed[f"{_openclip(match[1])}attn.in_proj_{match[3]}"] = torch.cat(three)
-    # Readers leave the last layer out: something has to be there to be left out.
-    layers = {int(m[1]) for name in renamed if (m := re.match(r"transformer\.resblocks\.(\d+)\.", name))}
-    last, more = f"transformer.resblocks.{max(layers)}.", f"transformer.resblocks.{max(layers) + 1}."
-    renamed |= {more + n.removeprefix(last): t.clone() for n, t in renamed.items() if n.startswith(last)}
-    return {TEXT_OF[kind] + name: tensor for name, tensor in renamed.items()}
+    return renamed
+
+
+def _layer_to_leave_out(named: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """A layer more: readers of Stable Diffusion 2 leave the last one out, so something has to be there."""
+    blocks = f"{prefix}transformer.resblocks."
+    num = 1 + max(int(name.removeprefix(blocks).split(".")[0]) for name in named if name.startswith(blocks))
+    last = f"{blocks}{num - 1}."
+    return {
+        f"{blocks}{num}.{n.removeprefix(last)}": t.clone() for n, t in named.items() if n.startswith(last)
+    }
 
 
 def _openclip(name: str) -> str:

@@ -17,36 +17,69 @@ from fdlab.errors import UserError
 from fdlab.weights.files import LFS, plain_state, read_pickled
 from fdlab.weights.formats import one_line
 
-UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
-"""How the tensors of each part begin."""
-TEXT_OF = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model."}
-"""How the text encoder's tensors begin: CLIP as transformers names it, and OpenCLIP."""
+UNET, VAE, OPENCLIP = "model.diffusion_model.", "first_stage_model.", ".model."
+"""How the tensors of denoiser and autoencoder begin; how a prefix of OpenCLIP's names ends."""
+Kind = Literal["sd1", "sd2", "sdxl", "sd3"]
+TEXTS: Mapping[Kind, Mapping[str, str]] = {
+    "sd1": {"text_encoder": "cond_stage_model.transformer."},
+    "sd2": {"text_encoder": "cond_stage_model.model."},
+    "sdxl": {
+        "text_encoder": "conditioner.embedders.0.transformer.",
+        "text_encoder_2": "conditioner.embedders.1.model.",
+    },
+    "sd3": {
+        "text_encoder": "text_encoders.clip_l.transformer.",
+        "text_encoder_2": "text_encoders.clip_g.transformer.",
+    },
+}
+"""How the text encoders' tensors begin: CLIP as transformers names it, or OpenCLIP."""
 FIRST = f"{UNET}input_blocks.0.0.weight"
+FIRST_BLOCK = f"{UNET}joint_blocks.0."
+"""How Stable Diffusion 3's transformer is known."""
+RELEASED = "unet."
+"""How the denoiser's tensors begin in the flat files of Face-diffuser and FastComposer."""
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-Kind = Literal["sd1", "sd2"]
-NAMES: Mapping[Kind, str] = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2"}
+NAMES: Mapping[Kind, str] = {
+    "sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2",
+    "sdxl": "Stable Diffusion XL", "sd3": "Stable Diffusion 3",
+}  # fmt: skip
 
 _OTHER_INPUTS = {
     5: "Stable Diffusion's depth model",
     7: "Stable Diffusion's upscaler",
-    8: "InstructPix2Pix (a picture beside the latents)",
-    9: "an inpainting model (a mask and a picture beside the latents)",
+    8: "InstructPix2Pix (a picture beside the latents; take the model that it was made from)",
+    9: "an inpainting model (a mask and a picture beside the latents; take the model that it was made from)",
 }
 _FOREIGN: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("joint_blocks.",), "Stable Diffusion 3"),
     (("double_blocks.", "single_blocks."), "Flux"),
-    (("conditioner.embedders.1.",), "Stable Diffusion XL"),
-    (("conditioner.embedders.",), "Stable Diffusion XL's refiner"),
-    (("control_model.", "input_hint_block."), "a ControlNet"),
+    (("conditioner.embedders.0.model.",), "Stable Diffusion XL's refiner (take its base)"),
+    (("edm_mean",), "Playground 2.5 (noise levels of another kind)"),
+    (
+        ("control_model.", "input_hint_block.", "controlnet_", "control_add_embedding."),
+        "a ControlNet (take the Stable Diffusion that it goes with)",
+    ),
     (("motion_modules.",), "AnimateDiff's motion modules"),
 )
 """Parts of names -> whose they are; the first that is found counts."""
 _ALONE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("lora_", ".lora.", "hada_", "lokr_"), "a LoRA; give it as backbone.loras=[{path: FILE, weight: 1.0}]"),
-    (("unet.",), "a released checkpoint; see `python -m fdlab checkpoint import --help`"),
-    (("down_blocks.",), "one part in diffusers' layout; give the folder that holds all parts"),
-    (("encoder.conv_in.", "decoder.conv_in."), "an autoencoder alone"),
-    (("text_model.", "vision_model."), "a text or image encoder alone"),
+    (
+        (RELEASED,),
+        "a released checkpoint; see `python -m fdlab checkpoint import --help`",
+    ),
+    (
+        ("down_blocks.", "transformer_blocks."),
+        "one part in diffusers' layout; give the folder that holds all parts",
+    ),
+    (
+        ("encoder.conv_in.", "decoder.conv_in."),
+        "an autoencoder alone; give a file that has all parts, and of an autoencoder's folder backbone.vae=",
+    ),
+    (("joint_blocks.",), "Stable Diffusion 3's transformer alone; give a file that has all parts"),
+    (
+        ("text_model.", "vision_model.", "resblocks."),
+        "a text or image encoder alone; give a file that has all parts",
+    ),
     (("emb_params", "string_to_param"), "an embedding of textual inversion"),
 )
 
@@ -103,6 +136,17 @@ def is_original(file: SingleFile) -> bool:
     return any(name.startswith((UNET, "conditioner.", VAE)) for name in file.shapes)
 
 
+def is_released(file: SingleFile) -> bool:
+    """Whether the file may be a flat one of Face-diffuser or FastComposer."""
+    names = file.below(RELEASED)
+    return bool(names) and not any("lora" in name for name in names)
+
+
+def prefixes(kind: Kind) -> dict[str, str]:
+    """Part -> how its tensors' names begin."""
+    return {"unet": UNET, "vae": VAE, **TEXTS[kind]}
+
+
 def kind_of(file: SingleFile) -> Kind:
     """Which Stable Diffusion a file holds. Raises: UserError that names what it holds instead."""
     names = file.shapes
@@ -114,23 +158,29 @@ def kind_of(file: SingleFile) -> Kind:
     for parts, what in _FOREIGN:
         if any(part in name for part in parts for name in names):
             raise _unsupported(file, what)
-    if FIRST not in names:
+    is_transformer = bool(file.below(FIRST_BLOCK))
+    if FIRST not in names and not is_transformer:
         for parts, what in _ALONE:
             if any(part in name for part in parts for name in names):
                 raise UserError(f"'{file.path}' is {what}.")
         raise UserError(
             f"'{file.path}' holds no Stable Diffusion in the original layout: no tensor '{FIRST}'."
         )
-    for kind, prefix in TEXT_OF.items():
-        if any(name.startswith(prefix) for name in names):
-            return "sd2" if kind == "sd2" else "sd1"
-    raise UserError(f"'{file.path}' holds no text encoder ({TEXT}...); take a file that has all parts.")
+    lacking: list[str] = []
+    for kind, texts in TEXTS.items():
+        missing = [prefix for prefix in texts.values() if not file.below(prefix)]
+        if not missing and (kind == "sd3") == is_transformer:
+            return kind
+        lacking += missing if (kind == "sd3") == is_transformer and len(missing) < len(texts) else []
+    what = f"lacks a text encoder ({lacking[0]}...)" if lacking else "holds no text encoder"
+    which = ", as sd3_medium_incl_clips" if is_transformer else ""
+    raise UserError(f"'{file.path}' {what}; take a file that has all parts{which}.")
 
 
 def _unsupported(file: SingleFile, what: str) -> UserError:
     return UserError(
-        f"'{file.path}' is {what}, which fdlab does not support; supported: Stable Diffusion 1.x and 2.x"
-        " that draw from text."
+        f"'{file.path}' is {what}, which fdlab does not support; supported: Stable Diffusion 1.x, 2.x, XL and"
+        " 3 that draw from text."
     )
 
 

@@ -9,28 +9,31 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fdlab.assets import hub, resolve
+from fdlab.diffusion.flow import FLOW
 from fdlab.errors import UserError
 from fdlab.exchange import ldm_configs
-from fdlab.exchange.ldm_names import V_MARK
+from fdlab.exchange.ldm_names import PROJECTION, V_MARK
 from fdlab.exchange.single_file import (
     NAMES,
+    OPENCLIP,
     SUFFIXES,
-    TEXT_OF,
-    UNET,
+    TEXTS,
     VAE,
     Kind,
     SingleFile,
     kind_of,
     look_into,
+    prefixes,
 )
 from fdlab.files import fingerprint, whole_folder, write_json
 from fdlab.lock import exclusive
-from fdlab.models.backbone import INDEX, PIPELINE
+from fdlab.models.backbone import INDEX, PIPELINE, PIPELINE_3, PIPELINE_XL, ZERO_EMPTY
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.models.parts import check_network, index_entry, save_part
+from fdlab.models.parts import ROLES, TRANSFORMER, check_network, index_entry, save_part
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.progress import bar
 from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, write_weights
@@ -42,10 +45,17 @@ VOCABULARY = ("vocab.json", "merges.txt")
 _V_FROM = 768
 """Pixels from which Stable Diffusion 2 is taken for one that predicts v: those published of 512 predict
 noise."""
-_PIXELS = 512
+_PIXELS: Mapping[Kind, int] = {"sd1": 512, "sd2": 512, "sdxl": 1024, "sd3": 1024}
 """A side of a picture, where nothing says it."""
-_PAD = {"sd1": None, "sd2": "!"}
-"""What fills a prompt up: OpenCLIP's token 0; None: the tokenizer's own."""
+_OPENCLIP_PAD = "!"
+"""What fills a prompt up for OpenCLIP: its token 0."""
+_PIPELINES: Mapping[Kind, Mapping[str, Any]] = {
+    "sd1": PIPELINE,
+    "sd2": PIPELINE,
+    "sdxl": {**PIPELINE_XL, ZERO_EMPTY: True},
+    "sd3": PIPELINE_3,
+}
+"""What model_index.json says beside the parts."""
 
 
 def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSettings:
@@ -75,18 +85,35 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
         if not (folder / INDEX).is_file():
             file = look_into(path)
             kind = kind_of(file)
-            prediction = backbone.prediction_type or predicts(file, kind, size)
+            prediction = prediction_of(
+                file, kind, size, backbone.prediction_type, "backbone.prediction_type="
+            )
+            is_sure = backbone.prediction_type or kind == "sd3"
             print(f"'{path}': {NAMES[kind]}, read as predicting {prediction}"
-                  f"{'' if backbone.prediction_type else ' (else: backbone.prediction_type=)'};"
+                  f"{'' if is_sure else ' (else: backbone.prediction_type=)'};"
                   f" being unpacked, once, into '{folder}'", file=sys.stderr, flush=True)  # fmt: skip
             unpack(file, folder, tokenizer, size, prediction)
     named = {part: place for part, place in backbone.named.items() if part != "tokenizer"}
     return replace(backbone, path=str(folder), named=named, prediction_type=None)
 
 
+def prediction_of(file: SingleFile, kind: Kind, image_size: int, said: str | None, option: str) -> str:
+    """What a model of a kind predicts: as the user `said` by an `option`, else as `predicts` finds.
+
+    Raises: UserError for what a kind never does.
+    """
+    if said and kind == "sd3":
+        raise UserError(
+            f"{option}{said}: '{file.path}' is Stable Diffusion 3, which predicts velocities alone."
+        )
+    return said or predicts(file, kind, image_size)
+
+
 def predicts(file: SingleFile, kind: Kind, image_size: int) -> str:
     """What a model of a kind predicts, where the user does not say it: its weights do not show it, but some
     files are marked by an empty tensor."""
+    if kind == "sd3":
+        return FLOW
     marked = V_MARK in file.shapes
     return "v_prediction" if marked or (kind == "sd2" and image_size >= _V_FROM) else "epsilon"
 
@@ -122,35 +149,42 @@ def _has_vocabulary(folder: Path) -> bool:
 
 def unpack(
     file: SingleFile, folder: Path, tokenizer: Path, image_size: int, prediction_type: str, half: bool = False
-) -> None:
-    """Write a file's parts as a folder in diffusers' layout, the whole folder or nothing.
+) -> list[str]:
+    """Write a file's parts as a folder in diffusers' layout, the whole folder or nothing; tells their names.
 
     Each tensor keeps its precision (`half`: fp16), and one part at a time is in memory. `image_size` 0: as
     models of its kind have it. Raises: UserError.
     """
     kind = kind_of(file)
-    size = image_size or (_V_FROM if (kind, prediction_type) == ("sd2", "v_prediction") else _PIXELS)
+    size = image_size or (_V_FROM if (kind, prediction_type) == ("sd2", "v_prediction") else _PIXELS[kind])
     config = ldm_configs.configs(file, kind, size, prediction_type)
-    index: dict[str, Any] = dict(PIPELINE)
-    with whole_folder(folder) as temporary, bar(f"unpacking {file.path.name}", 4) as progress:
-        for part in ("scheduler", "tokenizer"):
-            value = (
-                config[part] if part == "scheduler" else _tokenizer(tokenizer, kind, config["text_encoder"])
-            )
+    networks = [part for part in ("text_encoder", "text_encoder_2", "vae", "unet") if part in config]
+    index: dict[str, Any] = dict(_PIPELINES[kind])
+    with whole_folder(folder) as temporary, bar(f"unpacking {file.path.name}", 1 + len(networks)) as progress:
+        small = {"scheduler": config["scheduler"]}
+        small |= {
+            part.replace("text_encoder", "tokenizer"): _tokenizer(tokenizer, config[part])
+            for part in TEXTS[kind]
+        }
+        for part, value in small.items():
             save_part(temporary / part, part, value)
             index[part] = index_entry(part, value)
         progress.advance()
-        for part in ("text_encoder", "vae", "unet"):
-            if part in config:
-                state = converted(part, file, kind, config[part])
-                write_json(temporary / part / "config.json", config[part])
-                _check(part, temporary / part, state, file)
-                stem = TRANSFORMERS if part == "text_encoder" else DIFFUSERS
-                write_weights(temporary / part / f"{stem}.safetensors", state, half)
-                library = "transformers" if part == "text_encoder" else "diffusers"
-                index[part] = [library, config[part].get("_class_name", "CLIPTextModel")]
+        for part in networks:
+            name = TRANSFORMER if (part, kind) == ("unet", "sd3") else part
+            state = converted(part, file, kind, config[part])
+            write_json(temporary / name / "config.json", config[part])
+            _check(part, temporary / name, state, file)
+            is_text = ROLES.get(part, part) == "text_encoder"
+            stem = TRANSFORMERS if is_text else DIFFUSERS
+            write_weights(temporary / name / f"{stem}.safetensors", state, half)
+            said = config[part]
+            index[name] = (
+                ["transformers", said["architectures"][0]] if is_text else ["diffusers", said["_class_name"]]
+            )
             progress.advance()
         write_json(temporary / INDEX, index)
+    return [*networks, *small]
 
 
 def converted(part: str, file: SingleFile, kind: Kind, config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -158,44 +192,63 @@ def converted(part: str, file: SingleFile, kind: Kind, config: Mapping[str, Any]
 
     Raises: UserError where that leaves any out.
     """
-    from diffusers.loaders import single_file_utils as theirs
-
-    prefix = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_OF[kind]}[part]
+    prefix = prefixes(kind)[part]
     names = [name for name in file.below(prefix) if not _is_no_weight(name, kind, config)]
-    given = file.read(names)
-    if part == "unet":
-        state = theirs.convert_ldm_unet_checkpoint(given, config)
-    elif part == "vae":
-        state = theirs.convert_ldm_vae_checkpoint(given, config)
-    elif kind == "sd1":
-        state = theirs.convert_ldm_clip_checkpoint(given)
-        state = {TEXT_LEVEL + name.removeprefix(TEXT_LEVEL): tensor for name, tensor in state.items()}
-    else:
-        width = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
-        state = theirs.convert_open_clip_checkpoint(width, given, prefix)
-    # OpenCLIP has the weights of query, key and value in one.
-    parts = sum(3 if name.endswith((".in_proj_weight", ".in_proj_bias")) else 1 for name in names)
+    try:
+        state = _convert(part, file.read(names), kind, config)
+    except KeyError as error:
+        raise UserError(f"'{file.path}' is no whole {NAMES[kind]}: it lacks tensor {error}.") from error
+    # Query, key and value are one in OpenCLIP and in Stable Diffusion 3's transformer.
+    joined = (".in_proj_weight", ".in_proj_bias", ".qkv.weight", ".qkv.bias")
+    parts = sum(3 if name.endswith(joined) else 1 for name in names)
     if len(state) != parts or any(tensor is None for tensor in state.values()):
         raise UserError(
             f"'{file.path}': of the {part}'s {parts} tensors {len(state)} have a place in diffusers' layout;"
             " it is of another architecture."
         )
+    if kind == "sd3" and part == "text_encoder":
+        # Its pooled embedding is not projected, says the original; transformers has no class without that.
+        width = int(config["hidden_size"])
+        state[PROJECTION] = torch.eye(width, dtype=next(iter(state.values())).dtype)
     return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _convert(part: str, given: dict[str, Tensor], kind: Kind, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The same from tensors."""
+    from diffusers.loaders import single_file_utils as theirs
+
+    prefix = prefixes(kind)[part]
+    if part == "vae":
+        return dict(theirs.convert_ldm_vae_checkpoint(given, config))
+    if part == "unet" and kind == "sd3":
+        return dict(theirs.convert_sd3_transformer_checkpoint_to_diffusers(given))
+    if part == "unet":
+        return dict(theirs.convert_ldm_unet_checkpoint(given, config))
+    if prefix.endswith(OPENCLIP):
+        width = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
+        return dict(theirs.convert_open_clip_checkpoint(width, given, prefix))
+    state = theirs.convert_ldm_clip_checkpoint(given, prefix)
+    own = (TEXT_LEVEL, PROJECTION)
+    return {name if name.startswith(own) else TEXT_LEVEL + name: tensor for name, tensor in state.items()}
 
 
 def _is_no_weight(name: str, kind: Kind, config: Mapping[str, Any]) -> bool:
     """Of the tensors below a part's name: what no network of today has."""
-    if name.startswith(TEXT_OF["sd2"]):
-        last = f"{TEXT_OF['sd2']}transformer.resblocks.{config.get('num_hidden_layers')}."
-        return name.endswith((".text_projection", ".logit_scale", ".attn_mask")) or name.startswith(last)
-    return name.startswith(f"{VAE}loss.") or name.endswith("position_ids")
+    if kind == "sd3" and name == TEXTS["sd3"]["text_encoder"] + PROJECTION:
+        return True
+    if kind == "sd2" and name.startswith(TEXTS["sd2"]["text_encoder"]):
+        last = f"{TEXTS['sd2']['text_encoder']}transformer.resblocks.{config.get('num_hidden_layers')}."
+        if name.endswith(".text_projection") or name.startswith(last):
+            return True
+    return name.startswith(f"{VAE}loss.") or name.endswith(("position_ids", ".logit_scale", ".attn_mask"))
 
 
-def _tokenizer(folder: Path, kind: Kind, text: Mapping[str, Any]) -> Any:
+def _tokenizer(folder: Path, text: Mapping[str, Any]) -> Any:
+    """CLIP's tokenizer, as the text encoder of a config was trained with it."""
     tokenizer = load_tokenizer(folder)
     tokenizer.model_max_length = text["max_position_embeddings"]
-    if _PAD[kind] is not None:
-        tokenizer.pad_token = _PAD[kind]
+    if text["hidden_act"] == "gelu":  # OpenCLIP's, whichever names it goes by
+        tokenizer.pad_token = _OPENCLIP_PAD
     if len(tokenizer) > text["vocab_size"]:
         raise UserError(
             f"the tokenizer in '{folder}' has {len(tokenizer)} tokens, the text encoder only"

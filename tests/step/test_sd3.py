@@ -41,7 +41,7 @@ def test_plain_diffusers_loads_the_folder_and_draws_the_same(tmp_path: Path) -> 
     without: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None}
     theirs = StableDiffusion3Pipeline.from_pretrained(tmp_path / "out", **without)
     theirs.set_progress_bar_config(disable=True)
-    with pytest.raises(UserError, match="neither Stable Diffusion 1 nor 2"):
+    with pytest.raises(UserError, match="no Stable Diffusion 1, 2, XL or 3"):
         main(["export", str(tmp_path), str(tmp_path / "x.safetensors"), "--layout", "original"])
     asked: dict[str, Any] = {
         "num_inference_steps": 4, "guidance_scale": 2.0, "output_type": "np",

@@ -39,7 +39,7 @@ def test_plain_diffusers_loads_the_folder_and_draws_the_same(tmp_path: Path) -> 
     assert main(["export", str(tmp_path), str(tmp_path / "out"), "--layout", "diffusers"]) == 0
     theirs = StableDiffusionXLPipeline.from_pretrained(tmp_path / "out", add_watermarker=False)
     theirs.set_progress_bar_config(disable=True)
-    with pytest.raises(UserError, match="neither Stable Diffusion 1 nor 2"):
+    with pytest.raises(UserError, match="no Stable Diffusion 1, 2, XL or 3"):
         main(["export", str(tmp_path), str(tmp_path / "x.safetensors"), "--layout", "original"])
     with pytest.raises(UserError, match="has no text_encoder_2"):
         main(["export", str(tmp_path / "base"), str(tmp_path / "x.bin")])

@@ -139,13 +139,20 @@ OTHERS: list[tuple[dict[str, tuple[int, ...]], str]] = [
     ({FIRST: (8, 8, 3, 3)}, "InstructPix2Pix"),
     (
         {FIRST: (8, 4, 3, 3), "conditioner.embedders.1.model.ln_final.bias": (1,)},
-        "Stable Diffusion XL, which",
+        r"lacks a text encoder \(conditioner\.embedders\.0\.transformer",
     ),
     (
         {FIRST: (8, 4, 3, 3), "conditioner.embedders.0.model.ln_final.bias": (1,)},
-        "Stable Diffusion XL's refiner",
+        r"Stable Diffusion XL's refiner \(take its base\), which",
     ),
-    ({"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.bias": (1,)}, "Stable Diffusion 3"),
+    ({FIRST: (8, 4, 3, 3), "edm_mean": (4,)}, "Playground"),
+    (
+        {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.bias": (1,)},
+        "holds no text encoder; take a file that has all parts, as sd3_medium_incl_clips",
+    ),
+    ({"joint_blocks.0.x_block.attn.qkv.bias": (1,)}, "Stable Diffusion 3's transformer alone"),
+    ({"control_model.input_hint_block.0.weight": (1,)}, "a ControlNet"),
+    ({"controlnet_down_blocks.0.weight": (1,)}, "a ControlNet"),
     ({"double_blocks.0.img_attn.qkv.weight": (1,)}, "Flux"),
     (
         {"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": (1,)},

@@ -125,7 +125,7 @@ def test_what_cannot_be_taken_out_is_said(
     (subjects / "fusion/config.json").unlink()
     (subjects / "fusion/diffusion_pytorch_model.safetensors").unlink()
     (subjects / "fusion").rmdir()
-    refused("neither Stable Diffusion 1 nor 2", str(subjects), str(tmp_path / "x.safetensors"), "--layout",
+    refused("no Stable Diffusion 1, 2, XL or 3", str(subjects), str(tmp_path / "x.safetensors"), "--layout",
             "original")  # fmt: skip
     assert main(["info", str(run)]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
