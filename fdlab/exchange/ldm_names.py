@@ -1,7 +1,4 @@
-"""Names in the original (LDM) layout of what diffusers' layout holds: the way out.
-
-The original numbers the denoiser's blocks in one row, a resnet (with its attention) or a change of size each.
-"""
+"""Names in the original (LDM) layout of what diffusers' layout holds: the way out."""
 
 from __future__ import annotations
 
@@ -19,19 +16,9 @@ from fdlab.exchange.sd3_names import transformer_state
 from fdlab.exchange.single_file import OPENCLIP, TEXTS, UNET, VAE, Kind
 from fdlab.models.backbone import Backbone
 from fdlab.models.denoiser import is_xl
+from fdlab.weights.original_names import original_names, with_beginning
 from fdlab.weights.tensor_names import TEXT_LEVEL
 
-_RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
-}  # fmt: skip
-_ENDS = {
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
-    "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
-    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
-}  # fmt: skip
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _OPENCLIP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",
@@ -106,31 +93,7 @@ def _check_unprojected(backbone: Backbone) -> None:
 
 def unet_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
     """The denoiser's tensors by their original names."""
-    num = int(config.layers_per_block)
-    attends = ["CrossAttn" in block for block in config.up_block_types]
-
-    def place(match: re.Match[str]) -> str:
-        side, block, what, layer = match[1], int(match[2]), match[3], int(match[4])
-        if side == "down":
-            if what == "downsamplers":
-                return f"input_blocks.{(block + 1) * (num + 1)}.0.op"
-            return f"input_blocks.{block * (num + 1) + layer + 1}.{int(what == 'attentions')}"
-        if what == "upsamplers":
-            return f"output_blocks.{block * (num + 1) + num}.{1 + attends[block]}.conv"
-        return f"output_blocks.{block * (num + 1) + layer}.{int(what == 'attentions')}"
-
-    renamed = {}
-    for name, tensor in state.items():
-        new = re.sub(r"^(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)(?:\.conv(?=\.))?", place, name)
-        new = _first(new, _ENDS)
-        if ".transformer_blocks." not in new:
-            new = re.sub(r"\.(norm1|conv1|time_emb_proj|norm2|conv2|conv_shortcut)\.", _resnet, new)
-        renamed[UNET + new] = tensor
-    return renamed
-
-
-def _resnet(match: re.Match[str]) -> str:
-    return f".{_RESNET[match[1]]}."
+    return {UNET + new: state[name] for name, new in original_names(state, config).items()}
 
 
 def vae_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
@@ -146,7 +109,7 @@ def vae_state(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
         new = new.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
         if ".mid_block.attentions.0." in new:
             coder, _, inner = new.partition(".mid_block.attentions.0.")
-            new = f"{coder}.mid.attn_1.{_first(inner, _VAE_ATTENTION)}"
+            new = f"{coder}.mid.attn_1.{with_beginning(inner, _VAE_ATTENTION)}"
             tensor = tensor[..., None, None] if tensor.ndim == 2 else tensor
         renamed[VAE + new] = tensor
     return renamed
@@ -196,12 +159,4 @@ def _layer_to_leave_out(named: Mapping[str, Tensor], prefix: str) -> dict[str, T
 def _openclip(name: str) -> str:
     for ours, theirs in _OPENCLIP.items():
         name = name.replace(ours, theirs)
-    return name
-
-
-def _first(name: str, table: Mapping[str, str]) -> str:
-    """A name whose beginning is replaced by what a table says of it."""
-    for ours, theirs in table.items():
-        if name.startswith(f"{ours}."):
-            return theirs + name.removeprefix(ours)
     return name

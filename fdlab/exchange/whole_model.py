@@ -17,7 +17,7 @@ from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import NETWORKS, folder_of
 from fdlab.weights.files import write_weights
-from fdlab.weights.lora_files import DIFFUSERS_FILE, PARTS, Update, read_lora, write_diffusers, write_kohya
+from fdlab.weights.lora_files import DIFFUSERS_FILE, Update, read_lora, write_diffusers, write_kohya
 
 CONFIG = "config.yaml"
 """What a run was asked for, in its folder."""
@@ -97,7 +97,7 @@ def _write_adapter(out: Path, source: str, base: str | None, half: bool, write: 
             raise UserError(
                 f"'{source}' has no {DIFFUSERS_FILE}: it was not trained by LoRA (model.lora_rank=)."
             )
-    networks = load_backbone(base, parts=PARTS).networks() if base else None
+    networks = load_backbone(base, parts=("unet", "text_encoder")).networks() if base else None
     found = read_lora(file, networks)
     write(out, found, half)
     return ", ".join(f"LoRA of the {part}" for part in found)

@@ -23,12 +23,19 @@ NAME = "default"
 """What PEFT calls the one adapter."""
 PARAMETERS = "unet_lora"
 """How `trainable.select` calls what learns here."""
-_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+_ATTENTION = (
+    "to_q", "to_k", "to_v", "to_out.0",
+    "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
+)  # fmt: skip
+"""Of a picture's side, and of the text's where a transformer has one."""
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "attention": _ATTENTION,
-    "transformer": (*_ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    "transformer": (
+        *_ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2",
+        "ff_context.net.0.proj", "ff_context.net.2",
+    ),
     "resnet": ("conv1", "conv2", "conv_shortcut", "time_emb_proj"),
-}
+}  # fmt: skip
 """Groups of layers: the projections of attention (as most scripts), whole transformers (kohya), resnets."""
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 """Layers of a text encoder that get matrices: the projections of its attention, as diffusers' scripts have
@@ -102,7 +109,9 @@ def targeted(unet: nn.Module, targets: Sequence[str]) -> list[str]:
     chosen: set[str] = set()
     for target in targets:
         ends = TARGETS.get(target, (target,))
-        found = {name for name in layers for end in ends if f".{name}".endswith(f".{end}")}
+        # Groups are of blocks: what a denoiser ends with may be called as what a block ends with.
+        among = [name for name in layers if "." in name or target not in TARGETS]
+        found = {name for name in among for end in ends if f".{name}".endswith(f".{end}")}
         if not found:
             guess = nearest(target, [*TARGETS, *{name.rpartition(".")[2] for name in layers}])
             hint = f" Did you mean '{guess}'?" if guess else ""

@@ -74,7 +74,7 @@ class DenoisingTraining(Training):
     ) -> None:
         super().__init__(optimization, seed)
         if is_flow(backbone.need("scheduler")):
-            _check_flow(prediction_type, min_snr_gamma, zero_terminal_snr, lora)
+            _check_flow(prediction_type, min_snr_gamma, zero_terminal_snr)
         if prediction_type is not None:
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
         if zero_terminal_snr:
@@ -193,15 +193,12 @@ class DenoisingTraining(Training):
             write_diffusers(folder / DIFFUSERS_FILE, updates)
 
 
-def _check_flow(
-    prediction_type: str | None, min_snr_gamma: float | None, zero_terminal_snr: bool, lora: LoraSettings
-) -> None:
-    """Refuse what has no meaning in flow matching, or is not there for transformers. Raises: UserError."""
+def _check_flow(prediction_type: str | None, min_snr_gamma: float | None, zero_terminal_snr: bool) -> None:
+    """Refuse what has no meaning in flow matching. Raises: UserError."""
     asked = {
         f"prediction_type={prediction_type}": prediction_type is not None,
         f"min_snr_gamma={min_snr_gamma}": min_snr_gamma is not None,
         "zero_terminal_snr=true": zero_terminal_snr,
-        f"lora_rank={lora.rank}": lora.rank > 0,
     }
     for key, given in asked.items():
         if given:

@@ -1,14 +1,16 @@
 """LoRA files: diffusers' names and kohya's in, both out; and what they add, merged into a network's weights.
 
-diffusers  unet.mid_block.attentions.0.proj_in.lora_A.weight (and older: lora.down, processor.to_q_lora.down)
-kohya      lora_unet_mid_block_attentions_0_proj_in.lora_down.weight, .lora_up.weight, .alpha
+diffusers  unet.mid_block.attentions.0.proj_in.lora_A.weight (and older: lora.down, processor.to_q_lora.down);
+           of Stable Diffusion 3 transformer.transformer_blocks.0.attn.to_q.lora_A.weight
+kohya      lora_unet_mid_block_attentions_0_proj_in.lora_down.weight, .lora_up.weight, .alpha; a UNet's layers
+           by their original names too (lora_unet_middle_block_1_proj_in), as most of Stable Diffusion XL are
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,25 @@ from torch import Tensor, nn
 
 from fdlab.errors import UserError
 from fdlab.weights.files import read_weights, write_weights
+from fdlab.weights.original_names import original_names
 from fdlab.weights.tensor_names import TEXT_LEVEL
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 """How diffusers calls such a file."""
-KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
-PARTS = tuple(KOHYA)
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+"""What a LoRA file may be of."""
+KOHYA = {
+    "lora_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+}
+"""How kohya's names begin, of which part; the first encoder is te1 where there is a second."""
+_TRANSFORMER = "transformer"
+"""How diffusers calls the denoiser of Stable Diffusion 3, and how its blocks' names begin."""
+_THIRD = ("lora_te3_", "text_encoder_3.")
+_JOINED = "joint_blocks"
+"""In kohya's names of Stable Diffusion 3, whose query, key and value are one."""
 _OTHERS = ("hada_", "lokr_", "lora_mid", "dora_scale", "oft_", "glora", "ia3", "lora_magnitude_vector")
 """In the names of adaptations that are no plain LoRA."""
 _SIDES = {
@@ -96,7 +111,7 @@ class LoraChoice:
 def read_lora(
     file: Path | str, networks: Mapping[str, nn.Module] | None = None
 ) -> dict[str, dict[str, Update]]:
-    """Part (unet, text_encoder) -> layer -> what a file adds to it; parts that `networks` lacks are left out.
+    """Part (see PARTS) -> layer -> what a file adds to it; parts that `networks` lacks are left out.
 
     Without networks (None) all that the file has is taken as it is, which kohya's names do not allow.
 
@@ -109,7 +124,7 @@ def read_lora(
     sides: dict[tuple[str, str], dict[str, Tensor]] = {}
     for name, tensor in state.items():
         part, layer, side = _parse(name, known, file)
-        if networks is None and layer.replace(".", "_") == layer:
+        if networks is None and name.startswith(tuple(KOHYA)):
             raise UserError(
                 f"'{file}' has kohya's names, which lack the dots; give --base FOLDER, whose they are."
             )
@@ -145,6 +160,10 @@ def _layers(network: nn.Module) -> Known:
         if isinstance(module, nn.Linear | nn.Conv2d) and ".lora_" not in name:
             layer = name.removesuffix(".base_layer").removeprefix(TEXT_LEVEL)
             found[_flat(layer)] = (layer, name)
+    if hasattr(config := getattr(network, "config", None), "up_block_types"):
+        ended = {f"{layer}.weight": key for key, (layer, _) in found.items()}
+        for name, original in original_names(ended, config).items():
+            found.setdefault(_flat(original.removesuffix(".weight")), found[ended[name]])
     return found
 
 
@@ -158,16 +177,26 @@ def _parse(name: str, known: Mapping[str, Known], file: Path) -> tuple[str, str,
         raise UserError(
             f"'{file}': '{name}' is of no plain LoRA (LyCORIS, DoRA, ...): fdlab does not read it."
         )
-    if name.startswith(("lora_te1_", "lora_te2_", "text_encoder_2.")):
-        raise _another(file, "it is for Stable Diffusion XL")
-    part, layer, side = next((p, *_kohya(name, p)) for p in [*PARTS, ""] if name.startswith(KOHYA.get(p, "")))
-    if not part:
+    if name.startswith(_THIRD):
+        raise _another(file, "it is for Stable Diffusion 3's T5, which fdlab does without")
+    if _JOINED in name:
+        raise UserError(
+            f"'{file}' has Stable Diffusion 3's layers by their original names, query, key and value in one;"
+            " only diffusers' names of them are read (transformer.transformer_blocks.*)."
+        )
+    begin = next((begin for begin in KOHYA if name.startswith(begin)), "")
+    if begin:
+        part, (layer, side) = KOHYA[begin], _kohya(name, begin)
+    else:
         part, _, rest = name.partition(".")
+        part = "unet" if part == _TRANSFORMER else part
         layer, side = _dotted(rest.removeprefix(TEXT_LEVEL))
     if part not in PARTS or not side:
         raise UserError(
             f"'{file}': '{name}' is of no LoRA; its names are as unet.*.lora_A.weight or lora_unet_*."
         )
+    if part == "text_encoder_2" and "text_encoder" in known and part not in known:
+        raise _another(file, "it is for two text encoders, as Stable Diffusion XL has them")
     if part in known:
         if _flat(layer) not in known[part]:
             raise _another(file, f"'{name}' is for a layer that this {part} does not have")
@@ -175,9 +204,9 @@ def _parse(name: str, known: Mapping[str, Known], file: Path) -> tuple[str, str,
     return part, layer, side
 
 
-def _kohya(name: str, part: str) -> tuple[str, str]:
+def _kohya(name: str, begin: str) -> tuple[str, str]:
     """Layer, without dots, and side."""
-    flat, _, end = name.removeprefix(KOHYA.get(part, "")).partition(".")
+    flat, _, end = name.removeprefix(begin).partition(".")
     side = "alpha" if end == "alpha" else _SIDES.get(end.removesuffix(".weight"), "")
     return flat.removeprefix(_flat(TEXT_LEVEL)), side
 
@@ -206,6 +235,7 @@ def _metadata(file: Path) -> dict[str, float]:
         said = (opened.metadata() or {}).get("lora_adapter_metadata")
     try:
         settings = json.loads(said) if said else {}
+        settings = {re.sub(f"^{_TRANSFORMER}\\.", "unet.", key): value for key, value in settings.items()}
         alphas = {
             part: float(settings[f"{part}.lora_alpha"]) for part in PARTS if f"{part}.lora_alpha" in settings
         }
@@ -234,6 +264,16 @@ def apply(loras: tuple[LoraChoice, ...], networks: Mapping[str, nn.Module]) -> N
             merge(networks[part], updates, choice.weight)
 
 
+def _is_transformer(layers: Iterable[str]) -> bool:
+    """Whether layers are of Stable Diffusion 3's denoiser."""
+    return any(layer.startswith(f"{_TRANSFORMER}_blocks.") for layer in layers)
+
+
+def _level(layer: str, part: str) -> str:
+    """What stands before a layer's name in files, of a text encoder's but for its projection."""
+    return TEXT_LEVEL if part.startswith("text_encoder") and layer != "text_projection" else ""
+
+
 def write_diffusers(
     file: Path | str, updates: Mapping[str, Mapping[str, Update]], half: bool = False
 ) -> None:
@@ -244,19 +284,26 @@ def write_diffusers(
     state = {}
     for part, layers in updates.items():
         for layer, update in layers.items():
-            level = TEXT_LEVEL if part.startswith("text_encoder") else ""
-            state[f"{part}.{level}{layer}.lora_A.weight"] = update.down
-            state[f"{part}.{level}{layer}.lora_B.weight"] = update.up * update.scale
+            place = f"{_TRANSFORMER if _is_transformer(layers) else part}.{_level(layer, part)}{layer}"
+            state[f"{place}.lora_A.weight"] = update.down
+            state[f"{place}.lora_B.weight"] = update.up * update.scale
     write_weights(Path(file), state, half)
 
 
 def write_kohya(file: Path | str, updates: Mapping[str, Mapping[str, Update]], half: bool = False) -> None:
-    """Write part -> layer -> update by kohya's names, as most programs that draw read it."""
+    """Write part -> layer -> update by kohya's names, as most programs that draw read it.
+
+    Raises: UserError for Stable Diffusion 3, whose layers are others there.
+    """
+    begins = {part: begin for begin, part in KOHYA.items() if begin != "lora_te1_"}
+    if "text_encoder_2" in updates:
+        begins["text_encoder"] = "lora_te1_"
     state = {}
     for part, layers in updates.items():
+        if _is_transformer(layers):
+            raise UserError("LoRA of Stable Diffusion 3 has no kohya's names here; use --layout lora.")
         for layer, update in layers.items():
-            level = TEXT_LEVEL if part == "text_encoder" else ""
-            flat = KOHYA[part] + _flat(level + layer)
+            flat = begins[part] + _flat(_level(layer, part) + layer)
             state[f"{flat}.lora_down.weight"] = update.down
             state[f"{flat}.lora_up.weight"] = update.up
             state[f"{flat}.alpha"] = torch.tensor(

@@ -186,7 +186,7 @@ def test_other_solvers_go_the_same_way(name: str, sd3: Backbone) -> None:
 def test_what_does_not_go_with_flow_matching_is_said(sd3: Backbone) -> None:
     from fdlab.diffusion.schedulers import make_scheduler
 
-    for option in ({"min_snr_gamma": 5.0}, {"prediction_type": "epsilon"}, {"lora_rank": 2}):
+    for option in ({"min_snr_gamma": 5.0}, {"prediction_type": "epsilon"}):
         with pytest.raises(UserError, match="does not go with a model of flow matching"):
             TDM(deepcopy(sd3), seed=0, **option)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no cross-attention to localize"):

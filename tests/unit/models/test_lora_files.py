@@ -129,12 +129,21 @@ WRONG: list[tuple[dict[str, tuple[int, ...]], str]] = [
     ({f"{KOHYA}.hada_w1_a": (1,)}, "no plain LoRA"),
     ({f"{KOHYA}.lora_down.weight": (2, 8), f"{KOHYA}.dora_scale": (1,)}, "no plain LoRA"),
     ({"lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha": ()}, "Stable Diffusion XL"),
+    ({"lora_te3_encoder_block_0_layer_0_SelfAttention_k.alpha": ()}, "Stable Diffusion 3's T5"),
+    ({"lora_unet_joint_blocks_0_x_block_attn_qkv.alpha": ()}, "query, key and value in one"),
     (
         {f"{KOHYA}.lora_down.weight": (2, 9), f"{KOHYA}.lora_up.weight": (8, 2)},
         r"\(2, 9\) there and \(8, 8\) here",
     ),
     ({f"{KOHYA}.lora_down.weight": (2, 8)}, "has but one of its two matrices"),
-    ({"lora_unet_input_blocks_1_1_proj_in.lora_up.weight": (2, 2)}, "a layer that this unet does not have"),
+    ({"lora_unet_input_blocks_3_1_proj_in.lora_up.weight": (2, 2)}, "a layer that this unet does not have"),
+    (
+        {
+            "lora_unet_input_blocks_1_1_proj_in.lora_down.weight": (2, 9),
+            "lora_unet_input_blocks_1_1_proj_in.lora_up.weight": (8, 2),
+        },
+        r"'down_blocks\.0\.attentions\.0\.proj_in' of the unet is",
+    ),
     ({f"unet.{TO_Q}.weight": (8, 8)}, "is of no LoRA"),
     ({"model.diffusion_model.out.2.bias": (4,)}, "is of no LoRA"),
 ]
@@ -146,7 +155,7 @@ def test_what_is_no_lora_of_this_network_is_said(
 ) -> None:
     save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=said):
-        read_lora(tmp_path / "x.safetensors", {"unet": plain.unet})
+        read_lora(tmp_path / "x.safetensors", {"unet": plain.unet, "text_encoder": plain.text_encoder})
 
 
 def test_choices_are_checked(plain: Backbone, tmp_path: Path) -> None:
