@@ -87,14 +87,14 @@ def _import(args: argparse.Namespace) -> int:
     if source.is_file() and _import_single_file(source, args):
         return 0
     if source.is_dir():
-        backbone = import_folder(args.source)
+        backbone = import_folder(args.source, to_write=True)
     elif args.base is None:
         raise UserError(
             f"'{args.source}' is one file, without configs or tokenizer;"
             " give --base FOLDER (Stable Diffusion 1.5)."
         )
     else:
-        backbone = import_released(args.source, args.base, args.image_encoder)
+        backbone = import_released(args.source, args.base, args.image_encoder, to_write=True)
     save_backbone(args.out, backbone, half=args.half)
     print(f"{', '.join(backbone.networks())} written to {args.out}")
     return 0

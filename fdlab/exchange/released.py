@@ -8,6 +8,7 @@ unpickled.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from math import isqrt
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from fdlab.weights.files import (
     check_finite,
     fill,
     flat_state,
+    hold,
     read_pickled,
     read_stored,
     read_weights,
@@ -97,13 +99,17 @@ def join(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def import_released(
-    file: Path | str, base: Path | str, image_encoder: Path | str | None = None, name: str = "imported"
+    file: Path | str,
+    base: Path | str,
+    image_encoder: Path | str | None = None,
+    name: str = "imported",
+    to_write: bool = False,
 ) -> Backbone:
     """Turn a released `pytorch_model.bin` into a backbone; save it with `save_backbone`.
 
     `base` is a Stable Diffusion 1.5 folder: the file holds no configs, tokenizer or scheduler, so they are
     taken from there, as are parts that the file lacks. The image encoder's config comes from `image_encoder`,
-    else from `base`, else from the tensors' shapes. Raises: UserError.
+    else from `base`, else from the tensors' shapes. `to_write` as in `load_network`. Raises: UserError.
     """
     root = resolve(base)
     if not root.is_dir():
@@ -123,11 +129,12 @@ def import_released(
         state = parts.get(part)
         configured = (folder / "config.json").is_file()
         if state is not None and not configured and part in OPTIONAL:
-            network = _from_shapes(part, state)
-            fill(network, state, file)
+            with torch.device("meta") if to_write else nullcontext():
+                network = _from_shapes(part, state)
+            (hold if to_write else fill)(network, state, file)
             setattr(backbone, part, network.eval().requires_grad_(False))
         elif configured:
-            setattr(backbone, part, load_network(part, folder, index, state))
+            setattr(backbone, part, load_network(part, folder, index, state, to_write))
         elif part not in OPTIONAL:
             raise missing_part(part, root)
     check_fit(backbone)
@@ -174,9 +181,9 @@ def _from_shapes(part: str, state: Mapping[str, Tensor]) -> torch.nn.Module:
         return CLIPVisionModelWithProjection(config)
 
 
-def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
-    """Read a diffusers folder whose weights are pickled (`*.bin`), safetensors where there are any. Raises:
-    UserError."""
+def import_folder(folder: Path | str, name: str = "imported", to_write: bool = False) -> Backbone:
+    """Read a diffusers folder whose weights are pickled (`*.bin`), safetensors where there are any;
+    `to_write` as in `load_network`. Raises: UserError."""
     root = resolve(folder)
     index = formats.read_index(root)
     backbone = Backbone(name=name)
@@ -187,7 +194,8 @@ def import_folder(folder: Path | str, name: str = "imported") -> Backbone:
             )
     for part in NETWORKS:
         if (root / part / "config.json").is_file():
-            setattr(backbone, part, load_network(part, root / part, index, any_weights(root / part, part)))
+            state = any_weights(root / part, part)
+            setattr(backbone, part, load_network(part, root / part, index, state, to_write))
     if not backbone.networks():
         raise UserError(
             f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.weights import formats
-from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, fill, fitting, read_part, write_weights
+from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, fill, fitting, hold, read_part, write_weights
 from fdlab.weights.tensor_names import TEXT_LEVEL
 
 NETWORKS = ("vae", "text_encoder", "text_encoder_2", "image_encoder", "unet", "fusion")
@@ -123,16 +124,21 @@ def _expected(name: str, part: str, folder: Path, config: bytes) -> Mapping[str,
 
 
 def load_network(
-    part: str, folder: Path, index: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
+    part: str,
+    folder: Path,
+    index: Mapping[str, Any],
+    state: Mapping[str, Tensor] | None = None,
+    to_write: bool = False,
 ) -> nn.Module:
     """Read one network: fp32 on the CPU, in evaluation mode, frozen; `state` in place of the weights that lie
-    there.
+    there. `to_write`: its tensors stay in their file and precision, which nothing should compute with.
 
     Raises: UserError (see `weights.files`).
     """
     name, state = check_network(part, folder, index, state)
-    module = _made(name, part, folder)
-    fill(module, state, folder)
+    with torch.device("meta") if to_write else nullcontext():
+        module = _made(name, part, folder)
+    (hold if to_write else fill)(module, state, folder)
     return module.eval().requires_grad_(False)
 
 
@@ -174,9 +180,10 @@ def save_part(folder: Path | str, part: str, value: Any, half: bool = False) -> 
         value.save_pretrained(folder)
     elif CLASSES[type(value).__name__][1] == "transformers":
         config = json.loads(value.config.to_json_string(use_diff=False))
-        config |= {"architectures": [type(value).__name__], "dtype": "float16" if half else "float32"}
-        write_json(folder / "config.json", config)
         state = value.state_dict()
+        dtype = "float16" if half else str(next(iter(state.values())).dtype).removeprefix("torch.")
+        config |= {"architectures": [type(value).__name__], "dtype": dtype}
+        write_json(folder / "config.json", config)
         if ROLES.get(part, part) == "text_encoder":
             # As Stable Diffusion's folders have it, which every version reads.
             own = (TEXT_LEVEL, "text_projection.")

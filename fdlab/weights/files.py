@@ -193,6 +193,12 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> 
     module.load_state_dict(full, assign=True)
 
 
+def hold(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Put a checkpoint's tensors into a module as they are: in their file, where it is mapped, and in its
+    precision. For what is only written on. Raises: UserError (see `fitting`)."""
+    module.load_state_dict(fitting(module.state_dict(), state, source), assign=True)
+
+
 def write_weights(file: Path, state: Mapping[str, Tensor], half: bool = False) -> None:
     """Write tensors as safetensors, whole or not at all; `half` stores floating point as fp16.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 from fdlab.cli.checkpoint import main
 from fdlab.errors import UserError
+from fdlab.exchange import released
 from fdlab.exchange.released import export_released, import_folder, import_released, join, read_flat
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.nano import build_image_encoder
@@ -73,12 +75,30 @@ def test_released_file_becomes_the_same_backbone(
         for name, tensor in network.state_dict().items():
             expected = tensor.bfloat16().float() if rounded else tensor
             assert torch.equal(loaded.networks()[part].state_dict()[name], expected)
+    # Nothing is widened on the way, and configurations say so.
+    stored = load_file(tmp_path / "out/text_encoder/model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "out/text_encoder/config.json").read_text())["dtype"] == "bfloat16"
     with pytest.raises(UserError, match="exists; give another name"):
         main(arguments)
     assert main(["export", str(tmp_path / "out"), str(tmp_path / "again.bin")]) == 0
     again = read_flat(tmp_path / "again.bin")
     assert again.keys() == flat.keys()
     assert all(torch.equal(again[name].float(), tensor.float()) for name, tensor in flat.items())
+
+
+def test_what_is_only_written_on_stays_in_its_file(
+    tmp_path: Path, flat: dict[str, torch.Tensor], sd15_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of five gigabytes needs no five more: its tensors are mapped, and written from there."""
+    read, given = released.read_flat, dict[str, torch.Tensor]()
+    monkeypatch.setattr(released, "read_flat", lambda path: given.update(read(path)) or given)
+    torch.save(flat, tmp_path / "x.bin")
+    encoder = tmp_path / "encoder"
+    save_backbone(encoder, Backbone(name="", image_encoder=tiny_sd15(subjects=True).image_encoder))
+    made = import_released(tmp_path / "x.bin", sd15_folder, encoder / "image_encoder", to_write=True)
+    held = {t.data_ptr() for network in made.networks().values() for t in network.state_dict().values()}
+    assert {t.data_ptr() for name, t in given.items() if not name.endswith("position_ids")} == held
 
 
 def test_text_driven_file_has_no_subject_parts(
