@@ -99,12 +99,13 @@ def test_the_twins_build_on_stable_diffusions_parts(experiment: str) -> None:
     assert module.backbone.unet.is_gradient_checkpointing
 
 
-@pytest.mark.parametrize("experiment", [name for name in options("exp") if name.endswith(("_sdxl", "_sd3"))])
+@pytest.mark.parametrize("experiment", [name for name in options("exp") if "_sdxl" in name or "_sd3" in name])
 def test_the_larger_twins_build_on_their_own_parts(experiment: str) -> None:
     from tests.worlds import pairs
 
-    make = pairs.tiny_xl if experiment.endswith("xl") else pairs.tiny_sd3
+    make = pairs.tiny_xl if "_sdxl" in experiment else pairs.tiny_sd3
     cfg, backbone = compose([f"+exp={experiment}", "data.root=/somewhere"]), make(subjects=True)
     module = instantiate(cfg.model, backbone=backbone, seed=cfg.seed)
     assert type(module).__name__.lower() == experiment[:3] and cfg.backbone.image_size == 1024
+    assert module.lora.rank == (16 if experiment.endswith("_lora") else 0)
     assert module.backbone.unet.is_gradient_checkpointing
