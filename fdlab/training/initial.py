@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from fdlab.assets import resolve
 from fdlab.config.instantiate import instantiate
 from fdlab.errors import UserError
+from fdlab.files import sha256
 from fdlab.models import finetuned, nano
 from fdlab.models.backbone import Backbone
 from fdlab.models.finetuned import BackboneSettings
@@ -63,14 +65,23 @@ def load_start(asked: FitSettings) -> Start:
         backbone.fusion = nano.build_fusion(backbone.text_width, projection, seed)
     if found is None:
         return Start(backbone, asked.init, 0)
-    backbone.brought = tuple(
-        part for part in backbone.text_encoders if part in found.parts and part not in settings.named
-    )
+    backbone.brought = _brought(backbone, settings, found.parts)
     # An encoder of references that somebody taught makes their pupil of whatever learns to use it.
     encoder = overrides.get("image_encoder") or settings.folder("image_encoder")
     through = finetuned.facts(Path(encoder)).get("taught_by", ()) if references else ()
     taught_by = tuple(sorted({*found.taught_by, *through}))
     return Start(backbone, asked.init, found.steps or 0, taught_by, found.people)
+
+
+def _brought(backbone: Backbone, settings: BackboneSettings, own: Mapping[str, Path]) -> tuple[str, ...]:
+    """Text encoders that are the weights' own, unless the user names others, or the backbone has the same."""
+
+    def is_the_backbones(part: str) -> bool:
+        folder = settings.folder(part)
+        return not settings.loras and folder.is_dir() and sha256(folder) == sha256(own[part])
+
+    there = [part for part in backbone.text_encoders if part in own and part not in settings.named]
+    return tuple(part for part in there if not is_the_backbones(part))
 
 
 def _unet_config(backbone: BackboneSettings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from fdlab.errors import UserError
 from fdlab.models.adapter import LoraSettings, add_to_text, merged, updates
 from fdlab.models.backbone import Backbone, part_folders
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
-from fdlab.training.fit import fit
+from fdlab.training.fit import FitResult, fit
 from fdlab.training.initial import load_start, make_module
 from fdlab.training.settings import FitSettings
 from fdlab.training.subject_augmented import SDM
@@ -45,8 +45,17 @@ def plain_text(model: Backbone, batch: dict[str, torch.Tensor], subjects: bool) 
     return text
 
 
-@pytest.mark.parametrize("kind", [TDM, SDM])
-@pytest.mark.parametrize("size", ["sd15", "xl", "sd3"])
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        (TDM, "xl"),
+        (SDM, "sd3"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in ((TDM, "sd15"), (SDM, "sd15"), (SDM, "xl"))
+        ),
+    ],
+)
 def test_one_step_equals_a_plain_computation(kind: Any, size: str) -> None:
     """Of every parameter that learns, the text encoders' at a rate of their own; what has no say rests."""
     made = {"sd15": tiny_sd15, "xl": pairs.tiny_xl, "sd3": pairs.tiny_sd3}[size](subjects=True)
@@ -109,54 +118,63 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "text_encoder/model.safetensors")
 
 
-def states(run: Path) -> dict[str, torch.Tensor]:
+def states_of(run: Path) -> dict[str, torch.Tensor]:
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     tables = ("parameters", "average")
     return {f"{table} {name}": tensor for table in tables for name, tensor in state[table].items()}
 
 
-def test_a_run_carries_its_text_encoder_to_whatever_comes_of_it(
-    configure: Configure, backbone_folder: Path, tmp_path: Path
+@pytest.fixture
+def learnt(configure: Configure) -> FitResult:
+    options = (*QUICK, LEARNS, "model.text_encoder_lr=0.02", "model.gradient_checkpointing=true")
+    return fit(configure("tdm", *options, "trainer.max_steps=2", "name=whole"))
+
+
+def test_a_model_carries_the_text_encoder_that_it_learnt_with(
+    configure: Configure, backbone_folder: Path, learnt: FitResult
+) -> None:
+    states = states_of(learnt.run_dir)
+    assert {name.split()[1].partition(".")[0] for name in states} == {"unet", "text_encoder"}
+    assert set(part_folders(learnt.model)) == {"unet", "text_encoder", "scheduler"}
+    # Averages, as of everything that learns.
+    for name, tensor in weights(learnt.model).items():
+        assert torch.equal(tensor, states[f"average text_encoder.{name.removeprefix('text_model.')}"])
+    assert json.loads((learnt.model / "training.json").read_text())["text_encoder_lr"] == 0.02
+    # What begins there needs it, though it rests; a copy of the backbone's own is no other.
+    for init, brought in ((learnt.run_dir, ("text_encoder",)), (backbone_folder, ())):
+        start = load_start(FitSettings.read(configure("sdm", f"init={init}")))
+        assert start.backbone.brought == brought
+
+
+@pytest.mark.long
+def test_a_run_goes_on_exactly_and_whatever_comes_of_it_has_the_text_encoder(
+    configure: Configure, learnt: FitResult, tmp_path: Path
 ) -> None:
     options = (*QUICK, LEARNS, "model.text_encoder_lr=0.02", "model.gradient_checkpointing=true")
-    whole = fit(configure("tdm", *options, "trainer.max_steps=2", "name=whole"))
     fit(configure("tdm", *options, "trainer.max_steps=1", "name=halves"))
     halves = fit(configure("tdm", *options, "trainer.max_steps=2", "name=halves"))
-    once, twice = states(whole.run_dir), states(halves.run_dir)
+    once, twice = states_of(learnt.run_dir), states_of(halves.run_dir)
     assert once.keys() == twice.keys() and all(torch.equal(once[name], twice[name]) for name in once)
-    assert {name.split()[1].partition(".")[0] for name in once} == {"unet", "text_encoder"}
-    # Averages, as of everything that learns.
-    learnt = weights(whole.model)
-    assert set(part_folders(whole.model)) == {"unet", "text_encoder", "scheduler"}
-    for name, tensor in learnt.items():
-        assert torch.equal(tensor, once[f"average text_encoder.{name.removeprefix('text_model.')}"])
-    assert json.loads((whole.model / "training.json").read_text())["text_encoder_lr"] == 0.02
-
+    own = weights(learnt.model)
     for layout, out in (("diffusers", "out"), ("released", "flat.safetensors")):
         place = tmp_path / out
-        assert checkpoint(["export", str(whole.run_dir), str(place), "--layout", layout]) == 0
-    assert all(torch.equal(weights(tmp_path / "out")[name], tensor) for name, tensor in learnt.items())
+        assert checkpoint(["export", str(learnt.run_dir), str(place), "--layout", layout]) == 0
+    assert all(torch.equal(weights(tmp_path / "out")[name], tensor) for name, tensor in own.items())
     flat = load_file(tmp_path / "flat.safetensors")
-    for name, tensor in learnt.items():
+    for name, tensor in own.items():
         assert torch.equal(flat[f"text_encoder.{name.removeprefix('text_model.')}"], tensor)
-
-    # An SDM that begins there is drawn with what it learnt beside, although that rests now.
-    cfg = configure("sdm", *QUICK, f"init={whole.run_dir}", "trainer.max_steps=1", "name=sdm")
-    sdm = fit(cfg)
+    sdm = fit(configure("sdm", *QUICK, f"init={learnt.run_dir}", "trainer.max_steps=1", "name=sdm"))
     assert set(part_folders(sdm.model)) >= {"unet", "fusion", "text_encoder"}
-    assert all(torch.equal(weights(sdm.model)[name], tensor) for name, tensor in learnt.items())
-    assert "text_encoder" not in part_folders(
-        fit(configure("tdm", *QUICK, "trainer.max_steps=1", "name=plain")).model
-    )
-    assert load_start(FitSettings.read(cfg)).backbone.brought == ("text_encoder",)
+    assert all(torch.equal(weights(sdm.model)[name], tensor) for name, tensor in own.items())
 
 
+@pytest.mark.long
 def test_matrices_learn_beside_a_text_encoder(
     configure: Configure, backbone_folder: Path, tmp_path: Path
 ) -> None:
     lora = (*QUICK, LEARNS, "model.lora_rank=2", "model.lora_alpha=6", "trainer.max_steps=2")
     done = fit(configure("sdm", *lora, "model.train_image_blocks=0"))
-    names = [name for name in states(done.run_dir) if " text_encoder." in name]
+    names = [name for name in states_of(done.run_dir) if " text_encoder." in name]
     assert names and all(".lora_" in name for name in names)
     file = done.model / DIFFUSERS_FILE
     found, base = read_lora(file), weights(backbone_folder)
@@ -203,7 +221,7 @@ def test_each_model_reads_the_prompt_by_its_own_text_encoder(tmp_path: Path) -> 
     prompt, subject = "a woman <|image|> in a city", np.full((24, 24, 3), 128, np.uint8)
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     asked: dict[str, Any] = {
-        "num_inference_steps": 3, "guidance_scale": 2.0, "latents": noise, "output_type": "latent",
+        "num_inference_steps": 2, "guidance_scale": 2.0, "latents": noise, "output_type": "latent",
         "negative_prompt": "a man",
     }  # fmt: skip
 
@@ -214,18 +232,18 @@ def test_each_model_reads_the_prompt_by_its_own_text_encoder(tmp_path: Path) -> 
 
     both = FaceDiffuserPipeline.from_backbones(tdm, sdm)
     assert both.text_encoder is sdm.text_encoder and both.tdm_text_encoder is tdm.text_encoder
+    for kind, alone in (("tdm", {"tdm": tdm}), ("sdm", {"sdm": sdm})):
+        own = FaceDiffuserPipeline.from_backbones(**alone)
+        assert own.tdm_text_encoder is None
+        torch.testing.assert_close(drawn(both, kind), drawn(own, kind), rtol=1e-4, atol=1e-4)
+    # One step of the average is the average of one step of each; saved and read, the same.
+    one = {"num_inference_steps": 1}
+    halves = (drawn(both, "tdm", **one) + drawn(both, "sdm", **one, guider_options={"base": "text"})) / 2
     both.save_pretrained(tmp_path / "pipe")
     again = FaceDiffuserPipeline.from_pretrained(tmp_path / "pipe")
     for pipe in (both, again):
-        for kind, alone in (("tdm", {"tdm": tdm}), ("sdm", {"sdm": sdm})):
-            own = FaceDiffuserPipeline.from_backbones(**alone)
-            assert own.tdm_text_encoder is None
-            torch.testing.assert_close(drawn(pipe, kind), drawn(own, kind), rtol=1e-4, atol=1e-4)
-        # One step of the average is the average of one step of each.
-        one = {"num_inference_steps": 1}
-        halves = (drawn(pipe, "tdm", **one) + drawn(pipe, "sdm", **one, guider_options={"base": "text"})) / 2
         torch.testing.assert_close(drawn(pipe, "average", **one), halves, rtol=1e-4, atol=1e-4)
-        assert drawn(pipe, "attention").isfinite().all()
+    assert drawn(both, "attention").isfinite().all()
     sharing = FaceDiffuserPipeline.from_backbones(tiny_backbone(2), sdm)
     assert sharing.tdm_text_encoder is None
     with pytest.raises(UserError, match="have text encoders of their own here: give a prompt"):
