@@ -120,6 +120,7 @@ RULES: dict[str, Rule] = {
     "model.uniform_share": PROBABILITY,
     "model.clip": POSITIVE,
     "model.ema_decay": Rule(low=0, high=0.999999),
+    "model.ema_device": Rule(choices=("same", "cpu")),
     "model.condition_dropout": PROBABILITY,
     "model.text_only": PROBABILITY,
     "model.subject_keep": PROBABILITY,

@@ -17,7 +17,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from fdlab.engine.averaging import Averaging
+from fdlab.engine.averaging import Averaging, Place
 from fdlab.engine.draws import Draws
 from fdlab.engine.finite import Pass, diverged, traced
 from fdlab.engine.optimizers import KINDS, split
@@ -46,6 +46,7 @@ class Optimization:
     clip: float = 1.0
     """Largest norm of the gradient; 0: any."""
     ema_decay: float = 0.999
+    ema_device: Place = "same"
 
     def lr_at(self, step: int, max_steps: int) -> float:
         """Learning rate of optimiser step `step`, counted from 0: linear warm-up, then constant, cosine to
@@ -89,7 +90,7 @@ class Training(lightning.LightningModule):
     def start(self, trained: dict[str, nn.Parameter]) -> None:
         """Say which parameters learn."""
         self._trained = trained
-        self.averaging = Averaging(trained, self.optimization.ema_decay)
+        self.averaging = Averaging(trained, self.optimization.ema_decay, self.optimization.ema_device)
 
     def losses(self, batch: dict[str, Any], draws: Draws) -> Losses:
         """Compute the losses of a batch; every random number comes from `draws`."""
@@ -174,6 +175,7 @@ class Training(lightning.LightningModule):
 
         Lightning's own refuses fused optimisers under autocast. Raises: Diverged.
         """
+        self.averaging.let_weights_change()
         if self.zero is not None:
             # It clips, and refuses a gradient that is not finite, in its step.
             return

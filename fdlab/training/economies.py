@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fdlab.engine import optimizers
+from fdlab.engine.strategies import FSDP
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.footprint import Footprint, estimate
 from fdlab.training.settings import FitSettings
@@ -29,9 +29,8 @@ def economies(
 def _tried(
     module: DenoisingTraining, settings: FitSettings, device: str, num: int, now: Footprint
 ) -> Iterator[tuple[str, Footprint]]:
-    def again() -> Footprint:
-        counted = estimate(module, settings, device, num)
-        return replace(counted, averages=now.averages, optimizer=now.optimizer)
+    def again(passes: Footprint | None = None) -> Footprint:
+        return estimate(module, settings, device, num, passes)
 
     if not settings.model["gradient_checkpointing"]:
         module.checkpoint_gradients()
@@ -42,19 +41,20 @@ def _tried(
         settings = replace(settings, data=replace(settings.data, cache_latents=True, cache_text=True))
         now = again()
         yield "data.cache_latents=true data.cache_text=true", now
-    if module.optimization.optimizer == "adamw":
-        small = optimizers.state_bytes("adamw8bit", module.trainable_parameters())
-        now = replace(now, optimizer=small * now.optimizer // max(1, _adamw(module)))
+    if module.optimization.optimizer == "adamw" and settings.loop.strategy in ("auto", "ddp"):
+        module.optimization = replace(module.optimization, optimizer="adamw8bit")
+        now = again(now)
         yield "model.optimizer=adamw8bit", now
-    if now.averages:
-        now = replace(now, averages=0)
+    if now.averages and device != "cpu" and settings.loop.strategy != FSDP:
+        module.averaging.place = "cpu"
+        now = again(now)
+        yield "model.ema_device=cpu", now
+    elif now.averages:
+        module.averaging.average = {}
+        now = again(now)
         yield "model.ema_decay=0", now
     while settings.batch_size > 1:
         half, twice = settings.batch_size // 2, settings.loop.accumulate * 2
         settings = replace(settings, batch_size=half, loop=replace(settings.loop, accumulate=twice))
         now = again()
         yield f"trainer.batch_size={half} trainer.accumulate={twice}", now
-
-
-def _adamw(module: DenoisingTraining) -> int:
-    return optimizers.state_bytes("adamw", module.trainable_parameters())

@@ -49,6 +49,8 @@ class Footprint:
     """Most that a pass holds besides, its batch and what is made on the way included."""
     drawing: int
     """Most that drawing a sample grid or validation's pictures holds in their place."""
+    host: int = 0
+    """Of the host's memory, where the device has its own: what is kept there for it."""
 
     @property
     def resting(self) -> int:
@@ -63,7 +65,7 @@ class Footprint:
     def rows(self) -> dict[str, str]:
         """The parts as text."""
         kept = {name: size for name, size in asdict(self).items() if size}
-        return {name: shown(size) for name, size in kept.items()}
+        return {f"in {name} memory" if name == "host" else name: shown(size) for name, size in kept.items()}
 
     def to_json(self) -> dict[str, int]:
         """The parts and the peak, in bytes."""
@@ -133,17 +135,44 @@ def blank_batch(module: DenoisingTraining, settings: FitSettings) -> Batch:
 
 
 def estimate(
-    module: DenoisingTraining, settings: FitSettings, device: str, num_devices: int = 1
+    module: DenoisingTraining,
+    settings: FitSettings,
+    device: str,
+    num_devices: int = 1,
+    passes: Footprint | None = None,
 ) -> Footprint:
     """Count what a training holds on a device of type `device`: weights and states by their sizes, what
-    passes leave and make on tensors without numbers. The weights are as before afterwards."""
+    passes leave and make on tensors without numbers, unless they were counted before (`passes`). The weights
+    are as before afterwards."""
+    learning = module.trainable_parameters()
+    gradients = _bytes(learning.values())
+    activations, drawing = (
+        _passes(module, settings, device) if passes is None else (passes.activations, passes.drawing)
+    )
+    averages = _bytes(module.averaging.average.values())
+    far = module.averaging.place == "cpu" and device != "cpu"
+    found = Footprint(
+        weights=_bytes([*module.parameters(), *module.buffers()]),
+        averages=0 if far else averages,
+        gradients=gradients,
+        optimizer=optimizers.state_bytes(module.optimization.optimizer, learning),
+        buckets=gradients if settings.loop.strategy == "ddp" or num_devices > 1 else 0,
+        activations=activations,
+        drawing=drawing,
+        # The averages, and the weights that are fetched for them.
+        host=2 * averages if far else 0,
+    )
+    return _shared_out(found, settings.loop.strategy, num_devices)
+
+
+def _passes(module: DenoisingTraining, settings: FitSettings, device: str) -> tuple[int, int]:
+    """What a training pass and a drawing hold."""
     precision = lightning_precision(settings.loop.precision, device)
     accumulates = settings.loop.accumulate > 1
     if device == "cpu":
         fast.suit(module.backbone.unet, torch.device(device))
     batch = blank_batch(module, settings)
-    learning = module.trainable_parameters()
-    gradients = _bytes(learning.values())
+    gradients = _bytes(module.trainable_parameters().values())
     with without_numbers(module) as mode, mode:
         seen = {key: _empty(value) for key, value in batch.items()}
         peak = peak_of_pass(
@@ -155,16 +184,7 @@ def estimate(
         )
         drawing = max((_drawing(module, num) for num in _drawn_at_once(settings)), default=0)
     arrays = _bytes(value for value in batch.values() if isinstance(value, Tensor))
-    found = Footprint(
-        weights=_bytes([*module.parameters(), *module.buffers()]),
-        averages=_bytes(module.averaging.average.values()),
-        gradients=gradients,
-        optimizer=optimizers.state_bytes(module.optimization.optimizer, learning),
-        buckets=gradients if settings.loop.strategy == "ddp" or num_devices > 1 else 0,
-        activations=peak - gradients + arrays,
-        drawing=drawing,
-    )
-    return _shared_out(found, settings.loop.strategy, num_devices)
+    return peak - gradients + arrays, drawing
 
 
 def shown(size: int) -> str:

@@ -187,6 +187,11 @@ class FitSettings:
                 f"trainer.strategy={trainer['strategy']} does not go with model.optimizer={optimizer}: it"
                 f" cuts weights apart; use {' or '.join(allowed)}, or trainer.strategy=ddp."
             )
+        if trainer["strategy"] == FSDP and resolved["model"]["ema_device"] == "cpu":
+            raise UserError(
+                f"model.ema_device=cpu does not go with trainer.strategy={FSDP}, which shares averages out"
+                " over the devices; use same."
+            )
         optimizers.check(optimizer, float(resolved["model"]["lr"]))
         check_text(resolved["model"], bool(resolved["data"]["cache_text"]))
         compiled = f"trainer.compile={trainer['compile']}"
