@@ -142,9 +142,9 @@ class CrossAttentionMaps(Sequence[Tensor]):
     `blocks`: "middle five", an odd number of middle blocks, "all", or block names (`down_blocks.1`). On
     leaving, the UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
 
-    Gradient checkpointing: the transformers whose maps are kept run without it (their maps must be kept for
-    the loss anyway, and one recomputed after the capture ended would meet other processors). All else goes on
-    checkpointing; in Stable Diffusion that includes the full-resolution blocks, which need it most.
+    Gradient checkpointing goes on: maps are kept, what lies between is computed again with the processors of
+    the capture, whether or not it has ended. In a compiled UNet the transformers whose maps are kept run
+    without it.
     """
 
     def __init__(self, unet: nn.Module, blocks: str | int | list[str] = MIDDLE_FIVE) -> None:
@@ -158,7 +158,7 @@ class CrossAttentionMaps(Sequence[Tensor]):
         # The same ones whenever this is entered: a compiled UNet is compiled anew for every new processor.
         self._captured = [CaptureProcessor() for _ in self.names]
         self._before: list[tuple[Any, Any]] = []
-        self._checkpointed: list[Any] = []
+        self._checkpointed: list[tuple[Any, Any]] = []
 
     def of_tokens(self, index_BN: Tensor) -> CrossAttentionMaps:
         """Let the next entering capture (B, heads, positions, N): these tokens' columns; negative indices
@@ -170,6 +170,7 @@ class CrossAttentionMaps(Sequence[Tensor]):
     def __enter__(self) -> CrossAttentionMaps:
         if self._before:
             raise RuntimeError("CrossAttentionMaps is already capturing; leave it first.")
+        is_compiled = getattr(self.unet, "_compiled_call_impl", None) is not None
         for name, processor in zip(self.names, self._captured, strict=True):
             processor.probs_BHQL = None
             attn: Any = self.unet.get_submodule(name)
@@ -178,8 +179,10 @@ class CrossAttentionMaps(Sequence[Tensor]):
             # Path: <transformer>.transformer_blocks.<i>.attn2
             transformer: Any = self.unet.get_submodule(name.rsplit(".", 3)[0])
             if getattr(transformer, "gradient_checkpointing", False):
-                transformer.gradient_checkpointing = False
-                self._checkpointed.append(transformer)
+                self._checkpointed.append((transformer, transformer._gradient_checkpointing_func))
+                transformer._gradient_checkpointing_func = _checkpointed_with_maps
+                # What a compiler traces may not exchange processors.
+                transformer.gradient_checkpointing = not is_compiled
         return self
 
     def __exit__(
@@ -189,8 +192,9 @@ class CrossAttentionMaps(Sequence[Tensor]):
             attn.set_processor(processor)
         for captured in self._captured:
             captured.index_BN = None
-        for transformer in self._checkpointed:
-            transformer.gradient_checkpointing = True
+        # A transformer of several blocks is met several times.
+        for transformer, before in reversed(self._checkpointed):
+            transformer.gradient_checkpointing, transformer._gradient_checkpointing_func = True, before
         self._before, self._checkpointed = [], []
 
     def __len__(self) -> int:
@@ -205,6 +209,27 @@ class CrossAttentionMaps(Sequence[Tensor]):
         if not found or any(probs is None for probs in found):
             raise RuntimeError("no maps yet: run the UNet inside `with CrossAttentionMaps(unet)`.")
         return [probs for probs in found if probs is not None][index]
+
+
+def _checkpointed_with_maps(block: Any, *inputs: Any) -> Tensor:
+    """A transformer's block with gradient checkpointing, its maps among what it returns, which is kept."""
+    attn, processor = block.attn2, block.attn2.processor
+    index_BN = processor.index_BN
+
+    def run(*inputs: Any) -> tuple[Tensor, Tensor]:
+        # The second time the capture may have ended, or another begun.
+        before, state = attn.processor, (processor.index_BN, processor.probs_BHQL)
+        attn.set_processor(processor)
+        processor.index_BN = index_BN
+        try:
+            return block(*inputs), processor.probs_BHQL
+        finally:
+            attn.set_processor(before)
+            processor.index_BN, processor.probs_BHQL = state
+
+    y_BQD, probs_BHQL = checkpoint(run, *inputs, use_reentrant=False)
+    processor.probs_BHQL = probs_BHQL
+    return y_BQD
 
 
 def _chosen(unet: nn.Module, blocks: str | int | list[str]) -> list[str]:

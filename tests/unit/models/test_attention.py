@@ -87,8 +87,9 @@ def test_the_map_is_softmax_of_q_k(unet: UNet2DConditionModel) -> None:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_gradient_with_and_without_checkpointing(inside: bool) -> None:
-    gradients = []
+@pytest.mark.parametrize("columns", [True, False])
+def test_gradient_with_and_without_checkpointing(inside: bool, columns: bool) -> None:
+    gradients, kept = [], []
     for checkpointing in (False, True):
         unet = tiny_backbone().unet.train().requires_grad_(True)
         if checkpointing:
@@ -99,13 +100,24 @@ def test_gradient_with_and_without_checkpointing(inside: bool) -> None:
             if hasattr(m, "gradient_checkpointing")
         }
         ctx = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
-        with CrossAttentionMaps(unet, 3) as maps:
-            eps = call(unet, ctx)
+        sizes: list[int] = []
+
+        def save(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        maps = CrossAttentionMaps(unet, 3)
+        with maps.of_tokens(torch.full((2, 3), 2)) if columns else maps:
+            with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+                eps = call(unet, ctx)
             loss = eps.square().mean() + sum(m[..., 2].square().sum() for m in maps)
+            seen = list(maps)
             if inside:
                 loss.backward()
         if not inside:
             loss.backward()
+        assert all(one is other for one, other in zip(seen, maps, strict=True))
+        kept.append(sum(sizes))
         after = {
             name: m.gradient_checkpointing
             for name, m in unet.named_modules()
@@ -117,6 +129,29 @@ def test_gradient_with_and_without_checkpointing(inside: bool) -> None:
     assert len(gradients[0]) == len(gradients[1]) > 100
     for one, two in zip(*gradients, strict=True):
         assert torch.allclose(one, two, atol=1e-5)
+    assert kept[1] < 0.25 * kept[0]
+
+
+def test_transformers_of_two_blocks_are_as_before() -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=(8, 16), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), layers_per_block=1, norm_num_groups=4,
+            attention_head_dim=2, cross_attention_dim=8, transformer_layers_per_block=2,
+        )  # fmt: skip
+    unet.enable_gradient_checkpointing()
+
+    def state() -> list[tuple[bool, object]]:
+        found = [m for m in unet.modules() if hasattr(m, "gradient_checkpointing")]
+        return [(m.gradient_checkpointing, m._gradient_checkpointing_func) for m in found]
+
+    before = state()
+    for compiled in (False, True):
+        unet._compiled_call_impl = compiled or None
+        with CrossAttentionMaps(unet, 3) as maps:
+            assert len(maps) == 2 * 4
+            assert all(flag for flag, _ in state()) != compiled and state() != before
+        assert state() == before
 
 
 def test_maps_alone_teach_the_keys(unet: UNet2DConditionModel) -> None:
