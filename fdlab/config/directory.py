@@ -18,7 +18,7 @@ from fdlab.errors import UserError
 _NAME_OF_PARENT = "FDLAB_RUN_NAME"
 _MAY_DIFFER = (
     "resume", "paths.", "logger.", "trainer.devices", "trainer.nodes", "trainer.strategy",
-    "trainer.accelerator", "trainer.num_workers", "model.ema_device",
+    "trainer.accelerator", "trainer.num_workers", "model.ema_device", "model.frozen", "model.offload",
 )  # fmt: skip
 """Leaves that a resumed run may change: they do not change what it computes, but for the pictures of a step,
 which grow with devices. More steps are welcome, too."""

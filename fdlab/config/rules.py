@@ -121,6 +121,7 @@ RULES: dict[str, Rule] = {
     "model.clip": POSITIVE,
     "model.ema_decay": Rule(low=0, high=0.999999),
     "model.ema_device": Rule(choices=("same", "cpu")),
+    "model.frozen": Rule(choices=("fp32", "half", "auto")),
     "model.condition_dropout": PROBABILITY,
     "model.text_only": PROBABILITY,
     "model.subject_keep": PROBABILITY,

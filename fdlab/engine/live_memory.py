@@ -91,8 +91,12 @@ def _widened(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def without_numbers(module: nn.Module) -> Iterator[FakeTensorMode]:
-    """Give a module parameters and buffers of the same shapes without numbers; the true ones come back."""
+def without_numbers(
+    module: nn.Module, rounded: Iterable[Tensor] = (), to: torch.dtype | None = None
+) -> Iterator[FakeTensorMode]:
+    """Give a module parameters and buffers of the same shapes without numbers, those `rounded` in another
+    precision; the true ones come back."""
+    halves = {id(value) for value in rounded}
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     before: list[tuple[dict[str, Any], str, Any]] = []
     fakes: dict[int, Any] = {}
@@ -103,7 +107,8 @@ def without_numbers(module: nn.Module) -> Iterator[FakeTensorMode]:
         with mode:
             for held, name, value in before:
                 if id(value) not in fakes:
-                    empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
+                    dtype = to if id(value) in halves else value.dtype
+                    empty = torch.empty(value.shape, dtype=dtype, device="cpu")
                     is_weight = isinstance(value, nn.Parameter)
                     fakes[id(value)] = nn.Parameter(empty, value.requires_grad) if is_weight else empty
                 held[name] = fakes[id(value)]

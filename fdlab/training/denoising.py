@@ -5,9 +5,11 @@ Axes: B batch, C latent channels, H W latent grid, L tokens.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.flow import is_flow, schedule_of
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
+from fdlab.engine.lean import Kept, Lean
 from fdlab.engine.module import Losses, Optimization, Training
 from fdlab.errors import UserError
 from fdlab.models import adapter, fast
@@ -28,6 +31,10 @@ from fdlab.models.trainable import TEXT, TEXT_LORA
 from fdlab.randomness import derive
 from fdlab.training.objective import NoiseSettings, text_driven_losses, with_prior
 from fdlab.weights.lora_files import DIFFUSERS_FILE, write_diffusers
+
+Frozen = Literal["fp32", "half", "auto"]
+"""How weights that do not learn are kept while others do: exact, rounded as steps compute with them, or so
+where that saves memory."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class DenoisingTraining(Training):
     """Whether batches need references."""
     encoder_rests: bool = False
     """Whether references are encoded by a network that does not learn."""
+    decodes: bool = False
+    """Whether a step looks at decoded pictures."""
     faces: FaceReader | None = None
     """Looks for subjects' faces, where the training needs them."""
     taught_by: tuple[str, ...] = ()
@@ -65,6 +74,8 @@ class DenoisingTraining(Training):
         min_snr_gamma: float | None,
         timesteps: TimestepDensity,
         gradient_checkpointing: bool,
+        frozen: Frozen,
+        offload: bool,
         lora: LoraSettings,
         noise_offset: float,
         input_perturbation: float,
@@ -81,6 +92,10 @@ class DenoisingTraining(Training):
             backbone.scheduler_config = {**backbone.need("scheduler"), "rescale_betas_zero_snr": True}
         self.backbone, self.lora, self.text = backbone, lora, text
         self.prior_weight = prior_weight
+        self.frozen, self.offload = frozen, offload
+        self.lean = Lean()
+        """How lean frozen weights are while this trains."""
+        self._kept: Kept | None = None
         if lora.rank:
             adapter.add(backbone.unet, lora, seed)
         if lora.rank and text.learn:
@@ -124,6 +139,20 @@ class DenoisingTraining(Training):
         """Lightning's hook: spare a copy to the device at every step."""
         schedule, null = self.noise.schedule.to(self.device), self.noise.null_ids_L.to(self.device)
         self.noise = replace(self.noise, schedule=schedule, null_ids_L=null)
+        self._kept = Kept(self.lean, self.backbone.networks(), self.device)
+
+    def on_train_end(self) -> None:
+        """Lightning's hook: frozen weights as they were given."""
+        super().on_train_end()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.undo()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the weights' place, and all networks whole on the device."""
+        with nullcontext() if self._kept is None else self._kept.whole(), super().averaged():
+            yield
 
     def learning(self) -> list[nn.Module]:
         """The networks of the backbone that learn, and which a pass calls whole."""

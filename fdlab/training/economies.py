@@ -8,6 +8,7 @@ from dataclasses import replace
 from fdlab.engine.strategies import FSDP
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.footprint import Footprint, estimate
+from fdlab.training.resting import rounded_to
 from fdlab.training.settings import FitSettings
 
 
@@ -32,6 +33,14 @@ def _tried(
     def again(passes: Footprint | None = None) -> Footprint:
         return estimate(module, settings, device, num, passes)
 
+    if not module.offload:
+        module.offload = True
+        now = again(now)
+        yield "model.offload=true", now
+    if module.frozen == "fp32" and rounded_to("auto", settings.loop, device) is not None:
+        module.frozen = "auto"
+        now = again()
+        yield "model.frozen=auto", now
     if not settings.model["gradient_checkpointing"]:
         module.checkpoint_gradients()
         now = again()
@@ -41,15 +50,15 @@ def _tried(
         settings = replace(settings, data=replace(settings.data, cache_latents=True, cache_text=True))
         now = again()
         yield "data.cache_latents=true data.cache_text=true", now
-    if module.optimization.optimizer == "adamw" and settings.loop.strategy in ("auto", "ddp"):
-        module.optimization = replace(module.optimization, optimizer="adamw8bit")
-        now = again(now)
-        yield "model.optimizer=adamw8bit", now
     if now.averages and device != "cpu" and settings.loop.strategy != FSDP:
         module.averaging.place = "cpu"
         now = again(now)
         yield "model.ema_device=cpu", now
-    elif now.averages:
+    if module.optimization.optimizer == "adamw" and settings.loop.strategy in ("auto", "ddp"):
+        module.optimization = replace(module.optimization, optimizer="adamw8bit")
+        now = again(now)
+        yield "model.optimizer=adamw8bit", now
+    if now.averages:
         module.averaging.average = {}
         now = again(now)
         yield "model.ema_decay=0", now

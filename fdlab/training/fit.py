@@ -29,6 +29,7 @@ from fdlab.training.economies import economies
 from fdlab.training.footprint import Footprint, capacity, estimate, num_devices, shown
 from fdlab.training.initial import Start, make_module
 from fdlab.training.loggers import make_loggers
+from fdlab.training.resting import lean_of, rounded_to
 from fdlab.training.settings import FitSettings
 from fdlab.training.source import batch_settings, embedded, embedded_texts, make_classes, make_source
 
@@ -69,7 +70,7 @@ def fit(
     if not (folder / "config.yaml").exists():
         directory.save(cfg, [])
     loggers = make_loggers(settings.logger, folder, settings.values)
-    start, module = make_module(settings)
+    start, module = _made(settings, device)
     resumed = resume_from(module, folder, settings.resume)
     for logger in loggers:
         if resumed is not None and hasattr(logger, "goes_on_at"):
@@ -168,7 +169,7 @@ class Description:
 def describe(settings: FitSettings) -> Description:
     """What `fit` would do, without data: parameters, steps, batch, device, memory."""
     device = check_device(settings.loop)
-    start, module = make_module(settings)
+    start, module = _made(settings, device)
     b, trained = start.backbone, module.trainable_parameters()
     total = sum(p.numel() for network in b.networks().values() for p in network.parameters())
     learning = sum(p.numel() for p in trained.values())
@@ -191,6 +192,14 @@ def describe(settings: FitSettings) -> Description:
     if module.prior_weight:
         texts["class pictures"] = class_pictures.described(settings.data.prior)
     return Description(texts, memory, room, saved)
+
+
+def _made(settings: FitSettings, device: torch.device) -> tuple[Start, DenoisingTraining]:
+    """What trains on a device, and what from. Raises: UserError before weights are read, where it can."""
+    rounded_to(str(settings.model["frozen"]), settings.loop, device.type)
+    start, module = make_module(settings)
+    module.lean = lean_of(module, settings, device.type)
+    return start, module
 
 
 def export(module: DenoisingTraining, folder: Path, facts: dict[str, Any]) -> None:

@@ -26,12 +26,12 @@ from fdlab.engine.strategies import FSDP, ZERO
 from fdlab.models import fast
 from fdlab.models.denoiser import denoiser_of
 from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.resting import DTYPES, lean_of
 from fdlab.training.settings import FitSettings
 from fdlab.training.source import batch_settings, keeps_references
 
 GRID = 8
 """Pictures that a sample grid draws at once."""
-DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Footprint:
     """Bytes on one device."""
 
     weights: int
-    """Of all networks, those that rest too."""
+    """Of all networks, as steps need them."""
     averages: int
     gradients: int
     optimizer: int
@@ -48,7 +48,8 @@ class Footprint:
     activations: int
     """Most that a pass holds besides, its batch and what is made on the way included."""
     drawing: int
-    """Most that drawing a sample grid or validation's pictures holds in their place."""
+    """Most that drawing a sample grid or validation's pictures holds in their place, with the weights that
+    come for it."""
     host: int = 0
     """Of the host's memory, where the device has its own: what is kept there for it."""
 
@@ -151,18 +152,32 @@ def estimate(
     )
     averages = _bytes(module.averaging.average.values())
     far = module.averaging.place == "cpu" and device != "cpu"
+    saved, kept = _set_aside(module, settings, device)
     found = Footprint(
-        weights=_bytes([*module.parameters(), *module.buffers()]),
+        weights=_bytes([*module.parameters(), *module.buffers()]) - saved,
         averages=0 if far else averages,
         gradients=gradients,
         optimizer=optimizers.state_bytes(module.optimization.optimizer, learning),
         buckets=gradients if settings.loop.strategy == "ddp" or num_devices > 1 else 0,
         activations=activations,
-        drawing=drawing,
-        # The averages, and the weights that are fetched for them.
-        host=2 * averages if far else 0,
+        drawing=drawing + max(0, saved) if drawing else 0,
+        # With the averages the weights that are fetched for them.
+        host=kept + (2 * averages if far else 0),
     )
     return _shared_out(found, settings.loop.strategy, num_devices)
+
+
+def _set_aside(module: DenoisingTraining, settings: FitSettings, device: str) -> tuple[int, int]:
+    """Bytes of frozen weights that steps do without, and those that wait in the host's memory for it."""
+    lean, parts = lean_of(module, settings, device), module.backbone.networks()
+    exact, rounded = lean.rounded(parts), 0
+    if lean.dtype is not None:
+        rounded = sum(p.numel() * lean.dtype.itemsize for p in exact)
+    if device == "cpu":
+        # Its memory is the host's: exact weights lie beside the rounded ones, and nothing is away.
+        return -rounded, 0
+    kept = _bytes([*lean.away(parts), *exact])
+    return kept - rounded, kept
 
 
 def _passes(module: DenoisingTraining, settings: FitSettings, device: str) -> tuple[int, int]:
@@ -173,7 +188,9 @@ def _passes(module: DenoisingTraining, settings: FitSettings, device: str) -> tu
         fast.suit(module.backbone.unet, torch.device(device))
     batch = blank_batch(module, settings)
     gradients = _bytes(module.trainable_parameters().values())
-    with without_numbers(module) as mode, mode:
+    lean = lean_of(module, settings, device)
+    rounded = lean.rounded(module.backbone.networks())
+    with without_numbers(module, rounded, lean.dtype) as mode, mode:
         seen = {key: _empty(value) for key, value in batch.items()}
         peak = peak_of_pass(
             module,
@@ -182,6 +199,7 @@ def _passes(module: DenoisingTraining, settings: FitSettings, device: str) -> tu
             cuda=device != "cpu",
             accumulates=accumulates,
         )
+    with without_numbers(module) as mode, mode:
         drawing = max((_drawing(module, num) for num in _drawn_at_once(settings)), default=0)
     arrays = _bytes(value for value in batch.values() if isinstance(value, Tensor))
     return peak - gradients + arrays, drawing

@@ -187,11 +187,7 @@ class FitSettings:
                 f"trainer.strategy={trainer['strategy']} does not go with model.optimizer={optimizer}: it"
                 f" cuts weights apart; use {' or '.join(allowed)}, or trainer.strategy=ddp."
             )
-        if trainer["strategy"] == FSDP and resolved["model"]["ema_device"] == "cpu":
-            raise UserError(
-                f"model.ema_device=cpu does not go with trainer.strategy={FSDP}, which shares averages out"
-                " over the devices; use same."
-            )
+        _check_memory(resolved["model"], trainer["strategy"])
         optimizers.check(optimizer, float(resolved["model"]["lr"]))
         check_text(resolved["model"], bool(resolved["data"]["cache_text"]))
         compiled = f"trainer.compile={trainer['compile']}"
@@ -218,3 +214,14 @@ class FitSettings:
             keep_best=resolved["validation"]["keep"] == "best",
             values=json.loads(json.dumps(resolved)),
         )
+
+
+def _check_memory(model: Mapping[str, Any], strategy: str) -> None:
+    """Refuse what does not go with sharing weights out. Raises: UserError."""
+    asked = {"ema_device": ("cpu", "same"), "frozen": ("half", "auto")}
+    for key, (value, other) in asked.items():
+        if strategy == FSDP and model[key] == value:
+            raise UserError(
+                f"model.{key}={value} does not go with trainer.strategy={FSDP}, which shares weights and"
+                f" averages out in one precision; use model.{key}={other}."
+            )

@@ -22,7 +22,7 @@ from fdlab.models.attention import CrossAttentionMaps
 from fdlab.models.backbone import Backbone
 from fdlab.models.denoiser import is_transformer
 from fdlab.models.trainable import sdm_choice, select
-from fdlab.training.denoising import DenoisingTraining, TextSettings
+from fdlab.training.denoising import DenoisingTraining, Frozen, TextSettings
 from fdlab.training.faces import FaceSettings, Identity, teacher
 from fdlab.training.objective import SubjectNetworks, SubjectSettings, subject_augmented_losses
 
@@ -55,6 +55,8 @@ class SDM(DenoisingTraining):
         log_sigma_std: float = 0.9,
         uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
+        frozen: Frozen = "fp32",
+        offload: bool = True,
         noise_offset: float = 0.0,
         input_perturbation: float = 0.0,
         zero_terminal_snr: bool = False,
@@ -83,6 +85,8 @@ class SDM(DenoisingTraining):
             min_snr_gamma=min_snr_gamma,
             timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
+            frozen=frozen,
+            offload=offload,
             noise_offset=noise_offset,
             input_perturbation=input_perturbation,
             zero_terminal_snr=zero_terminal_snr,
@@ -112,7 +116,7 @@ class SDM(DenoisingTraining):
             self.faces = SubjectFaces(recogniser)
         if recogniser is not None:
             self.identity = Identity(partial(decode_latents, backbone.vae), recogniser)
-            self.taught_by = (identity_recogniser,)
+            self.taught_by, self.decodes = (identity_recogniser,), True
         localized = localization_weight > 0 and localization_blocks > 0
         if localized and is_transformer(backbone.unet.config):
             raise UserError(

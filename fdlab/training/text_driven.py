@@ -15,7 +15,7 @@ from fdlab.engine.module import Losses, Optimization
 from fdlab.models.adapter import LoraSettings
 from fdlab.models.backbone import Backbone
 from fdlab.models.trainable import select
-from fdlab.training.denoising import DenoisingTraining, TextSettings
+from fdlab.training.denoising import DenoisingTraining, Frozen, TextSettings
 from fdlab.training.objective import text_driven_losses
 
 
@@ -39,6 +39,8 @@ class TDM(DenoisingTraining):
         log_sigma_std: float = 0.9,
         uniform_share: float = 0.2,
         gradient_checkpointing: bool = False,
+        frozen: Frozen = "fp32",
+        offload: bool = True,
         noise_offset: float = 0.0,
         input_perturbation: float = 0.0,
         zero_terminal_snr: bool = False,
@@ -61,6 +63,8 @@ class TDM(DenoisingTraining):
             min_snr_gamma=min_snr_gamma,
             timesteps=TimestepDensity(timesteps, log_sigma_mean, log_sigma_std, uniform_share),
             gradient_checkpointing=gradient_checkpointing,
+            frozen=frozen,
+            offload=offload,
             noise_offset=noise_offset,
             input_perturbation=input_perturbation,
             zero_terminal_snr=zero_terminal_snr,
