@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from fdlab.errors import UserError
+from fdlab.models import compiling
 
 MIDDLE_FIVE = "middle five"
 
@@ -143,8 +144,8 @@ class CrossAttentionMaps(Sequence[Tensor]):
     leaving, the UNet is as it was; the maps stay, with their gradient, and backward may run inside or after.
 
     Gradient checkpointing goes on: maps are kept, what lies between is computed again with the processors of
-    the capture, whether or not it has ended. In a compiled UNet the transformers whose maps are kept run
-    without it.
+    the capture, whether or not it has ended. In a UNet that is compiled, whole or by its blocks, the
+    transformers whose maps are kept run without it.
     """
 
     def __init__(self, unet: nn.Module, blocks: str | int | list[str] = MIDDLE_FIVE) -> None:
@@ -170,7 +171,7 @@ class CrossAttentionMaps(Sequence[Tensor]):
     def __enter__(self) -> CrossAttentionMaps:
         if self._before:
             raise RuntimeError("CrossAttentionMaps is already capturing; leave it first.")
-        is_compiled = getattr(self.unet, "_compiled_call_impl", None) is not None
+        is_compiled = compiling.is_compiled(self.unet)
         for name, processor in zip(self.names, self._captured, strict=True):
             processor.probs_BHQL = None
             attn: Any = self.unet.get_submodule(name)

@@ -37,6 +37,11 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if type(module).__name__ in BLOCKS]
 
 
+def is_compiled(network: nn.Module) -> bool:
+    """Whether it is, or anything inside it."""
+    return any(module._compiled_call_impl is not None for module in network.modules())
+
+
 @contextmanager
 def uncompiled(network: nn.Module) -> Iterator[None]:
     """Let a compiled network, and whatever is compiled inside it, run as it was written."""
