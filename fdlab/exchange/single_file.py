@@ -33,6 +33,8 @@ TEXTS: Mapping[Kind, Mapping[str, str]] = {
     },
 }
 """How the text encoders' tensors begin: CLIP as transformers names it, or OpenCLIP."""
+THIRD = "text_encoders.t5xxl."
+"""How the tensors of Stable Diffusion 3's T5 begin, which is left out."""
 FIRST = f"{UNET}input_blocks.0.0.weight"
 FIRST_BLOCK = f"{UNET}joint_blocks.0."
 """How Stable Diffusion 3's transformer is known."""

@@ -22,6 +22,7 @@ from fdlab.exchange.single_file import (
     OPENCLIP,
     SUFFIXES,
     TEXTS,
+    THIRD,
     VAE,
     Kind,
     SingleFile,
@@ -89,7 +90,8 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
                 file, kind, size, backbone.prediction_type, "backbone.prediction_type="
             )
             is_sure = backbone.prediction_type or kind == "sd3"
-            print(f"'{path}': {NAMES[kind]}, read as predicting {prediction}"
+            without = " without its T5" if file.below(THIRD) else ""
+            print(f"'{path}': {NAMES[kind]}{without}, read as predicting {prediction}"
                   f"{'' if is_sure else ' (else: backbone.prediction_type=)'};"
                   f" being unpacked, once, into '{folder}'", file=sys.stderr, flush=True)  # fmt: skip
             unpack(file, folder, tokenizer, size, prediction)

@@ -30,7 +30,11 @@ TENSORS = {"sdxl": 2515}
 """Of published files in all."""
 
 
-@pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl", "sd3"])
+SMALLER = [pytest.param(kind, marks=pytest.mark.long) for kind in ("sd1", "sd2")]
+"""Their files are read and written in other tests too."""
+
+
+@pytest.mark.parametrize("kind", [*SMALLER, "sdxl", "sd3"])
 def test_every_tensor_of_a_published_file_has_its_place(kind: str) -> None:
     model = published(kind)
     check_fit(model)

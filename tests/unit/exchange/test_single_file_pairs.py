@@ -118,12 +118,14 @@ def test_a_backbone_may_be_one_file(
     more = {"ztsnr": torch.empty(0), "v_pred": torch.empty(0)} if kind == "sdxl" else {
         "text_encoders.clip_l.transformer.text_projection.weight": torch.zeros(64, 64),
         "text_encoders.clip_l.logit_scale": torch.ones(()),
+        "text_encoders.t5xxl.transformer.shared.weight": torch.ones(2, 2),
     }  # fmt: skip
     file = write_original(tmp_path / "x.ckpt", models[kind], **more)
     node = {"name": "x", "path": str(file), "image_size": 64}
     found = read_backbone(node, tmp_path / "cache")
     said = capsys.readouterr().err
     assert ("else: backbone.prediction_type=" in said) == (kind == "sdxl")
+    assert ("Stable Diffusion 3 without its T5, read as" in said) == (kind == "sd3")
     loaded = load_backbone(found.path, image_size=64)
     if kind == "sdxl":
         assert loaded.scheduler_config["prediction_type"] == "v_prediction"
