@@ -24,6 +24,7 @@ from fdlab.layouts.choose import check_teaches, open_folder
 from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import embed_references, encode_text
+from fdlab.models.denoiser import grid_step
 from fdlab.training import class_pictures
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.settings import DataSettings, FitSettings
@@ -98,8 +99,8 @@ def make_classes(
 
 def _sizes(data: DataSettings, backbone: Backbone, folder: Folder) -> list[Size]:
     """Pixels that each picture is shown at: of the denoiser's whole units, the shape nearest to its own."""
-    side, halvings = int(backbone.image_size), len(backbone.unet.config["block_out_channels"]) - 1
-    unit = side // backbone.latent_shape_CHW[1] * 2**halvings
+    side = int(backbone.image_size)
+    unit = side // backbone.latent_shape_CHW[1] * grid_step(backbone.unet.config)
     sizes = contents(folder, folder.ids(data.split), data.cache).sizes
     return assigned(sizes, shapes(side, unit, data.longest))
 

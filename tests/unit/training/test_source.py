@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ import torch
 
 from fdlab.caches.prepare import prepare
 from fdlab.data.captions import null_ids
-from fdlab.data.entry import Shape
+from fdlab.data.entry import Live, Shape
 from fdlab.errors import UserError
 from fdlab.evaluation.requirements import check_data
 from fdlab.layouts.convert import Options, convert
 from fdlab.measure.faces import HeadCrop
+from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import encode_text
 from fdlab.training import source
 from fdlab.training.settings import DataSettings
@@ -97,6 +100,19 @@ def test_what_is_drawn_anew_is_not_encoded_once(tmp_path: Path) -> None:
     asked = replace(settings(tmp_path), framing=Framing("random"))
     with pytest.raises(UserError, match=r"data\.crop=random does not go with data\.cache_latents=true"):
         source.make_source(asked, tiny_backbone(), True, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("make", "wide"), [(pairs.tiny_xl, (32, 128)), (pairs.tiny_sd3, (48, 80))])
+def test_shapes_are_of_whole_units_of_the_denoiser(
+    make: Callable[[], Backbone], wide: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 32 pixels for a UNet of three levels, of 16 for a transformer of patches of two latents."""
+    folder = tiny.write_folder(tmp_path / "in", 3, 64)
+    asked = replace(settings(tmp_path), root=folder, shapes="buckets", cache_latents=False)
+    monkeypatch.setattr(source, "contents", lambda *_: SimpleNamespace(sizes=[wide] * 9))
+    asked = replace(asked, kind="folder", split="train", longest=4.0)
+    _, rows = source.make_source(asked, make(), False, torch.device("cpu"))
+    assert isinstance(rows, Live) and set(rows.sizes or ()) == {wide}
 
 
 def test_what_two_text_encoders_make_is_kept_whole(tmp_path: Path) -> None:
