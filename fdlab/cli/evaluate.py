@@ -50,11 +50,11 @@ def main(argv: list[str]) -> int:
         return 0
     folder = directory.settle(cfg)
     if cfg.shard is not None:
-        with lock.running(folder, shared=True):
+        with directory.unless_refused(folder), lock.running(folder, shared=True):
             folder = draw_share(cfg, folder, cfg.shard)
         print(f"drawn; when all shares are there, score them: the same command without shard= ({folder})")
         return 0
-    with lock.running(folder):
+    with directory.unless_refused(folder), lock.running(folder):
         directory.save(cfg, arguments.overrides)
         evaluate(cfg, folder)
     for what, name in (

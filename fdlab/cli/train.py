@@ -70,7 +70,8 @@ def _train(cfg: DictConfig, overrides: list[str]) -> None:
 
     folder = directory.settle(cfg)
     # The processes that data-parallel training starts beside the first work under its lock.
-    with lock.running(folder) if directory.is_main_process() else nullcontext():
+    running = lock.running(folder) if directory.is_main_process() else nullcontext()
+    with directory.unless_refused(folder), running:
         _work(cfg, overrides, folder)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ _AFTERWARDS = (
     "trainer.sampler_steps",
 )  # fmt: skip
 """Leaves that come to bear when training is over (samples on the way aside): sampling and evaluation."""
+
+
+ASKED = ("config.yaml", "overrides.yaml", "environment.json", ".lock")
+"""What says in a run directory what was asked for, and by whom."""
 
 
 def is_main_process() -> bool:
@@ -66,6 +71,33 @@ def save(configuration: Mapping[str, Any], overrides: list[str]) -> None:
     """Write what the run was made of into its directory, from the first process only."""
     if is_main_process():
         provenance.save(configuration, run_dir(configuration), overrides)
+
+
+@contextmanager
+def unless_refused(folder: Path) -> Iterator[None]:
+    """Let a new run directory go again where what was asked for is refused before anything is in it but what
+    was asked for."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except UserError:
+        if is_new and is_main_process() and folder.is_dir():
+            _discard(folder)
+        raise
+
+
+def _discard(folder: Path) -> None:
+    inside = list(folder.iterdir())
+    if not all(path.name in ASKED and path.is_file() for path in inside):
+        return
+    for path in inside:
+        path.unlink()
+    for empty in (folder, folder.parent, folder.parent.parent):
+        try:
+            empty.rmdir()
+        except OSError:
+            # Others' runs are in it.
+            return
 
 
 def _is_begun(folder: Path) -> bool:

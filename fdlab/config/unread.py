@@ -25,6 +25,9 @@ def refuse(overrides: Sequence[str], cfg: Any) -> None:
         raise UserError(
             f"{prior[0]}: only a training with model.prior_weight above 0 looks at class pictures; it is 0."
         )
+    lora = sorted(key for key in given if key.startswith("model.lora_") and key != "model.lora_rank")
+    if lora and not cfg.model.lora_rank:
+        raise UserError(f"{lora[0]}: only a training with model.lora_rank above 0 has matrices; it is 0.")
     if "model.warmup_steps" in given and cfg.model.warmup_steps > steps:
         raise UserError(
             f"model.warmup_steps={cfg.model.warmup_steps}: the training ends after {steps}"

@@ -170,8 +170,8 @@ def check_benchmark(method: MethodSettings, benchmark: Benchmark, tokenizer: Any
     if benchmark.size != backbone.image_size:
         raise UserError(
             f"benchmark '{benchmark.name}' has pictures of {benchmark.size} pixels, backbone "
-            f"'{backbone.name}' draws {backbone.image_size}; choose another benchmark=, or "
-            f"benchmark={NONE} to evaluate nothing."
+            f"'{backbone.name}' draws {backbone.image_size}; make it at that size (data convert ... --size "
+            f"{backbone.image_size}), choose another benchmark=, or benchmark={NONE} to evaluate nothing."
         )
     check_group_size(method, benchmark)
     texts = {prompt.of(group) for group in benchmark.drawn for prompt in benchmark.prompts}

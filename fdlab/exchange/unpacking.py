@@ -33,6 +33,7 @@ from fdlab.exchange.single_file import (
 from fdlab.files import fingerprint, whole_folder, write_json
 from fdlab.lock import exclusive
 from fdlab.models.backbone import INDEX, PIPELINE, PIPELINE_3, PIPELINE_XL, ZERO_EMPTY
+from fdlab.models.family import check_family
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import ROLES, TRANSFORMER, check_network, index_entry, save_part
 from fdlab.models.tokenizer import load_tokenizer
@@ -72,6 +73,7 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
                 f"backbone.prediction_type={backbone.prediction_type}: only a single file needs it;"
                 f" of '{backbone.path}' the scheduler says what it predicts."
             )
+        check_family(node, path)
         return backbone
     if path.suffix not in SUFFIXES:
         raise UserError(f"backbone.path={backbone.path}: a folder, or a file named {', '.join(SUFFIXES)}.")
@@ -95,6 +97,7 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
                   f"{'' if is_sure else ' (else: backbone.prediction_type=)'};"
                   f" being unpacked, once, into '{folder}'", file=sys.stderr, flush=True)  # fmt: skip
             unpack(file, folder, tokenizer, size, prediction)
+    check_family(node, folder)
     named = {part: place for part, place in backbone.named.items() if part != "tokenizer"}
     return replace(backbone, path=str(folder), named=named, prediction_type=None)
 

@@ -89,6 +89,8 @@ def described(prior: PriorSettings) -> str:
 def check(data: DataSettings, backbone: BackboneSettings) -> None:
     """Look, before anything is loaded, whether pictures are there or can be drawn. Raises: UserError."""
     prior, there = data.prior, num_there(data.prior)
+    if there:
+        _check_captions(prior)
     if there >= prior.num:
         return
     if there and open_folder(prior.root or "").kind != PlainFolder.kind:
@@ -97,6 +99,19 @@ def check(data: DataSettings, backbone: BackboneSettings) -> None:
             f" folder is filled up: give data.prior.num={there}."
         )
     finetuned.need_all(backbone, {"tdm": "base"})
+
+
+def _check_captions(prior: PriorSettings) -> None:
+    folder = open_folder(prior.root or "")
+    for id in folder.ids("train") if folder.kind == PlainFolder.kind else ():
+        try:
+            folder.annotation(id)
+        except CorruptFile as error:
+            raise UserError(
+                f"data.prior.root={prior.root}: {str(error).rstrip('.')}. Class pictures need captions too,"
+                f" as '{prior.prompt.replace(NOUN, 'woman')}'; the base model's own come with theirs"
+                " (data.prior.root=null)."
+            ) from None
 
 
 def ensure(

@@ -43,7 +43,13 @@ class PriorSettings:
 
     @classmethod
     def read(cls, node: Mapping[str, Any]) -> PriorSettings:
-        """Take the keys. Raises: UserError for a prompt with a marker: class pictures have no subject."""
+        """Take the keys. Raises: UserError for a prompt that shows nobody, or a subject, which class pictures
+        do not have."""
+        if not node["prompt"].strip() or set("{}") & set(str(node["prompt"]).replace(NOUN, "")):
+            raise UserError(
+                f"data.prior.prompt='{node['prompt']}': say what anybody's picture shows, as 'a photo of a"
+                f" {NOUN}'; in braces there is {NOUN} alone."
+            )
         if MARKER in node["prompt"]:
             raise UserError(
                 f"data.prior.prompt={node['prompt']}: pictures of anybody have no marker {MARKER}."

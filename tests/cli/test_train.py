@@ -151,3 +151,13 @@ def test_what_ships_trains_from_the_base_with_a_new_fusion(
 def test_a_base_cannot_be_evaluated_as_an_sdm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "sdm=base", "sampler=sdm", "--dry"]) == 2
     assert "no fusion" in capsys.readouterr().err
+
+
+def test_a_training_that_is_refused_leaves_no_run_directory(tiny: list[str], tmp_path: Path) -> None:
+    line = ["train", "+exp=tdm", *tiny, f"paths.runs={tmp_path / 'runs'}", "name=x"]
+    assert main([*line, "model.train_text_encoder=true", "data.cache_text=true"]) == 2
+    assert list(tmp_path.iterdir()) == []
+    # What is somebody's stays.
+    (tmp_path / "runs/tdm/x").mkdir(parents=True)
+    assert main([*line, "model.train_text_encoder=true", "data.cache_text=true"]) == 2
+    assert (tmp_path / "runs/tdm/x/config.yaml").is_file()

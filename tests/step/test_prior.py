@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from fdlab.caches.prepare import prepare
 from fdlab.config import unread
@@ -175,3 +176,17 @@ def test_what_cannot_be_is_said_at_once(
         unread.refuse(more, cfg)
         settings = FitSettings.read(cfg)
         class_pictures.check(settings.data, settings.backbone)
+
+
+def test_class_pictures_without_captions_are_named_before_anything_is_loaded(
+    configure: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / "classes").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "classes/one.png")
+    cfg = configure("tdm", *PRIOR, f"data.prior.root={tmp_path / 'classes'}")
+    settings = FitSettings.read(cfg)
+    with pytest.raises(UserError, match=r"one\.png' has no caption.*as 'a photo of a woman'"):
+        class_pictures.check(settings.data, settings.backbone)
+    for prompt in ("", "a {person}"):
+        with pytest.raises(UserError, match=r"in braces there is \{noun\} alone"):
+            FitSettings.read(configure("tdm", *PRIOR, f"data.prior.prompt='{prompt}'"))
