@@ -72,17 +72,6 @@ def draw(generator: torch.Generator, z0: Tensor) -> tuple[Tensor, Tensor, Tensor
     return eps, t, torch.cumprod(1 - betas, 0)[t].float()[:, None, None, None]
 
 
-def words(model: Backbone, batch: dict[str, Tensor], subjects: bool) -> Tensor:
-    """The text encoder's tokens, subject after subject fused into its own."""
-    text = model.text_encoder(batch["input_ids_BL"]).last_hidden_state.clone()
-    for row in range(len(text) if subjects else 0):
-        for n, place in enumerate(batch["subject_token_BL"][row].nonzero().flatten().tolist()):
-            if batch["subject_valid_BN"][row, n]:
-                seen = model.image_encoder(pixel_values=batch["references_BN3HW"][row, n][None]).image_embeds
-                text[row, place] = model.fusion.fuse(text[row, place][None], seen)[0]
-    return text
-
-
 class Looks:
     """What positions of the UNet attend to, computed beside it."""
 
@@ -129,7 +118,7 @@ def plain(model: Backbone, batch: dict[str, Tensor], generator: torch.Generator,
     noisy = left.sqrt() * z0 + (1 - left).sqrt() * eps
     target = left.sqrt() * eps - (1 - left).sqrt() * z0 if case.v else eps
     looks = Looks(model.unet) if case.localized else None
-    output = model.unet(noisy, t, words(model, batch, case.kind is SDM)).sample
+    output = model.unet(noisy, t, pairs.plain_tokens(model, batch, case.kind is SDM)).sample
     error, losses = (output - target) ** 2, []
     for row in range(len(z0)):
         given = [n for n in range(2) if batch["subject_valid_BN"][row, n]]

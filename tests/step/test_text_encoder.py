@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from fdlab.cli.checkpoint import main as checkpoint
 from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
+from fdlab.models import finetuned
 from fdlab.models.adapter import LoraSettings, add_to_text, merged, updates
-from fdlab.models.backbone import Backbone, part_folders
+from fdlab.models.backbone import part_folders
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.training.fit import FitResult, fit
 from fdlab.training.initial import load_start, make_module
@@ -32,17 +33,6 @@ Configure = Callable[..., Any]
 LR = 0.01
 LEARNS = "model.train_text_encoder=true"
 QUICK = ("trainer.sample_every=0", "model.lr=0.01", "trainer.precision=32")
-
-
-def plain_text(model: Backbone, batch: dict[str, torch.Tensor], subjects: bool) -> torch.Tensor:
-    """One encoder's tokens, subject after subject."""
-    text = model.text_encoder(batch["input_ids_BL"]).last_hidden_state.clone()
-    for row in range(len(text) if subjects else 0):
-        for n, place in enumerate(batch["subject_token_BL"][row].nonzero().flatten().tolist()):
-            if batch["subject_valid_BN"][row, n]:
-                seen = model.image_encoder(pixel_values=batch["references_BN3HW"][row, n][None]).image_embeds
-                text[row, place] = model.fusion.fuse(text[row, place][None], seen)[0]
-    return text
 
 
 @pytest.mark.parametrize(
@@ -78,7 +68,7 @@ def test_one_step_equals_a_plain_computation(kind: Any, size: str) -> None:
     for p in hand.values():
         p.requires_grad_()
     if size == "sd15":
-        text, pooled = plain_text(plain, batch, kind is SDM), None
+        text, pooled = pairs.plain_tokens(plain, batch, kind is SDM), None
     else:
         text, pooled = pairs.plain_context(plain, batch, subjects=kind is SDM)
     z0 = batch["latent_BCHW"]
@@ -140,6 +130,9 @@ def test_a_model_carries_the_text_encoder_that_it_learnt_with(
     for name, tensor in weights(learnt.model).items():
         assert torch.equal(tensor, states[f"average text_encoder.{name.removeprefix('text_model.')}"])
     assert json.loads((learnt.model / "training.json").read_text())["text_encoder_lr"] == 0.02
+    settings = FitSettings.read(configure("tdm"))
+    told = finetuned.need(settings.backbone, "tdm", str(learnt.run_dir)).describe()
+    assert told["text_encoder_lr"] == 0.02 and "text_encoder" in told["parts"]
     # What begins there needs it, though it rests; a copy of the backbone's own is no other.
     for init, brought in ((learnt.run_dir, ("text_encoder",)), (backbone_folder, ())):
         start = load_start(FitSettings.read(configure("sdm", f"init={init}")))

@@ -182,6 +182,17 @@ def plain_context(
     return torch.stack(rows), torch.stack(pooled)
 
 
+def plain_tokens(model: Backbone, given: dict[str, torch.Tensor], subjects: bool) -> torch.Tensor:
+    """One encoder's tokens written out, subject after subject fused into its own."""
+    text = model.text_encoder(given["input_ids_BL"]).last_hidden_state.clone()
+    for row in range(len(text) if subjects else 0):
+        for n, place in enumerate(given["subject_token_BL"][row].nonzero().flatten().tolist()):
+            if given["subject_valid_BN"][row, n]:
+                seen = model.image_encoder(pixel_values=given["references_BN3HW"][row, n][None]).image_embeds
+                text[row, place] = model.fusion.fuse(text[row, place][None], seen)[0]
+    return text
+
+
 def adam_step(parameter: torch.Tensor, gradient: torch.Tensor, lr: float) -> torch.Tensor:
     """AdamW's first step, weight decay 0.01: both moments corrected are the gradient and its square."""
     return parameter * (1 - lr * 1e-2) - lr * gradient / (gradient.abs() + 1e-8)

@@ -42,6 +42,15 @@ def test_a_name_that_is_markup_is_text() -> None:
     assert "# \\<script\\>" in text and ModelCard(text).data.eval_results is not None
 
 
+def test_a_card_says_that_a_text_encoder_learnt_too(tmp_path: Path) -> None:
+    shutil.copytree(FROZEN / "weak", tmp_path / "run")
+    path = tmp_path / "run/evaluation/record.json"
+    made = json.loads(path.read_text())
+    made["method"]["tdm"]["text_encoder_lr"] = 5e-6
+    path.write_text(json.dumps(made))
+    assert "`, its text encoder trained as well, at 5e-06\n" in card.text(compare.locate(tmp_path / "run"))
+
+
 def test_a_card_says_what_its_pictures_say_against_it(tmp_path: Path) -> None:
     shutil.copytree(FROZEN / "weak", tmp_path / "liar")
     path = tmp_path / "liar/evaluation/record.json"
