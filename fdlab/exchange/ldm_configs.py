@@ -134,7 +134,7 @@ def transformer_config(file: SingleFile, sample_size: int) -> dict[str, Any]:
     """SD3Transformer2DModel's; what medium of 3.5 has besides is seen in names."""
     shapes = {name.removeprefix(UNET): file.shapes[name] for name in file.below(UNET)}
     patches = _shape(file, shapes, "x_embedder.proj.weight")
-    width, patch = patches[0], patches[-1]
+    width, patch = patches[0], max(1, patches[-1])
     context = _shape(file, shapes, "context_embedder.weight")
     dual = [int(m[1]) for name in shapes if (m := re.match(r"joint_blocks\.(\d+)\.x_block\.attn2\.", name))]
     normed = any(name.endswith(".ln_q.weight") for name in shapes)
