@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from fdlab.diffusion import guiders
-from fdlab.diffusion.flow import Schedule
+from fdlab.diffusion.flow import Schedule, is_flow
 from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.sampler import check_eta
 from fdlab.diffusion.schedulers import check_scheduler, make_scheduler
@@ -77,6 +77,11 @@ class SamplerSettings:
             scheduler = self.make_scheduler(config)
             sampler_timesteps(scheduler, self.num_steps)
             check_eta(scheduler, self.eta)
+            if is_flow(config) and guiders.looks_at_attention(self.guider):
+                raise UserError(
+                    f"sampler.guider={self.guider} looks at a UNet's cross-attention, which the transformer"
+                    " of a model of flow matching does not have; take another, as sampler=snf_default."
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, with every option's value, for a record; `from_mapping` reads it back."""

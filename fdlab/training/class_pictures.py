@@ -129,8 +129,7 @@ def ensure(
     """
     check(data, backbone)
     prior = data.prior
-    if num_there(prior) >= prior.num:
-        assert prior.root is not None
+    if prior.root is not None and num_there(prior) >= prior.num and not any(prior.root.glob(f"{DRAWN}*.png")):
         return prior.root
     captions = captions_of(prior, nouns_of(pictures, data.split))
     base = finetuned.need(backbone, "tdm", "base")
@@ -138,23 +137,35 @@ def ensure(
         "weights": finetuned.sha256_of_parts(base.parts),
         "shared": finetuned.sha256_of_parts(backbone.shared_parts()),
         "loras": [(sha256(each.path), each.weight) for each in base.loras],
-        "captions": captions,
+        "prompt": prior.prompt,
         "size": data.size,
         "sampler": sampler.as_dict(),
     }
     cache = data.cache / "class_pictures"
-    root = prior.root or cache / fingerprint(by)[:16]
-    with exclusive(cache / f"{fingerprint({'root': root.absolute()})[:16]}.lock"):
+    root = prior.root or cache / fingerprint({**by, "captions": captions})[:16]
+    place = cache / fingerprint({"root": root.absolute()})[:16]
+    with exclusive(place.with_suffix(".lock")):
         there = num_there(replace(prior, root=root))
-        drawn = {path.stem for path in root.glob(f"{DRAWN}*.png")}
+        drawn = {path.stem for path in root.glob(f"{DRAWN}*.png") if path.with_suffix(CAPTIONS[0]).is_file()}
+        _check_drawn(root, place.with_suffix(".txt"), fingerprint(by) if drawn else None)
         # Beside those that a person put there.
         captions = captions[: max(0, prior.num - (there - len(drawn)))]
         missing = {index for index in range(len(captions)) if _name(index) not in drawn}
         if missing:
+            write_text(place.with_suffix(".txt"), fingerprint(by))
             tell(f"class pictures: the base model draws {len(missing)} into '{root}'.")
             artist = Artist.load(backbone, {"tdm": base}, sampler, device=str(device))
             _draw(artist, captions, missing, root, show)
     return root
+
+
+def _check_drawn(root: Path, note: Path, by: str | None) -> None:
+    """Whether what the base model drew into a folder earlier was drawn `by` the same, as far as is known."""
+    if by is not None and note.is_file() and note.read_text() != by:
+        raise UserError(
+            f"data.prior.root={root}: its {DRAWN}*.png are of another prompt, sampler, size or base"
+            " model; give another folder, or remove them."
+        )
 
 
 def _name(index: int) -> str:

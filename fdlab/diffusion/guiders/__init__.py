@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "discover",
     "limits",
+    "looks_at_attention",
     "needs",
     "options",
 ]
@@ -55,6 +56,11 @@ GUIDERS: dict[str, type] = discover()
 def needs(name: str) -> tuple[str, ...]:
     """Which of the models "tdm" and "sdm" a guider calls."""
     return tuple(model for model in ("tdm", "sdm") if model in _parameters(name))
+
+
+def looks_at_attention(name: str) -> bool:
+    """Whether a guider asks a denoiser for cross-attention."""
+    return bool(getattr(GUIDERS[name], "LOOKS_AT_ATTENTION", False))
 
 
 def describe(name: str) -> str:

@@ -24,6 +24,7 @@ class AttentionUnion(StagedFusion):
     """
 
     DESCRIPTION = "the three stages, masks from attention to the subjects"
+    LOOKS_AT_ATTENTION = True
     MAPS = ("attention", "to the subjects' words", "to the subjects' words")
 
     def __init__(

@@ -128,3 +128,14 @@ def test_the_room_is_pure() -> None:
                 assert root not in {"lightning", "hydra", "omegaconf", "wandb", "logging"}, (path, name)
                 allowed = ("fdlab.diffusion", "fdlab.errors", "fdlab.randomness")
                 assert root != "fdlab" or name.startswith(allowed), (path, name)
+
+
+def test_attention_is_not_asked_of_a_transformer() -> None:
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
+    for guider in ("attention", "snf"):
+        asked = SamplerSettings(guider=guider, scheduler="euler", num_steps=10)
+        if guider == "snf":
+            asked.check(flow)
+            continue
+        with pytest.raises(UserError, match=r"sampler\.guider=attention looks at a UNet's cross-attention"):
+            asked.check(flow)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from fdlab.errors import UserError
@@ -16,7 +17,7 @@ from fdlab.models import finetuned
 from fdlab.models.adapter import LoraSettings, add, layers, merged, updates
 from fdlab.models.backbone import Backbone, load_backbone
 from fdlab.models.finetuned import BackboneSettings
-from fdlab.weights.lora_files import Update, read_lora, write_diffusers, write_kohya
+from fdlab.weights.lora_files import LoraChoice, Update, read_lora, write_diffusers, write_kohya
 
 Z, T = torch.linspace(-2, 2, 256).reshape(1, 4, 8, 8), torch.tensor(300)
 IDS = torch.arange(10, 87)[None]
@@ -173,6 +174,8 @@ def test_choices_are_checked(plain: Backbone, tmp_path: Path) -> None:
         BackboneSettings.from_mapping({"name": "x", "path": "x", "loras": ["nowhere"]})
     file = tmp_path / "x.safetensors"
     write_kohya(file, {"unet": updates(new(rank=3, targets=("attn2.to_k",)))})
+    # As `sample` hands it on.
+    assert LoraChoice.read(OmegaConf.create({"path": str(file), "weight": 0.5})) == LoraChoice(str(file), 0.5)
     with pytest.raises(UserError, match=r"it has rank 3; give model\.lora_rank=3"):
         new(rank=2, targets=("attn2.to_k",), init=str(file))
     with pytest.raises(UserError, match=r"only .* has '.*'; choose model\.lora_targets"):
