@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fdlab import __version__
-from fdlab.errors import Failure, UserError, unknown
+from fdlab.errors import EndedElsewhere, Failure, UserError, unknown
 from fdlab.escape import without_password
 from fdlab.memory import keep_freed
 
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(arguments)
     except UserError as error:
         return _refuse(" ".join(str(error).split()))
+    except EndedElsewhere as ended:
+        return ended.status
     except Failure as failure:
         return _refuse(" ".join(str(failure).split()), status=1)
     except KeyboardInterrupt as interrupt:

@@ -25,6 +25,14 @@ class Failure(RuntimeError):
     """The work failed though its input is right: one line that says where, and what to do. Exit status 1."""
 
 
+class EndedElsewhere(Failure):
+    """Another of the processes that work together failed, and said why; this one ends with its status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"another process ended with status {status}")
+        self.status = status
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return the choice most like `word`, or "" when nothing is close."""
     found = difflib.get_close_matches(word, [str(choice) for choice in choices], n=1, cutoff=0.5)

@@ -67,11 +67,12 @@ def main(argv: list[str]) -> int:
 def _train(cfg: DictConfig, overrides: list[str]) -> None:
     from fdlab import lock
     from fdlab.config import directory
+    from fdlab.engine.together import ending
 
     folder = directory.settle(cfg)
     # The processes that data-parallel training starts beside the first work under its lock.
     running = lock.running(folder) if directory.is_main_process() else nullcontext()
-    with directory.unless_refused(folder), running:
+    with directory.unless_refused(folder), running, ending(folder):
         _work(cfg, overrides, folder)
 
 

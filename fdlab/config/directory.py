@@ -30,7 +30,9 @@ _AFTERWARDS = (
 """Leaves that come to bear when training is over (samples on the way aside): sampling and evaluation."""
 
 
-ASKED = ("config.yaml", "overrides.yaml", "environment.json", ".lock")
+ENDED = ".ended"
+"""The status with which the first of several processes failed."""
+ASKED = ("config.yaml", "overrides.yaml", "environment.json", ".lock", ENDED)
 """What says in a run directory what was asked for, and by whom."""
 
 

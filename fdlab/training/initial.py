@@ -36,8 +36,19 @@ class Start:
 def make_module(asked: FitSettings) -> tuple[Start, DenoisingTraining]:
     """Load the weights that training starts from, and what trains them."""
     start = load_start(asked)
+    if asked.kind.REFERENCES:
+        _check_references(asked, start.backbone)
     module: DenoisingTraining = instantiate(asked.model, backbone=start.backbone, seed=asked.seed)
     return start, module
+
+
+def _check_references(asked: FitSettings, backbone: Backbone) -> None:
+    given, size = asked.values["backbone"]["reference_size"], backbone.reference_size
+    if given != size:
+        raise UserError(
+            f"backbone.reference_size={given}, but the image encoder takes pictures of {size} pixels a side;"
+            f" give backbone.reference_size={size}."
+        )
 
 
 def load_start(asked: FitSettings) -> Start:
