@@ -12,18 +12,7 @@ from fdlab.config.schema import leaves
 from fdlab.errors import UserError
 
 _MAX_LENGTH = 120
-_UNNAMED = (
-    "name",
-    "seed",
-    "resume",
-    "experiment",
-    "paths.",
-    "logger.",
-    "shard",
-    "model.ema_device",
-    "model.frozen",
-    "model.offload",
-)
+_UNNAMED = ("name", "seed", "resume", "experiment", "paths.", "logger.", "shard")
 """Keys that do not change the result, or have a place of their own in the path."""
 
 

@@ -135,7 +135,12 @@ class Training(lightning.LightningModule):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights in the weights' place, and networks that each device can run by itself."""
+        """The averaged weights in the weights' place, and networks that each device can run by itself.
+
+        Between steps: gradients, which the next begins anew, make room for what is computed inside.
+        """
+        for parameter in self._trained.values():
+            parameter.grad = None
         with self.averaging.swapped_in(), self.shards.whole() if self.shards else nullcontext():
             yield
 

@@ -48,8 +48,9 @@ class Footprint:
     activations: int
     """Most that a pass holds besides, its batch and what is made on the way included."""
     drawing: int
-    """Most that drawing a sample grid or validation's pictures holds in their place, with the weights that
-    come for it."""
+    """Most that drawing a sample grid or validation's pictures holds in their place and the gradients'."""
+    returning: int = 0
+    """Of weights, what comes back for drawing."""
     host: int = 0
     """Of the host's memory, where the device has its own: what is kept there for it."""
 
@@ -61,7 +62,7 @@ class Footprint:
     @property
     def peak(self) -> int:
         """The most there is at any time."""
-        return self.resting + max(self.activations, self.drawing)
+        return self.resting + max(self.activations, self.drawing + self.returning - self.gradients)
 
     def rows(self) -> dict[str, str]:
         """The parts as text."""
@@ -160,7 +161,8 @@ def estimate(
         optimizer=optimizers.state_bytes(module.optimization.optimizer, learning),
         buckets=gradients if settings.loop.strategy == "ddp" or num_devices > 1 else 0,
         activations=activations,
-        drawing=drawing + max(0, saved) if drawing else 0,
+        drawing=drawing,
+        returning=max(0, saved) if drawing else 0,
         # With the averages the weights that are fetched for them.
         host=kept + (2 * averages if far else 0),
     )

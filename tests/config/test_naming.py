@@ -86,7 +86,8 @@ def test_another_configuration_under_a_name_in_use_is_refused(tmp_path: Path) ->
 
 def test_a_run_may_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
     folder = begun(tmp_path, "name=x", "trainer.max_steps=10")
-    assert begun(tmp_path, "name=x", "trainer.max_steps=20", "trainer.num_workers=1") == folder
+    lean = ("model.ema_device=cpu", "model.frozen=auto", "model.offload=false")
+    assert begun(tmp_path, "name=x", "trainer.max_steps=20", "trainer.num_workers=1", *lean) == folder
     with pytest.raises(UserError, match="max_steps=20, not 10"):
         begun(tmp_path, "name=x", "trainer.max_steps=10")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from fdlab.engine.loop import LoopSettings
 from fdlab.errors import UserError
 from fdlab.models.backbone import load_backbone
 from fdlab.training.denoising import DenoisingTraining
+from fdlab.training.economies import economies
 from fdlab.training.fit import FitResult, fit
 from fdlab.training.footprint import Footprint, blank_batch, estimate
 from fdlab.training.initial import make_module
@@ -126,7 +128,11 @@ def test_what_rests(more: tuple[str, ...], resting: set[str], configure: Configu
     ("more", "resting"),
     [
         (KEPT, {"vae", "text_encoder", "text_encoder_2", "image_encoder"}),
-        (("model.identity_weight=0.1", "data.cache_text=true"), {"text_encoder", "text_encoder_2"}),
+        pytest.param(
+            ("model.identity_weight=0.1", "data.cache_text=true"),
+            {"text_encoder", "text_encoder_2"},
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_no_step_misses_what_rests(more: tuple[str, ...], resting: set[str], configure: Configure) -> None:
@@ -160,7 +166,7 @@ def test_what_steps_do_without_is_counted(configure: Configure) -> None:
     module.offload, module.frozen, module.averaging.place = False, "fp32", "same"
     whole = estimate(module, settings, "cuda", 1, PASSES)
     assert (whole.host, whole.averages, whole.drawing) == (0, averages, 7)
-    assert whole.weights - lean.weights == lean.drawing - whole.drawing == away
+    assert whole.weights - lean.weights == lean.returning - whole.returning == away
     # A CPU's memory is the host's.
     module.offload, module.averaging.place = True, "cpu"
     assert estimate(module, settings, "cpu", 1, PASSES) == whole
@@ -174,7 +180,7 @@ def test_lora_rounds_the_denoiser_and_saves_half_of_it(configure: Configure) -> 
     rounded = Lean(dtype=torch.bfloat16).rounded(module.backbone.networks())
     assert any(p is module.backbone.unet.conv_in.weight for p in rounded)
     halves = sum(p.nbytes for p in rounded) // 2
-    assert exact.weights - lean.weights == halves == lean.drawing - exact.drawing
+    assert exact.weights - lean.weights == halves == lean.returning
     assert lean.host == 2 * halves
     on_cpu = estimate(module, settings, "cpu", 1, PASSES)
     assert on_cpu.weights == exact.weights + halves and on_cpu.host == 0
@@ -231,3 +237,32 @@ def test_half_where_auto_is_fp32_is_refused(configure: Configure, monkeypatch: p
 def test_auto_rounds_where_that_saves(precision: str, strategy: str, device: str, dtype: Any) -> None:
     loop = LoopSettings(precision=precision, strategy=strategy)
     assert rounded_to("auto", loop, device) == dtype and rounded_to("fp32", loop, device) is None
+
+
+def test_gradients_make_room_for_drawing(configure: Configure) -> None:
+    module, settings = made(configure)
+    for parameter in module.trainable_parameters().values():
+        parameter.grad = torch.ones_like(parameter)
+    with module.averaged():
+        assert all(parameter.grad is None for parameter in module.trainable_parameters().values())
+    found = estimate(module, settings, "cuda", 1, replace(PASSES, drawing=10**9))
+    assert found.peak == found.resting - found.gradients + found.drawing + found.returning
+    assert found.returning == sum(p.nbytes for p in module.backbone.vae.parameters())
+
+
+def test_advice_names_what_costs_no_number_first(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdlab.training.footprint._passes", lambda *_: (10**6, 10**6))
+    options = ("model.offload=false", "model.optimizer=adamw", "trainer.batch_size=1", "data.cache_text=true")
+    module, settings = made(configure, *options)
+    now = estimate(module, settings, "cuda")
+    advice = economies(module, settings, "cuda", 1, now, 0)
+    assert [words for words, _ in advice] == [
+        "model.offload=true", "model.frozen=auto", "model.ema_device=cpu", "model.optimizer=adamw8bit",
+    ]  # fmt: skip
+    peaks = [now.peak, *(left.peak for _, left in advice)]
+    assert peaks == sorted(peaks, reverse=True)
+    averages = sum(p.nbytes for p in module.trainable_parameters().values())
+    assert peaks[2] - peaks[3] == averages
+    assert advice[-1][1] == estimate(module, settings, "cuda")
