@@ -191,6 +191,9 @@ def describe(settings: FitSettings) -> Description:
     }
     if module.prior_weight:
         texts["class pictures"] = class_pictures.described(settings.data.prior)
+    away = sorted(module.lean.resting & set(b.networks()))
+    if away and device.type != "cpu":
+        texts["waiting on the host"] = f"{', '.join(away)}, which no step needs"
     return Description(texts, memory, room, saved)
 
 

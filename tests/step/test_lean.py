@@ -21,7 +21,7 @@ from fdlab.errors import UserError
 from fdlab.models.backbone import load_backbone
 from fdlab.training.denoising import DenoisingTraining
 from fdlab.training.economies import economies
-from fdlab.training.fit import FitResult, fit
+from fdlab.training.fit import FitResult, describe, fit
 from fdlab.training.footprint import Footprint, blank_batch, estimate
 from fdlab.training.initial import make_module
 from fdlab.training.resting import lean_of, rounded_to
@@ -266,3 +266,12 @@ def test_advice_names_what_costs_no_number_first(
     averages = sum(p.nbytes for p in module.trainable_parameters().values())
     assert peaks[2] - peaks[3] == averages
     assert advice[-1][1] == estimate(module, settings, "cuda")
+
+
+def test_dry_says_what_waits_where(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdlab.training.footprint._passes", lambda *_: (2**30, 2**20))
+    monkeypatch.setattr("fdlab.training.fit.check_device", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr("fdlab.training.fit.capacity", lambda _: 2**40)
+    lines = describe(FitSettings.read(configure("sdm", *KEPT, "model.ema_device=cpu"))).lines()
+    assert lines["waiting on the host"] == "image_encoder, text_encoder, vae, which no step needs"
+    assert "  in host memory" in lines and "  averages" not in lines
