@@ -21,11 +21,13 @@ from torch import Tensor
 from fdlab.config.compose import compose
 from fdlab.config.instantiate import instantiate
 from fdlab.engine.draws import Draws
+from fdlab.engine.lean import Kept
 from fdlab.engine.precision import lightning_precision
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.footprint import DTYPES, Footprint, blank_batch, estimate, shown
+from fdlab.training.footprint import Footprint, blank_batch, estimate, shown
+from fdlab.training.resting import DTYPES, lean_of
 from fdlab.training.settings import FitSettings
 
 # The networks are those of the training's benchmark.
@@ -37,18 +39,23 @@ PLAIN = ("trainer.precision=32", "model.gradient_checkpointing=false")
 HALF = ("trainer.precision=bf16", "model.gradient_checkpointing=false")
 CHECKPOINTS = ("trainer.precision=bf16", "model.gradient_checkpointing=true")
 CACHES = (*CHECKPOINTS, "data.cache_latents=true", "data.cache_text=true")
-SMALL = (*CACHES, "model.optimizer=adamw8bit")
+ROUNDED = (*CACHES, "model.frozen=half")
+FAR = (*ROUNDED, "model.ema_device=cpu")
+LORA = ("model.lora_rank=16", "model.lora_targets=[transformer]")
 ROWS: dict[str, tuple[str, ...]] = {
     "SDM, fp32": PLAIN,
     "SDM, bf16": HALF,
     "... checkpointing": CHECKPOINTS,
     "... latents and texts cached": CACHES,
-    "... AdamW in 8 bits": SMALL,
-    "... no averages": (*SMALL, "model.ema_decay=0"),
+    "... frozen weights in bf16": ROUNDED,
+    "... averages on the host": FAR,
+    "... AdamW in 8 bits": (*FAR, "model.optimizer=adamw8bit"),
+    "sdm_sd15_fast": (*ROUNDED, "model.optimizer=adamw8bit"),
     "SDM, bf16, no localization": (*HALF, "model.localization_weight=0"),
-    "... checkpointing, no localization": (*CHECKPOINTS, "model.localization_weight=0"),
-    "SDM by LoRA of rank 16, bf16": (*HALF, "model.lora_rank=16", "model.lora_targets=[transformer]"),
-    "... checkpointing, cached": (*CACHES, "model.lora_rank=16", "model.lora_targets=[transformer]"),
+    "... cached, no localization": (*CACHES, "model.localization_weight=0"),
+    "SDM by LoRA of rank 16, bf16": (*HALF, *LORA),
+    "... checkpointing, cached": (*CACHES, *LORA),
+    "... denoiser in bf16": (*ROUNDED, *LORA),
 }
 """Each with its overrides of +exp=sdm_sd15; "..." goes on from the row above."""
 STEPS = 3
@@ -76,6 +83,7 @@ def measure(module: DenoisingTraining, settings: FitSettings) -> int:
     device = torch.device("cuda")
     module.to(device)
     module.averaging.to_parameters_device()
+    Kept(lean_of(module, settings, "cuda"), module.backbone.networks(), device)
     module.train()
     torch.cuda.reset_peak_memory_stats()
     optimizer = module.configure_optimizers()
@@ -89,6 +97,7 @@ def measure(module: DenoisingTraining, settings: FitSettings) -> int:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(list(module.trainable_parameters().values()), 1.0)
+        module.averaging.let_weights_change()
         optimizer.step()
         module.averaging.update(step)
         del loss
@@ -100,12 +109,13 @@ def table(rows: list[Row]) -> str:
     """Markdown."""
     measured = any(row.measured is not None for row in rows)
     heads = ["", "weights", "averages", "gradients", "optimiser", "a pass", "training", "drawing 8 pictures"]
+    heads += ["on the host"]
     heads += ["measured", "estimated / measured"] if measured else []
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in rows:
         e = row.estimated
         parts = [e.weights, e.averages, e.gradients, e.optimizer, e.activations, e.resting + e.activations]
-        cells = [row.name, *map(shown, [*parts, e.resting + e.drawing])]
+        cells = [row.name, *map(shown, [*parts, e.resting - e.gradients + e.drawing + e.returning, e.host])]
         if measured and row.measured is not None:
             cells += [shown(row.measured), f"{(e.resting + e.activations) / row.measured:.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
