@@ -83,6 +83,15 @@ def add_to_text(encoders: Mapping[str, Any], settings: LoraSettings, seed: int) 
             _start_from(encoder, given, str(settings.init))
 
 
+def check_rests(encoders: Mapping[str, Any], settings: LoraSettings) -> None:
+    """Refuse a file with matrices for text encoders that rest: they would be lost. Raises: UserError."""
+    if settings.init is not None and read_lora(settings.init, encoders):
+        raise UserError(
+            f"model.lora_init={settings.init}: it has matrices for the text encoder too, which would be lost;"
+            " give model.train_text_encoder=true."
+        )
+
+
 def _add(network: Any, names: list[str], settings: LoraSettings, seed: int, purpose: str) -> None:
     peft = _peft()
     config = peft.LoraConfig(

@@ -100,6 +100,8 @@ class DenoisingTraining(Training):
             adapter.add(backbone.unet, lora, seed)
         if lora.rank and text.learn:
             adapter.add_to_text(backbone.text_encoders, lora, seed)
+        elif lora.rank:
+            adapter.check_rests(backbone.text_encoders, lora)
         self.networks = nn.ModuleDict(backbone.networks())
         if gradient_checkpointing:
             self.checkpoint_gradients()

@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from fdlab.cli.checkpoint import main as checkpoint
 from fdlab.engine.draws import Draws
 from fdlab.errors import UserError
+from fdlab.files import write_text
 from fdlab.models import finetuned
 from fdlab.models.adapter import LoraSettings, add_to_text, merged, updates
-from fdlab.models.backbone import part_folders
+from fdlab.models.backbone import part_folders, save_backbone
 from fdlab.pipeline.face_diffuser import FaceDiffuserPipeline
 from fdlab.training.fit import FitResult, fit
 from fdlab.training.initial import load_start, make_module
@@ -28,6 +29,7 @@ from fdlab.training.text_driven import TDM
 from fdlab.weights.lora_files import DIFFUSERS_FILE, read_lora
 from tests.worlds import pairs
 from tests.worlds.backbones import tiny_backbone, tiny_sd15
+from tests.worlds.original import tiny_original
 
 Configure = Callable[..., Any]
 LR = 0.01
@@ -52,7 +54,7 @@ def test_one_step_equals_a_plain_computation(kind: Any, size: str) -> None:
     batch, plain, more = pairs.batch(made), deepcopy(made), {}
     if kind is SDM:
         more = {"masked_loss": 0.0, "localization_weight": 0.0, "subject_keep": 1.0, "train_image_blocks": 1}
-    more |= {"train_text_encoder": True, "text_encoder_lr": LR / 5}
+    more |= {"train_text_encoder": True, "text_encoder_lr": LR / 5, "gradient_checkpointing": True}
     module = kind(made, seed=0, condition_dropout=0.0, lr=LR, clip=1e9, **more)
     trained = module.trainable_parameters()
     losses = module.losses(batch, Draws(torch.Generator().manual_seed(7)))
@@ -193,6 +195,34 @@ def test_matrices_learn_beside_a_text_encoder(
         again = merged(module.backbone.text_encoder).state_dict()
         for name, tensor in weights(done.model).items():
             torch.testing.assert_close(again[name.removeprefix("text_model.")], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_matrices_for_a_text_encoder_that_rests_are_not_lost(tmp_path: Path) -> None:
+    made = tiny_sd15()
+    TDM(made, seed=0, lora_rank=2, train_text_encoder=True).export(tmp_path / "model")
+    file = str(tmp_path / "model" / DIFFUSERS_FILE)
+    with pytest.raises(UserError, match=r"which would be lost; give model\.train_text_encoder=true"):
+        TDM(tiny_sd15(), seed=0, lora_rank=2, lora_init=file)
+    TDM(tiny_sd15(), seed=0, lora_rank=2, lora_init=file, train_text_encoder=True)
+
+
+@pytest.mark.long
+def test_one_file_in_the_original_layout_has_it(tmp_path: Path) -> None:
+    base = tiny_original()
+    save_backbone(tmp_path / "base", base)
+    module = TDM(deepcopy(base), seed=0, train_text_encoder=True)
+    with torch.no_grad():
+        for p in module.trainable_parameters().values():
+            p += 0.02
+    module.export(tmp_path / "model")
+    node = f"backbone: {{name: x, path: '{tmp_path / 'base'}', image_size: 64}}\n"
+    write_text(tmp_path / "config.yaml", node)
+    out = tmp_path / "one.safetensors"
+    words = ["export", str(tmp_path), str(out), "--layout", "original"]
+    assert checkpoint(words) == 0
+    file = load_file(out)
+    for name, tensor in weights(tmp_path / "model").items():
+        assert torch.equal(file[f"cond_stage_model.transformer.{name}"], tensor)
 
 
 def test_two_text_encoders_get_matrices_where_they_have_a_say() -> None:
