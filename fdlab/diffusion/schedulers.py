@@ -72,6 +72,17 @@ def make_scheduler(name: str, config: Mapping[str, Any], spacing: str | None = N
     )
 
 
+def at_zero_snr(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The scheduler config of a model whose last training step is noise alone, so that diffusers by itself
+    samples it as is needed: a class that knows of it, from the last timestep on (Lin et al. 2024)."""
+    made = {**config, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    knows = any(name == config.get("_class_name") for name in ("DDIMScheduler", "EulerDiscreteScheduler"))
+    if knows:
+        return made
+    made.pop("skip_prk_steps", None)
+    return made | {"_class_name": "DDIMScheduler"}
+
+
 def usual(config: Mapping[str, Any]) -> str:
     """The name of the scheduler that suits a model where nobody chooses one."""
     return next(iter(FLOW_SCHEDULERS)) if is_flow(config) else "ddim"

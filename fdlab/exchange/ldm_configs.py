@@ -11,6 +11,7 @@ from math import isqrt
 from typing import Any
 
 from fdlab.diffusion.flow import FLOW
+from fdlab.diffusion.schedulers import at_zero_snr
 from fdlab.errors import UserError
 from fdlab.exchange.single_file import OPENCLIP, TEXTS, UNET, VAE, Kind, SingleFile
 from fdlab.models.nano import SCHEDULER
@@ -70,7 +71,7 @@ def scheduler_config(file: SingleFile, kind: Kind, prediction_type: str) -> dict
     if prediction_type == FLOW:
         return dict(FLOW_SCHEDULER)
     made = {**SCHEDULER, **(XL_SCHEDULER if kind == "sdxl" else {}), "prediction_type": prediction_type}
-    return {**made, "rescale_betas_zero_snr": True} if ZERO_SNR_MARK in file.shapes else made
+    return at_zero_snr(made) if ZERO_SNR_MARK in file.shapes else made
 
 
 def unet_config(file: SingleFile, kind: Kind, sample_size: int) -> dict[str, Any]:

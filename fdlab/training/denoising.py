@@ -19,6 +19,7 @@ from fdlab.data.captions import null_ids
 from fdlab.data.entry import FaceReader
 from fdlab.data.latents import encode_pixels
 from fdlab.diffusion.flow import is_flow, schedule_of
+from fdlab.diffusion.schedulers import at_zero_snr
 from fdlab.diffusion.timesteps import TimestepDensity
 from fdlab.engine.draws import Draws
 from fdlab.engine.lean import Kept, Lean
@@ -89,7 +90,7 @@ class DenoisingTraining(Training):
         if prediction_type is not None:
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
         if zero_terminal_snr:
-            backbone.scheduler_config = {**backbone.need("scheduler"), "rescale_betas_zero_snr": True}
+            backbone.scheduler_config = at_zero_snr(backbone.need("scheduler"))
         self.backbone, self.lora, self.text = backbone, lora, text
         self.prior_weight = prior_weight
         self.frozen, self.offload = frozen, offload

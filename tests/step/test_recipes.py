@@ -17,7 +17,7 @@ SD15 = [name for name in options("exp") if "_sd15" in name]
 PAIRS = {"sdxl": pairs.tiny_xl, "sd3": pairs.tiny_sd3}
 """Backbones of two text encoders; of their recipes the SDM's is run, and the TDM's built elsewhere."""
 ELSEWHERE = ("_lora", "_fast", *PAIRS)
-"""What a LoRA's recipe changes is tried in test_lora.py; both are run in test_walks.py."""
+"""What a LoRA's recipe changes is tried in test_lora.py; the SDM's of both are run in test_walks.py."""
 
 
 @pytest.fixture(scope="module")

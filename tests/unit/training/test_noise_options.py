@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 
@@ -57,3 +58,7 @@ def test_zero_terminal_snr_is_trained_and_written(tmp_path: Path) -> None:
     module.export(tmp_path / "model")
     config = json.loads((tmp_path / "model/scheduler/scheduler_config.json").read_text())
     assert config["rescale_betas_zero_snr"] is True
+    # By itself diffusers begins at noise alone, too.
+    plain = getattr(diffusers, config["_class_name"]).from_pretrained(tmp_path / "model/scheduler")
+    plain.set_timesteps(10)
+    assert plain.alphas_cumprod[-1] == 0 and plain.timesteps[0] == 999
