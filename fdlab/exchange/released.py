@@ -7,7 +7,7 @@ unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from math import isqrt
 from pathlib import Path
@@ -81,12 +81,17 @@ def split(state: Mapping[str, Tensor], source: Path | str = "checkpoint") -> dic
     return parts
 
 
-def join(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Parts under today's names to the released flat names: the inverse of `split` and of loading. Raises:
-    UserError for a part that the released code does not have."""
+def check_released(parts: Iterable[str]) -> None:
+    """Raise UserError for a part that the released code does not have."""
     for part in parts:
         if part not in PREFIXES:
             raise UserError(f"the released layout is Stable Diffusion 1.5's, and has no {part}.")
+
+
+def join(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Parts under today's names to the released flat names: the inverse of `split` and of loading. Raises:
+    UserError for a part that the released code does not have."""
+    check_released(parts)
     flat: dict[str, Tensor] = {}
     for part, state in parts.items():
         for name, tensor in state.items():

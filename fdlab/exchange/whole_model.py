@@ -1,20 +1,20 @@
-"""A text-driven model as other programs read it: a pipeline's folder, one file, LoRA files."""
+"""A model as other programs read it: a pipeline's folder, one file, LoRA files, the released code's file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fdlab.assets import resolve
 from fdlab.errors import UserError
 from fdlab.exchange.ldm_names import original
-from fdlab.exchange.released import export_released
+from fdlab.exchange.released import check_released, export_released
 from fdlab.exchange.unpacking import read_backbone
 from fdlab.foreign import read_yaml
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
-from fdlab.models.finetuned import BackboneSettings
+from fdlab.models.finetuned import BackboneSettings, Weights
 from fdlab.models.parts import NETWORKS, folder_of
 from fdlab.weights.files import write_weights
 from fdlab.weights.lora_files import DIFFUSERS_FILE, Update, read_lora, write_diffusers, write_kohya
@@ -37,7 +37,7 @@ def load_whole(source: Path | str, base: Path | str | None = None) -> Backbone:
         )
     settings = backbone_of(source, folder, base)
     own = finetuned.need(settings, "tdm", str(folder.absolute()))
-    finetuned.check(settings, {"tdm": own})
+    check_parts(settings, own, finetuned.COMMON, source)
     return replace(finetuned.load(settings, own, finetuned.COMMON), name=str(source))
 
 
@@ -45,6 +45,7 @@ def backbone_of(source: Path | str, folder: Path, base: Path | str | None) -> Ba
     """The backbone that a model was trained on: `base`, else what its run's configuration says, else the
     model's own folder. Raises: UserError."""
     if base is not None:
+        finetuned.part_folders(base)
         return BackboneSettings(name=str(base), path=str(base))
     for place in (resolve(source), folder.parent):
         if (place / CONFIG).is_file():
@@ -56,6 +57,19 @@ def backbone_of(source: Path | str, folder: Path, base: Path | str | None) -> Ba
             paths = said.get("paths") or {}
             return read_backbone(node, str(paths.get("cache", "~/.cache/fdlab")))
     return BackboneSettings(name=str(source), path=str(folder))
+
+
+def check_parts(settings: BackboneSettings, own: Weights, parts: Iterable[str], source: Path | str) -> None:
+    """That a model has `parts`, itself or by its backbone. Raises: UserError that says whose lacks which."""
+    lacking = [part for part in parts if not settings.folder(part, own.parts).is_dir()]
+    if not lacking:
+        return
+    is_own = resolve(settings.path).absolute() == own.folder.absolute()
+    nor = "" if is_own else f", nor has the backbone '{settings.path}'"
+    raise UserError(
+        f"'{source}' has no {', no '.join(lacking)}{nor}; give the folder of the backbone that it was"
+        " trained on as --base FOLDER."
+    )
 
 
 def write_pipeline(out: Path, source: str, base: str | None, half: bool) -> str:
@@ -104,16 +118,20 @@ def _write_adapter(out: Path, source: str, base: str | None, half: bool, write: 
 
 
 def write_released(out: Path, source: str, base: str | None, half: bool) -> str:
-    """Write the flat file of Face-diffuser's and FastComposer's code: what the folder has. Raises:
-    UserError."""
+    """Write the flat file that Face-diffuser's and FastComposer's code loads strictly: every part that such a
+    model has, and of a TDM no image encoder. Raises: UserError."""
+    if half:
+        raise UserError("--layout released takes no --half: it writes numbers as they are.")
     folder = finetuned.model_folder(source)
-    found = [part for part in finetuned.part_folders(folder) if part in NETWORKS]
-    if half or base:
-        raise UserError(
-            "--layout released takes neither --half nor --base: it writes what SOURCE has, as it is."
-        )
-    export_released(out, load_backbone(folder, parts=found))
-    return ", ".join(found)
+    kind = "sdm" if "fusion" in finetuned.part_folders(folder) else "tdm"
+    settings = backbone_of(source, folder, base)
+    own = finetuned.need(settings, kind, str(folder.absolute()))
+    parts = [part for part in NETWORKS if part in finetuned.PARTS[kind]]
+    check_released(part for part in NETWORKS if settings.folder(part, own.parts).is_dir())
+    check_parts(settings, own, parts, source)
+    backbone = finetuned.load(settings, own, parts)
+    export_released(out, backbone)
+    return ", ".join(backbone.networks())
 
 
 LAYOUTS: Mapping[str, Callable[[Path, str, str | None, bool], str]] = {

@@ -10,7 +10,7 @@ import torch
 
 from fdlab import __version__
 from fdlab.assets import resolve
-from fdlab.exchange.whole_model import backbone_of
+from fdlab.exchange.whole_model import backbone_of, check_parts
 from fdlab.files import whole_folder, write_text
 from fdlab.foreign import read_yaml
 from fdlab.models import finetuned
@@ -58,7 +58,11 @@ def write_pipeline(out: Path, sdm: str, tdm: str | None, base: str | None, half:
     folder = finetuned.model_folder(sdm)
     settings = backbone_of(sdm, folder, base)
     asked = {"sdm": folder} | ({"tdm": finetuned.model_folder(tdm)} if tdm else {})
-    weights = finetuned.need_all(settings, {kind: str(path.absolute()) for kind, path in asked.items()})
+    weights = {kind: finetuned.need(settings, kind, str(path.absolute())) for kind, path in asked.items()}
+    for kind, given in (("sdm", sdm), ("tdm", tdm)):
+        if given is not None:
+            check_parts(settings, weights[kind], finetuned.PARTS[kind], given)
+    finetuned.check(settings, weights)
     models = {kind: finetuned.load(settings, weights[kind], finetuned.PARTS[kind]) for kind in asked}
     made = FaceDiffuserPipeline.from_backbones(**models)
     made.register_to_config(**_usual(settings, folder.parent))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +86,60 @@ def test_the_original_layout_comes_back_bit_for_bit(run: Path, whole: Backbone, 
     assert main(["export", *write]) == 0 and file.read_bytes() == first
 
 
+def as_released(backbone: Backbone) -> torch.nn.Module:
+    """What the released code loads a file into, strictly: its modules' names, put together by hand."""
+    whole, vae = torch.nn.Module(), deepcopy(backbone.vae)
+    for half in (vae.encoder, vae.decoder):
+        attention = half.mid_block.attentions[0]
+        attention.query, attention.key, attention.value = attention.to_q, attention.to_k, attention.to_v
+        attention.proj_attn = attention.to_out[0]
+        del attention.to_q, attention.to_k, attention.to_v, attention.to_out
+    text = deepcopy(backbone.text_encoder)
+    text, image = getattr(text, "text_model", text), deepcopy(backbone.image_encoder)
+    for embeddings in (text.embeddings, *([image.vision_model.embeddings] if image else [])):
+        embeddings.register_buffer("position_ids", torch.zeros_like(embeddings.position_ids))
+    whole.vae, whole.text_encoder, whole.unet = vae, text, deepcopy(backbone.unet)
+    if image:
+        whole.image_encoder, whole.postfuse_module = image, deepcopy(backbone.fusion)
+    for p in whole.parameters():
+        p.data.zero_()
+    return whole
+
+
+def only(backbone: Backbone, *parts: str) -> Backbone:
+    return Backbone(name="", **{part: getattr(backbone, part) for part in parts})
+
+
+@pytest.mark.parametrize("kind", ["tdm", "sdm"])
+def test_the_released_code_loads_a_runs_file_strictly(kind: str, tmp_path: Path) -> None:
+    subjects = ("image_encoder", "fusion") if kind == "sdm" else ()
+    base, learnt = tiny_sd15(seed=1), tiny_sd15(seed=2, subjects=kind == "sdm")
+    save_backbone(tmp_path / "base", base)
+    save_backbone(tmp_path / "run/model", only(learnt, "unet", "scheduler_config", *subjects))
+    out = ["export", str(tmp_path / "run"), str(tmp_path / "x.bin")]
+    with pytest.raises(UserError, match=r"run' has no vae, no text_encoder; give .* as --base FOLDER\.$"):
+        main(out)
+    write_text(tmp_path / "run/config.yaml", "backbone: {name: x, path: nowhere}\n")
+    with pytest.raises(UserError, match="no text_encoder, nor has the backbone 'nowhere'; give"):
+        main(out)
+    if kind == "tdm":
+        out += ["--base", str(tmp_path / "base")]
+    else:
+        write_text(tmp_path / "run/config.yaml", f"backbone: {{name: x, path: '{tmp_path / 'base'}'}}\n")
+    assert main(out) == 0
+    loaded: Any = as_released(learnt)
+    loaded.load_state_dict(torch.load(tmp_path / "x.bin", weights_only=True), strict=True)
+    assert torch.equal(loaded.vae.encoder.mid_block.attentions[0].query.weight,
+                       base.vae.encoder.mid_block.attentions[0].to_q.weight)  # fmt: skip
+    assert torch.equal(loaded.text_encoder.embeddings.position_ids, torch.arange(77)[None])
+    assert torch.equal(
+        loaded.text_encoder.final_layer_norm.weight, base.text_encoder.state_dict()["final_layer_norm.weight"]
+    )
+    parts = (loaded.unet, learnt.unet), *([(loaded.postfuse_module, learnt.fusion)] if kind == "sdm" else [])
+    for theirs, ours in parts:
+        assert all(torch.equal(theirs.state_dict()[n], t) for n, t in ours.state_dict().items())
+
+
 def test_an_adapter_is_written_by_both_names(run: Path, whole: Backbone, tmp_path: Path) -> None:
     for layout in ("lora", "kohya"):
         assert main(["export", str(run), str(tmp_path / f"{layout}.safetensors"), "--layout", layout]) == 0
@@ -118,7 +173,8 @@ def test_what_cannot_be_taken_out_is_said(
     refused("writes a folder", str(run), "x.safetensors", "--layout", "diffusers")
     refused(r"must end in \.safetensors", str(run), "x.bin", "--layout", "original")
     refused("was not trained by LoRA", str(run / "base"), str(tmp_path / "x.safetensors"), "--layout", "lora")
-    refused("neither --half nor --base", str(run), str(tmp_path / "x.bin"), "--half")
+    refused("takes no --half", str(run), str(tmp_path / "x.bin"), "--half")
+    refused("'nowhere' does not exist", str(run), str(tmp_path / "x.bin"), "--base", "nowhere")
     subjects = tmp_path / "sdm"
     save_backbone(subjects, tiny_sd15(subjects=True))
     refused("other programs know no fusion", str(subjects), str(tmp_path / "x"), "--layout", "diffusers")
