@@ -73,20 +73,47 @@ def holder(folder: Path) -> str:
 
 
 @contextmanager
-def exclusive(path: Path, is_brief: bool = False) -> Iterator[None]:
+def exclusive(path: Path, is_brief: bool = False, is_passing: bool = False) -> Iterator[None]:
     """Hold a lock file: of several processes that want the same thing made, one makes it and the others
-    wait; `is_brief` where that is too short to be told."""
-    make_folder(path.parent)
-    with path.open("a", encoding="utf-8") as stream:
-        if not _take(stream, fcntl.LOCK_EX):
-            if not is_brief:
-                print(f"waiting for another process, which has locked '{path}'", file=sys.stderr, flush=True)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+    wait; `is_brief` where that is too short to be told. `is_passing`: the file goes where the work fails."""
+    with _waited_for(path, is_brief, is_passing) as stream:
         _streams.add(stream)
         try:
             yield
+        except BaseException:
+            if is_passing:
+                path.unlink(missing_ok=True)
+            raise
         finally:
             _streams.discard(stream)
+
+
+def _waited_for(path: Path, is_brief: bool, is_passing: bool) -> IO[str]:
+    """A lock file, open and held, once nobody else holds it."""
+    while True:
+        make_folder(path.parent)
+        stream = path.open("a", encoding="utf-8")
+        try:
+            if not _take(stream, fcntl.LOCK_EX):
+                if not is_brief:
+                    told = f"waiting for another process, which has locked '{path}'"
+                    print(told, file=sys.stderr, flush=True)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            # Its last holder may have removed it: another process then locks a new one of that name.
+            if not is_passing or _is_at(path, stream):
+                return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
+
+
+def _is_at(path: Path, stream: IO[str]) -> bool:
+    """Whether an open file is the one that has its name now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -82,8 +82,13 @@ def _import(args: argparse.Namespace) -> int:
     from fdlab.assets import resolve
     from fdlab.exchange.released import import_folder, import_released
     from fdlab.models.backbone import save_backbone
+    from fdlab.weights.unreadable import not_there
 
     source = resolve(args.source)
+    if not source.exists():
+        raise not_there(
+            args.source, "a single file, a released pytorch_model.bin, or a folder of .bin weights"
+        )
     if source.is_file() and _import_single_file(source, args):
         return 0
     if source.is_dir():
@@ -149,9 +154,12 @@ def _info(args: argparse.Namespace) -> int:
     from fdlab.exchange.contents import describe
 
     rows = describe(args.path)
-    print(f"{'part':<14} {'class':<30} {'tensors':>8} {'parameters':>13}  precision")
+    wide = max([14, *(len(row.part) for row in rows)])
+    print(f"{'part':<{wide}} {'class':<30} {'tensors':>8} {'parameters':>13}  precision")
     for row in rows:
-        print(f"{row.part:<14} {row.class_name:<30} {row.tensors:>8,} {row.parameters:>13,}  {row.dtypes}")
+        print(
+            f"{row.part:<{wide}} {row.class_name:<30} {row.tensors:>8,} {row.parameters:>13,}  {row.dtypes}"
+        )
     return 0
 
 

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from fdlab import assets
 from fdlab.errors import UserError
-from fdlab.exchange.released import as_stored, read_flat, split
-from fdlab.exchange.single_file import is_original, kind_of, look_into, prefixes
+from fdlab.exchange.released import PREFIXES, as_stored, read_flat, split
+from fdlab.exchange.single_file import is_lora, is_original, kind_of, look_into, prefixes
 from fdlab.models.answering import Answering
 from fdlab.models.finetuned import model_folder
 from fdlab.models.judge import HEADS
-from fdlab.models.parts import NETWORKS, folder_of
+from fdlab.models.parts import CLASSES, NETWORKS, TRANSFORMER, folder_of
 from fdlab.weights import formats
 from fdlab.weights.eight_bits import unrounded
 from fdlab.weights.files import read_weights
 from fdlab.weights.lora_files import DIFFUSERS_FILE
+from fdlab.weights.unreadable import not_there
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ def describe(path: Path | str) -> list[PartInfo]:
     root = model_folder(path)
     if not root.exists():
         guess = assets.named_like(str(path))
-        hint = f"Did you mean '{guess}'?" if guess else f"What ships: {', '.join(assets.models())}."
-        raise UserError(f"checkpoint '{path}' does not exist. {hint}")
+        if guess:
+            raise UserError(f"'{path}' does not exist. Did you mean '{guess}'?")
+        raise UserError(f"{not_there(path)} What ships: {', '.join(assets.models())}.")
     if root.is_file():
         file = look_into(root)
         if is_original(file):
@@ -49,10 +51,13 @@ def describe(path: Path | str) -> list[PartInfo]:
             rest = set(file.shapes).difference(*named.values())
             parts = {**named, "(left out)": sorted(rest)} if rest else named
             return [_info(part, "original layout", file.read(names)) for part, names in parts.items()]
-        if any("lora_" in name or ".lora." in name for name in file.shapes):
+        if is_lora(file):
             return [_lora(root)]
+        if not any(file.below(prefix) for prefix in PREFIXES.values()):
+            # Raises, and says what the file is.
+            kind_of(file)
         return [_info(part, "", state) for part, state in split(read_flat(root), path).items()]
-    folders = {part: folder_of(root, part) for part in NETWORKS if folder_of(root, part).is_dir()}
+    folders = _folders(root)
     if not folders and (root / HEADS).is_file():
         clip = _stored("clip", _class_name(root), as_stored(root, "judge"))
         return [clip, _stored("heads", Answering.__name__, read_weights(root / HEADS))]
@@ -62,6 +67,18 @@ def describe(path: Path | str) -> list[PartInfo]:
         raise UserError(f"'{path}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}.")
     rows = [_stored(part, _class_name(folder), as_stored(folder, part)) for part, folder in folders.items()]
     return [*rows, *([_lora(root / DIFFUSERS_FILE)] if (root / DIFFUSERS_FILE).is_file() else [])]
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """The networks of a folder: a backbone's parts, and what a pipeline's index lists under other names."""
+    listed = {part for part, entry in formats.read_index(root).items() if _role(entry[1]) in NETWORKS}
+    others = sorted(part for part in listed.difference(NETWORKS, [TRANSFORMER]) if Path(part).name == part)
+    found = {part: folder_of(root, part) for part in (*NETWORKS, *others)}
+    return {part: folder for part, folder in found.items() if folder.is_dir()}
+
+
+def _role(class_name: str | None) -> str:
+    return CLASSES.get(str(class_name), ("", ""))[0]
 
 
 def _lora(file: Path) -> PartInfo:

@@ -36,6 +36,7 @@ from fdlab.weights.files import (
     write_weights,
 )
 from fdlab.weights.tensor_names import TEXT_LEVEL, old_attention
+from fdlab.weights.unreadable import not_there
 
 PREFIXES = {
     "vae": "vae.",
@@ -62,10 +63,10 @@ def read_flat(file: Path | str) -> dict[str, Tensor]:
     Raises: UserError when it is missing, corrupt, or holds more than tensors.
     """
     path = resolve(file)
+    if not path.exists():
+        raise not_there(file)
     if path.suffix == ".safetensors":
         return read_weights(path)
-    if not path.is_file():
-        raise UserError(f"checkpoint '{file}' does not exist.")
     return flat_state(read_pickled(path), file)
 
 
@@ -118,9 +119,9 @@ def import_released(
     """
     root = resolve(base)
     if not root.is_dir():
+        what = "is a file" if root.is_file() else "does not exist"
         raise UserError(
-            f"base folder '{base}' does not exist;"
-            " a Stable Diffusion 1.5 folder in diffusers' layout is needed."
+            f"base folder '{base}' {what}; a Stable Diffusion 1.5 folder in diffusers' layout is needed."
         )
     index = formats.read_index(root)
     parts = split(read_flat(file), file)

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fdlab.errors import UserError
-from fdlab.weights.files import LFS, plain_state, read_pickled
-from fdlab.weights.formats import one_line
+from fdlab.weights.files import plain_state, read_pickled
+from fdlab.weights.unreadable import not_there, unreadable
 
 UNET, VAE, OPENCLIP = "model.diffusion_model.", "first_stage_model.", ".model."
 """How the tensors of denoiser and autoencoder begin; how a prefix of OpenCLIP's names ends."""
@@ -113,22 +113,19 @@ def look_into(path: Path) -> SingleFile:
         shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
         return SingleFile(path, shapes, lambda names: {name: state[name] for name in names})
     try:
-        with path.open("rb") as stream:
-            if stream.read(len(LFS)) == LFS:
-                raise UserError(f"'{path}' is a git-lfs pointer, not the weights; run `git lfs pull` there.")
         with safe_open(path, "pt") as opened:
             shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror or one_line(error)}.") from error
-    except (SafetensorError, ValueError) as error:
-        raise _corrupt(path, error) from error
+    except FileNotFoundError:
+        raise not_there(path) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise unreadable(path, error) from error
 
     def read(names: Iterable[str]) -> dict[str, Tensor]:
         try:
             with safe_open(path, "pt") as opened:
                 return {name: opened.get_tensor(name) for name in names}
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise _corrupt(path, error) from error
+            raise unreadable(path, error) from error
 
     return SingleFile(path, shapes, read)
 
@@ -136,6 +133,11 @@ def look_into(path: Path) -> SingleFile:
 def is_original(file: SingleFile) -> bool:
     """Whether the file is in the original layout, of whatever kind."""
     return any(name.startswith((UNET, "conditioner.", VAE)) for name in file.shapes)
+
+
+def is_lora(file: SingleFile) -> bool:
+    """Whether the file holds a LoRA's matrices."""
+    return any("lora_" in name or ".lora." in name for name in file.shapes)
 
 
 def is_released(file: SingleFile) -> bool:
@@ -184,7 +186,3 @@ def _unsupported(file: SingleFile, what: str) -> UserError:
         f"'{file.path}' is {what}, which fdlab does not support; supported: Stable Diffusion 1.x, 2.x, XL and"
         " 3 that draw from text."
     )
-
-
-def _corrupt(path: Path, error: Exception) -> UserError:
-    return UserError(f"'{path}' is corrupt or cut short ({one_line(error)}); copy it again.")

@@ -38,8 +38,9 @@ from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import ROLES, TRANSFORMER, check_network, index_entry, save_part
 from fdlab.models.tokenizer import load_tokenizer
 from fdlab.progress import bar
-from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, write_weights
+from fdlab.weights.files import DIFFUSERS, TRANSFORMERS, check_finite, write_weights
 from fdlab.weights.tensor_names import TEXT_LEVEL
+from fdlab.weights.unreadable import not_there
 
 VERSION = 1
 """Of what unpacking makes: another number makes it anew."""
@@ -67,6 +68,8 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
     """
     backbone = BackboneSettings.from_mapping(node)
     path = resolve(backbone.path)
+    if path.suffix in SUFFIXES and not path.exists():
+        raise not_there(backbone.path, "backbone.path=FOLDER in diffusers' layout, or a single file")
     if not path.is_file():
         if backbone.prediction_type is not None:
             raise UserError(
@@ -84,7 +87,7 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
         "tokenizer": str(tokenizer), "image_size": size, "prediction_type": backbone.prediction_type,
     }  # fmt: skip
     folder = Path(cache).expanduser() / "backbones" / f"{path.stem}-{fingerprint(made_of)[:12]}"
-    with exclusive(folder.parent / f".{folder.name}.lock"):
+    with exclusive(folder.parent / f".{folder.name}.lock", is_passing=True):
         if not (folder / INDEX).is_file():
             file = look_into(path)
             kind = kind_of(file)
@@ -199,8 +202,10 @@ def converted(part: str, file: SingleFile, kind: Kind, config: Mapping[str, Any]
     """
     prefix = prefixes(kind)[part]
     names = [name for name in file.below(prefix) if not _is_no_weight(name, kind, config)]
+    given = file.read(names)
+    check_finite(given, file.path)
     try:
-        state = _convert(part, file.read(names), kind, config)
+        state = _convert(part, given, kind, config)
     except KeyError as error:
         raise UserError(f"'{file.path}' is no whole {NAMES[kind]}: it lacks tensor {error}.") from error
     # Query, key and value are one in OpenCLIP and in Stable Diffusion 3's transformer.

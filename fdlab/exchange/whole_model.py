@@ -18,6 +18,7 @@ from fdlab.models.finetuned import BackboneSettings, Weights
 from fdlab.models.parts import NETWORKS, folder_of
 from fdlab.weights.files import write_weights
 from fdlab.weights.lora_files import DIFFUSERS_FILE, Update, read_lora, write_diffusers, write_kohya
+from fdlab.weights.unreadable import not_there
 
 CONFIG = "config.yaml"
 """What a run was asked for, in its folder."""
@@ -105,6 +106,8 @@ Write = Callable[[Path, Mapping[str, Mapping[str, Update]], bool], None]
 
 def _write_adapter(out: Path, source: str, base: str | None, half: bool, write: Write) -> str:
     file = resolve(source)
+    if not file.exists():
+        raise not_there(source, "a run's folder or a LoRA file")
     if file.is_dir():
         file = finetuned.model_folder(source) / DIFFUSERS_FILE
         if not file.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from torch import Tensor, nn
 from fdlab.errors import UserError
 from fdlab.files import whole
 from fdlab.weights.eight_bits import unrounded
-from fdlab.weights.formats import one_line, read_shards
+from fdlab.weights.formats import read_shards
 from fdlab.weights.tensor_names import modern
+from fdlab.weights.unreadable import not_there, unreadable
 
 DIFFUSERS = "diffusion_pytorch_model"
 TRANSFORMERS = "model"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 CONVERT = "convert it with: python -m fdlab checkpoint import"
-LFS = b"version https://git-lfs"
 
 
 def weight_files(folder: Path, what: str) -> list[Path]:
@@ -63,17 +62,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise UserError(f"weights '{file}' are missing; copy the folder again.")
     try:
-        with file.open("rb") as stream:
-            begin = stream.read(len(LFS))
-    except OSError as error:
-        raise UserError(f"'{file}' cannot be read: {error.strerror}.") from error
-    if begin == LFS:
-        raise UserError(f"'{file}' is a git-lfs pointer, not the weights; run `git lfs pull` there.")
-    try:
         state = load_file(file)
     # Types that torch does not have are a KeyError.
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"'{file}' is corrupt or cut short ({one_line(error)}); copy it again.") from error
+        raise unreadable(file, error) from error
     check_finite(state, file)
     return state
 
@@ -85,15 +77,10 @@ def read_pickled(file: Path) -> Any:
         # Mapped where the format allows it: what is not asked for is not read.
         return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
     except FileNotFoundError:
-        raise UserError(f"'{file}' does not exist.") from None
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"'{file}' is corrupt, or holds more than tensors, and nothing else is unpickled;"
-            " save its state dict as safetensors."
-        ) from error
+        raise not_there(file) from None
     except Exception as error:
         # A damaged pickle calls what it likes with what it likes: any error may come of it.
-        raise UserError(f"'{file}' is corrupt or cut short: {one_line(error)}.") from error
+        raise unreadable(file, error) from error
 
 
 def flat_state(loaded: Any, source: Path | str) -> dict[str, Tensor]:

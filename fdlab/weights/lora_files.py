@@ -23,6 +23,7 @@ from fdlab.errors import UserError
 from fdlab.weights.files import read_weights, write_weights
 from fdlab.weights.original_names import original_names
 from fdlab.weights.tensor_names import TEXT_LEVEL
+from fdlab.weights.unreadable import not_there
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 """How diffusers calls such a file."""
@@ -104,7 +105,7 @@ class LoraChoice:
                 f"backbone.loras has {value}; as in backbone.loras=[{{path: FILE, weight: 0.8}}]."
             )
         if not Path(path).expanduser().is_file():
-            raise UserError(f"backbone.loras: '{path}' does not exist.")
+            raise UserError(f"backbone.loras: {not_there(path)}")
         return cls(str(Path(path).expanduser()), float(weight))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_who_waits_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             pass
         os.waitpid(child, 0)
     assert "waiting for another process" in capsys.readouterr().err
+
+
+def test_a_passing_lock_goes_with_what_failed_and_whoever_waited_holds_a_new_one(tmp_path: Path) -> None:
+    path, held_by_second = tmp_path / "x", list[bool]()
+
+    def second() -> None:
+        with lock.exclusive(path, is_brief=True, is_passing=True), lock.attempt(path) as is_free:
+            held_by_second.append(not is_free)
+
+    thread = threading.Thread(target=second)
+    with pytest.raises(KeyError), lock.exclusive(path, is_passing=True):
+        thread.start()
+        time.sleep(0.1)
+        raise KeyError
+    thread.join()
+    assert held_by_second == [True] and path.is_file()
+    with pytest.raises(KeyError), lock.exclusive(path, is_passing=True):
+        raise KeyError
+    assert not path.exists()
 
 
 def test_without_locks_on_the_file_system_work_goes_on(
