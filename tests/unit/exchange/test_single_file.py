@@ -219,7 +219,7 @@ def test_damaged_files_and_a_missing_vocabulary(
     (tmp_path / "models/xl.safetensors").touch()
     with pytest.raises(UserError, match=r"x1\.safetensors' does not exist; give .*mean '.*/xl\.safetensors'"):
         read_backbone(node(tmp_path / "models/x1.safetensors"), tmp_path / "cache")
-    with pytest.raises(UserError, match="^'nowhere' does not exist; give a single file"):
+    with pytest.raises(UserError, match=r"^'nowhere' does not exist; give a single file"):
         main(["import", "nowhere", str(tmp_path / "out")])
     torch.save({"format": 1, "kind": "TDM", "step": 3, "parameters": {}}, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match="a checkpoint of a run of fdlab; give the run's folder"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,18 @@ from fdlab.errors import UserError
 from fdlab.files import write_text
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.denoiser import UNetDenoiser
+from fdlab.models.nano import build_fusion, build_image_encoder
 from fdlab.models.parts import save_part
 from fdlab.models.tokenizer import token_ids
 from fdlab.training.text_driven import TDM
 from fdlab.weights.lora_files import read_lora
 from tests.worlds.backbones import tiny_sd15
 from tests.worlds.original import tiny_original
+
+VISION = {
+    "hidden_size": 64, "intermediate_size": 64, "projection_dim": 32, "num_hidden_layers": 1,
+    "num_attention_heads": 1, "image_size": 24, "patch_size": 12,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -96,48 +103,39 @@ def as_released(backbone: Backbone) -> torch.nn.Module:
         del attention.to_q, attention.to_k, attention.to_v, attention.to_out
     text = deepcopy(backbone.text_encoder)
     text, image = getattr(text, "text_model", text), deepcopy(backbone.image_encoder)
-    for embeddings in (text.embeddings, *([image.vision_model.embeddings] if image else [])):
+    for embeddings in (text.embeddings, image.vision_model.embeddings):
         embeddings.register_buffer("position_ids", torch.zeros_like(embeddings.position_ids))
     whole.vae, whole.text_encoder, whole.unet = vae, text, deepcopy(backbone.unet)
-    if image:
-        whole.image_encoder, whole.postfuse_module = image, deepcopy(backbone.fusion)
+    whole.image_encoder, whole.postfuse_module = image, deepcopy(backbone.fusion)
     for p in whole.parameters():
         p.data.zero_()
     return whole
 
 
-def only(backbone: Backbone, *parts: str) -> Backbone:
-    return Backbone(name="", **{part: getattr(backbone, part) for part in parts})
-
-
-@pytest.mark.parametrize("kind", ["tdm", "sdm"])
-def test_the_released_code_loads_a_runs_file_strictly(kind: str, tmp_path: Path) -> None:
-    subjects = ("image_encoder", "fusion") if kind == "sdm" else ()
-    base, learnt = tiny_sd15(seed=1), tiny_sd15(seed=2, subjects=kind == "sdm")
-    save_backbone(tmp_path / "base", base)
-    save_backbone(tmp_path / "run/model", only(learnt, "unet", "scheduler_config", *subjects))
-    out = ["export", str(tmp_path / "run"), str(tmp_path / "x.bin")]
-    with pytest.raises(UserError, match=r"run' has no vae, no text_encoder; give .* as --base FOLDER\.$"):
+def test_the_released_code_loads_a_runs_file_strictly(run: Path, whole: Backbone, tmp_path: Path) -> None:
+    own, out = tmp_path / "sdm/model", ["export", str(tmp_path / "sdm"), str(tmp_path / "x.bin")]
+    subjects: dict[str, Any] = {
+        "image_encoder": build_image_encoder(VISION), "fusion": build_fusion(64, 32),
+    }  # fmt: skip
+    for part, network in subjects.items():
+        save_part(own / part, part, network)
+    (own / "unet").symlink_to(run / "model/unet")
+    with pytest.raises(UserError, match=r"sdm' has no vae, no text_encoder; give .* --base FOLDER\.$"):
         main(out)
-    write_text(tmp_path / "run/config.yaml", "backbone: {name: x, path: nowhere}\n")
+    write_text(own.parent / "config.yaml", "backbone: {name: x, path: nowhere}\n")
     with pytest.raises(UserError, match="no text_encoder, nor has the backbone 'nowhere'; give"):
         main(out)
-    if kind == "tdm":
-        out += ["--base", str(tmp_path / "base")]
-    else:
-        write_text(tmp_path / "run/config.yaml", f"backbone: {{name: x, path: '{tmp_path / 'base'}'}}\n")
-    assert main(out) == 0
-    loaded: Any = as_released(learnt)
+    assert main([*out, "--base", str(run / "base")]) == 0
+    expected = replace(whole, **subjects)
+    loaded: Any = as_released(expected)
     loaded.load_state_dict(torch.load(tmp_path / "x.bin", weights_only=True), strict=True)
-    assert torch.equal(loaded.vae.encoder.mid_block.attentions[0].query.weight,
-                       base.vae.encoder.mid_block.attentions[0].to_q.weight)  # fmt: skip
     assert torch.equal(loaded.text_encoder.embeddings.position_ids, torch.arange(77)[None])
-    assert torch.equal(
-        loaded.text_encoder.final_layer_norm.weight, base.text_encoder.state_dict()["final_layer_norm.weight"]
-    )
-    parts = (loaded.unet, learnt.unet), *([(loaded.postfuse_module, learnt.fusion)] if kind == "sdm" else [])
-    for theirs, ours in parts:
-        assert all(torch.equal(theirs.state_dict()[n], t) for n, t in ours.state_dict().items())
+    attention, old = (b.vae.decoder.mid_block.attentions[0] for b in (expected, loaded))
+    assert torch.equal(old.proj_attn.weight, attention.to_out[0].weight)
+    for part in (*subjects, "unet"):
+        state = getattr(loaded, "postfuse_module" if part == "fusion" else part).state_dict()
+        ours = getattr(expected, part).state_dict()
+        assert all(torch.equal(state[name], tensor) for name, tensor in ours.items())
 
 
 def test_an_adapter_is_written_by_both_names(run: Path, whole: Backbone, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ SAID: list[tuple[str, bytes, str]] = [
     ("x.safetensors", SAFE[:20], r"is cut short: 20 of its \d+ bytes"),
     ("x.safetensors", b"\xff" * 64, r"is corrupt or cut short \(.*header.*\); copy it again\.$"),
     ("x.safetensors", b"\x03\0\0\0\0\0\0\0[1]", "is corrupt or cut short"),
-    ("x.safetensors", zipped(), r"torch's own format; name it \.ckpt\.$"),
+    ("x.safetensors", zipped(), r"is no safetensors but torch's own format; name it \.ckpt\.$"),
     ("x.ckpt", zipped()[:2000], r"is cut short: its end is missing; copy it again\.$"),
     ("x.ckpt", b"\x80\x02", r"is corrupt.*\.$"),
     ("x.ckpt", SAFE, "is corrupt"),
@@ -72,5 +72,5 @@ def test_what_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
     )
     assert str(not_there(tmp_path / "no/x")) == f"'{tmp_path}/no/x' does not exist."
     for read in (look_into, read_pickled):
-        with pytest.raises(UserError, match="modell.* does not exist"):
+        with pytest.raises(UserError, match=r"modell.* does not exist"):
             read(tmp_path / "modell.ckpt")
