@@ -6,6 +6,8 @@ import collections
 import operator
 import os
 import pathlib
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,21 @@ def test_a_state_dict_is_finite_tensors_by_name(tmp_path: Path) -> None:
     torch.save({"state_dict": good}, tmp_path / "x.bin")
     found = read_flat(tmp_path / "x.bin")
     assert found.keys() == good.keys() and all(torch.equal(found[name], good[name]) for name in good)
+
+
+@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+def test_what_lightning_leaves_of_its_callbacks_is_passed_over(package: str, tmp_path: Path) -> None:
+    """As in Stable Diffusion 1's published files; made without Lightning's own class."""
+    name = f"{package}.callbacks.model_checkpoint"
+    made = types.ModuleType(name)
+    made.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})  # type: ignore[attr-defined]
+    before, sys.modules[name] = sys.modules.get(name), made
+    try:
+        state = {"callbacks": {made.ModelCheckpoint: {"monitor": "loss"}}, "state_dict": {"a": torch.ones(2)}}
+        torch.save(state, tmp_path / "x.ckpt")
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+    found = read_pickled(tmp_path / "x.ckpt")
+    assert torch.equal(found["state_dict"]["a"], torch.ones(2)) and len(found["callbacks"]) == 1
