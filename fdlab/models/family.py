@@ -1,4 +1,4 @@
-"""Which family of Stable Diffusion a folder holds, and whether it is the one that a configuration is for."""
+"""Which family of Stable Diffusion a denoiser is of, and whether it is the one that a backbone is for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fdlab.errors import UserError
-from fdlab.models.parts import SECOND, folder_of
+from fdlab.models.denoiser import is_transformer, is_xl
+from fdlab.models.parts import folder_of
+from fdlab.weights.formats import read_json
 
 TITLES = {
     "sd15": "Stable Diffusion 1 or 2",
@@ -15,27 +17,29 @@ TITLES = {
     "sd3": "Stable Diffusion 3",
 }
 FOR = {"nano": "sd15", "sd15": "sd15", "sd21": "sd15", "sdxl": "sdxl", "sd3": "sd3"}
-"""Which family a configuration of that name is for; others are for what their maker likes."""
+"""Which family a backbone of that name is for; others are for what their maker likes."""
 
 
-def family_of(folder: Path) -> str | None:
-    """The family by the folders in it, a key of TITLES; None where there is no denoiser."""
-    denoiser = folder_of(folder, "unet")
-    if not denoiser.is_dir():
+def family_of(denoiser: Path) -> str | None:
+    """The family of the denoiser in a folder, by its configuration: a key of TITLES; None where none is."""
+    if not (denoiser / "config.json").is_file():
         return None
-    if denoiser.name == "transformer":
-        return "sd3"
-    return "sdxl" if folder_of(folder, SECOND["text_encoder"]).is_dir() else "sd15"
+    config = read_json(denoiser / "config.json")
+    return "sd3" if is_transformer(config) else "sdxl" if is_xl(config) else "sd15"
+
+
+def check_denoiser(name: str, denoiser: Path, given: str) -> None:
+    """Whether the denoiser in a folder is for the backbone `name`; `given` is how the user said it. Raises:
+    UserError."""
+    found = family_of(denoiser)
+    if found is not None and FOR.get(name, found) != found:
+        takes = "backbone=sd15 or sd21" if found == "sd15" else f"backbone={found}"
+        raise UserError(f"{given} holds {TITLES[found]}, which '{name}' is not for; give {takes}.")
 
 
 def check_family(node: Mapping[str, Any], folder: Path) -> None:
-    """Whether a folder is of the family that `cfg.backbone` is for. Raises: UserError."""
-    found = family_of(folder)
-    if found is None:
-        return
+    """The same for `cfg.backbone` and the folder that its path means. Raises: UserError."""
     name = str(node["name"])
-    if FOR.get(name, found) != found:
-        takes = "backbone=sd15 or sd21" if found == "sd15" else f"backbone={found}"
-        raise UserError(
-            f"backbone.path={node['path']} holds {TITLES[found]}, which '{name}' is not for; give {takes}."
-        )
+    check_denoiser(name, folder_of(folder, "unet"), f"backbone.path={node['path']}")
+    if node.get("unet"):
+        check_denoiser(name, Path(node["unet"]).expanduser(), f"backbone.unet={node['unet']}")

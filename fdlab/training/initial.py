@@ -13,6 +13,7 @@ from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.models import finetuned, nano
 from fdlab.models.backbone import Backbone
+from fdlab.models.family import check_denoiser
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import TRANSFORMER
 from fdlab.training.denoising import DenoisingTraining
@@ -63,6 +64,8 @@ def load_start(asked: FitSettings) -> Start:
     if scratch and settings.folder("unet").name == TRANSFORMER:
         raise UserError("init=scratch makes UNets only; start from init=base, or a folder.")
     found = None if scratch else finetuned.need(settings, kind, asked.init, "init")
+    if found is not None and "unet" in found.parts:
+        check_denoiser(settings.name, found.parts["unet"], f"init={asked.init}")
     parts = [part for part in finetuned.PARTS[kind] if not (scratch and part == "unet")]
     overrides = settings.overrides(found.parts if found else None)
     if references and "fusion" not in overrides and not settings.folder("fusion").is_dir():
