@@ -200,7 +200,8 @@ def _padded(array: np.ndarray, cells: Size) -> np.ndarray:
     """What lies on a grid, as an array of so many cells has it."""
     if array.shape[-2:] == cells:
         return array
-    flat = array.reshape(*array.shape[:-2], -1)
+    # Not by -1, which of no subjects at all is not known.
+    flat = array.reshape(*array.shape[:-2], array.shape[-2] * array.shape[-1])
     wide = np.zeros((*flat.shape[:-1], cells[0] * cells[1]), array.dtype)
     wide[..., : flat.shape[-1]] = flat
     return wide.reshape(*flat.shape[:-1], *cells)

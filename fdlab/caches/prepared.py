@@ -161,7 +161,9 @@ class Prepared:
         if self.rows.grids is None:
             return array_KHW
         height, width = self.rows.grids[row // self.rows.views]
-        return array_KHW.reshape(len(array_KHW), -1)[:, : height * width].reshape(-1, height, width)
+        num = len(array_KHW)
+        cells_KM = array_KHW.reshape(num, array_KHW.shape[1] * array_KHW.shape[2])
+        return cells_KM[:, : height * width].reshape(num, height, width)
 
     def reference(self, key: int) -> np.ndarray:
         """Cut-out RR4 of one subject, mirrored with its picture."""

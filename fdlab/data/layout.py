@@ -63,7 +63,8 @@ def list_ids(root: Path, split: str = "all") -> tuple[list[str], dict[str, str]]
     missing = [name for name in names or ["image_ids.txt"] if not (root / name).is_file()]
     if missing:
         raise UserError(
-            f"data folder '{root}' has no {missing[0]}: not FastComposer's layout, or only half written."
+            f"data folder '{root}' has no {missing[0]}: not FastComposer's layout, or only half written;"
+            " data=folder takes any."
         )
     ids: dict[str, None] = {}
     faults: dict[str, str] = {}

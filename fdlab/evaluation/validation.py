@@ -37,6 +37,8 @@ from fdlab.pipeline.artist import Artist
 from fdlab.training.denoising import DenoisingTraining
 
 FILE, FOLDER = "validation.csv", "validation"
+CHANCE = 0.5
+"""Identity AUC where no face was found at all."""
 MONITORED = {"sdm": "identity_auc", "tdm": "prompt_accuracy"}
 """What decides where nobody chose: what each model is trained for."""
 
@@ -156,7 +158,11 @@ class EvaluateWhileTraining(StepCallback):
         metrics, _ = scoring.score(
             self.benchmark, order, measuring.join(gathered), self._references, self.extractors
         )
-        return {name: float(entry["value"]) for name, entry in metrics.items()}
+        values = {name: float(entry["value"]) for name, entry in metrics.items()}
+        if values.get("face_detection_rate") == 0:
+            # As for each subject without a face; of a record nothing is said then, a training has to go on.
+            values.setdefault("identity_auc", CHANCE)
+        return values
 
     def _make(self, module: DenoisingTraining) -> Sampled:
         artist = Artist(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,20 @@ def test_what_cannot_be_monitored_is_said(configure: Configure, watching: Any) -
         watcher = watching(cfg, monitor="cmmd")
         watcher.extractors = networks.Extractors(features=watcher.extractors.features)
         fit(cfg, watchers=[watcher])
+
+
+def test_no_face_at_all_is_chance_and_the_training_goes_on(
+    configure: Configure, watching: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_faces(*_: Any) -> tuple[dict[str, Any], list[Any]]:
+        return {"face_detection_rate": {"value": 0.0}}, []
+
+    monkeypatch.setattr(during.scoring, "score", without_faces)
+    cfg = configure("trainer.max_steps=1")
+    watcher = watching(cfg, monitor="identity_auc")
+    assert fit(cfg, watchers=[watcher]).steps == 1
+    *_, row = csv.DictReader(watcher.path.read_text().splitlines())
+    assert (row["identity_auc"], row["face_detection_rate"]) == ("0.5", "0.0")
 
 
 def test_two_processes_share_the_work(

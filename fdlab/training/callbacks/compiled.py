@@ -12,6 +12,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from fdlab.engine.continuing import tell
 from fdlab.errors import UserError
 from fdlab.models.compiling import uncompiled
 from fdlab.models.denoiser import denoiser_of, pooled_width
@@ -62,6 +63,10 @@ class CheckCompiled(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Lightning's hook. Raises: UserError where they differ."""
+        tell(
+            f"trainer.compile={self.how}: compiling the denoiser, and comparing its gradients with the plain"
+            " one's; that takes minutes."
+        )
         shape = self.batch_size, self.num_tokens
         with trainer.precision_plugin.forward_context():
             with uncompiled(self.unet):

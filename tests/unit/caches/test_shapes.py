@@ -132,5 +132,14 @@ def test_pictures_of_several_shapes(folder: Path, world: ModuleType, shape: Shap
         torch.testing.assert_close(z_BCHW, expected, atol=2e-3, rtol=2e-3)
         assert same(batch, kept)
     assert met == {(40, 24), (32, 32), (24, 40)}
+    # What is learnt by captions alone has no masks.
+    bare = Shape(shape.image_size, shape.latent_CHW, None, 0)
+    alone = prepare(
+        folder, tmp_path / "c", vae, world.tokenizer(), bare, mirror=True, show=False, sizes=sizes
+    )
+    kept = batches(cached, max_subjects=0, reference_size=None)[0]
+    assert torch.equal(
+        batches(alone, max_subjects=0, reference_size=None)[0]["latent_BCHW"], kept["latent_BCHW"]
+    )
     square = prepare(folder, tmp_path / "c", vae, world.tokenizer(), shape, mirror=True, show=False)
     assert square.folder != cached.folder and square.groups == [square.usable]

@@ -162,7 +162,7 @@ def test_corrupt_weights(broken: Path, content: bytes | None) -> None:
     file = broken / "text_encoder" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10] if content is None else content)
     with pytest.raises(
-        UserError, match=r"text_encoder/model\.safetensors' is (cut short|empty|a git-lfs pointer)"
+        UserError, match=r"text_encoder/model\.safetensors' is (corrupt|cut short|empty|a git-lfs)"
     ):
         load_backbone(broken)
 
