@@ -34,7 +34,8 @@ def load_whole(source: Path | str, base: Path | str | None = None) -> Backbone:
     if "fusion" in finetuned.part_folders(folder):
         raise UserError(
             f"'{source}' is a subject-augmented model, and other programs know no fusion; its denoiser is in"
-            f" '{folder_of(folder, 'unet')}', and --layout released has all."
+            f" '{folder_of(folder, 'unet')}'. --layout pipeline is all of it, for FaceDiffuserPipeline; of"
+            " Stable Diffusion 1.5 also --layout released, for the released code."
         )
     settings = backbone_of(source, folder, base)
     own = finetuned.need(settings, "tdm", str(folder.absolute()))
@@ -65,11 +66,15 @@ def check_parts(settings: BackboneSettings, own: Weights, parts: Iterable[str], 
     lacking = [part for part in parts if not settings.folder(part, own.parts).is_dir()]
     if not lacking:
         return
-    is_own = resolve(settings.path).absolute() == own.folder.absolute()
-    nor = "" if is_own else f", nor has the backbone '{settings.path}'"
+    there = resolve(settings.path)
+    nor = f", nor has the backbone '{settings.path}'"
+    if not there.exists():
+        nor = f", and the backbone '{settings.path}' is not here"
+    elif there.absolute() == own.folder.absolute():
+        nor = ""
     raise UserError(
-        f"'{source}' has no {', no '.join(lacking)}{nor}; give the folder of the backbone that it was"
-        " trained on as --base FOLDER."
+        f"'{source}' has no {', no '.join(lacking)}{nor};"
+        " give the folder of the backbone that it was trained on as --base FOLDER."
     )
 
 

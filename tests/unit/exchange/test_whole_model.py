@@ -123,7 +123,7 @@ def test_the_released_code_loads_a_runs_file_strictly(run: Path, whole: Backbone
     with pytest.raises(UserError, match=r"sdm' has no vae, no text_encoder; give .* --base FOLDER\.$"):
         main(out)
     write_text(own.parent / "config.yaml", "backbone: {name: x, path: nowhere}\n")
-    with pytest.raises(UserError, match="no text_encoder, nor has the backbone 'nowhere'; give"):
+    with pytest.raises(UserError, match="no text_encoder, and the backbone 'nowhere' is not here; give"):
         main(out)
     assert main([*out, "--base", str(run / "base")]) == 0
     expected = replace(whole, **subjects)

@@ -162,7 +162,7 @@ def test_corrupt_weights(broken: Path, content: bytes | None) -> None:
     file = broken / "text_encoder" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10] if content is None else content)
     with pytest.raises(
-        UserError, match=r"text_encoder/model\.safetensors' is (corrupt|cut short|empty|a git-lfs)"
+        UserError, match=r"text_encoder/model\.safetensors' is (corrupt|cut short|empty|a git-lfs pointer)"
     ):
         load_backbone(broken)
 
