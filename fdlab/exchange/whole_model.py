@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fdlab.assets import resolve
+from fdlab.diffusion.schedulers import at_zero_snr
 from fdlab.errors import UserError
 from fdlab.exchange.ldm_names import original
 from fdlab.exchange.released import check_released, export_released
@@ -85,7 +86,11 @@ def write_pipeline(out: Path, source: str, base: str | None, half: bool) -> str:
         raise UserError(
             f"plain diffusers knows no {type(backbone.vae).__name__}, the autoencoder of '{source}'."
         )
-    save_backbone(out, backbone, half)
+    config = backbone.need("scheduler")
+    if config.get("rescale_betas_zero_snr"):
+        # What trained before knew less of its own.
+        config = at_zero_snr(config)
+    save_backbone(out, replace(backbone, scheduler_config=config), half)
     return ", ".join([*backbone.networks(), "tokenizer", "scheduler"])
 
 

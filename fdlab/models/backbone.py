@@ -165,6 +165,12 @@ def part_folders(folder: Path | str) -> dict[str, Path]:
     """
     root = _existing(folder)
     found = {part: folder_of(root, part) for part in PARTS if folder_of(root, part).is_dir()}
+    both = [name for name in ("tdm_unet", "sdm_unet") if (root / name).is_dir()]
+    if both and "unet" not in found:
+        raise UserError(
+            f"'{folder}' is a pipeline's folder ({', '.join(both)}), which FaceDiffuserPipeline reads alone;"
+            " give a run's folder, or a model's, which has a unet."
+        )
     if not found:
         raise UserError(
             f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."

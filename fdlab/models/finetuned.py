@@ -162,11 +162,6 @@ def find(backbone: BackboneSettings, kind: str, choice: str, option: str | None 
         own = {"unet": backbone.folder("unet")}
         return _with_named(backbone, kind, choice, resolve(backbone.path), own)
     folder = model_folder(choice)
-    if (folder / "sdm_unet").is_dir():
-        raise UserError(
-            f"{option or kind}={choice} is a whole pipeline, for FaceDiffuserPipeline.from_pretrained; a"
-            f" {kind.upper()}'s model folder is needed here, as a run's model/."
-        )
     own = part_folders(folder)
     said = facts(folder).get("kind")
     # A base is trained as a TDM is: an SDM may well begin there.

@@ -70,24 +70,23 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     return state
 
 
-class _Callback:
-    """Stands for a callback's class, by which Lightning's checkpoints (Stable Diffusion 1's are such) keep
-    what it left."""
+class _Nothing:
+    """Stands for the class by which Lightning files its callbacks' states; no code comes with it."""
 
 
-_CALLBACKS: list[Any] = [
-    (_Callback, f"{package}.callbacks.{name}")
+_LIGHTNING: list[Any] = [
+    (_Nothing, f"{package}.callbacks.model_checkpoint.ModelCheckpoint")
     for package in ("pytorch_lightning", "lightning.pytorch")
-    for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
 ]
+"""What the published files of Stable Diffusion 1 name beside their tensors."""
 
 
 def read_pickled(file: Path) -> Any:
-    """What a torch file holds, with nothing but tensors unpickled, beside names of Lightning's callbacks.
-    Raises: UserError when it holds more, or is corrupt."""
+    """What a torch file holds, with nothing but tensors unpickled. Raises: UserError when it holds more, or
+    is corrupt."""
     try:
         # Mapped where the format allows it: what is not asked for is not read.
-        with torch.serialization.safe_globals(_CALLBACKS):
+        with torch.serialization.safe_globals(_LIGHTNING):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
     except FileNotFoundError:
         raise not_there(file) from None

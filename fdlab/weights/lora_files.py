@@ -98,7 +98,7 @@ class LoraChoice:
         """Read `{path: FILE, weight: 0.8}`, or FILE alone. Raises: UserError."""
         if isinstance(value, str):
             value = {"path": value}
-        given: dict[str, Any] = {"weight": 1.0} | (dict(value) if isinstance(value, Mapping) else {})
+        given: dict[str, Any] = {"weight": 1.0, **(value if isinstance(value, Mapping) else {})}
         path, weight = given.get("path"), given["weight"]
         if not isinstance(path, str) or type(weight) not in (int, float) or len(given) > 2:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from zipfile import is_zipfile
 
@@ -15,6 +16,8 @@ from fdlab.weights.formats import one_line
 LFS = b"version https://git-lfs"
 ZIP = b"PK\x03\x04"
 """How torch's files begin; their list of contents stands at the end."""
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch names a class or function that it does not unpickle."""
 _LOOKED_AT = 512
 _LARGEST_HEADER = 100_000_000
 """Bytes; safetensors reads none that is larger."""
@@ -59,9 +62,10 @@ def unreadable(file: Path, error: Exception) -> UserError:
     if begin.startswith(ZIP) and not is_zipfile(file):
         return UserError(f"'{file}' is cut short: its end is missing; copy it again.")
     if isinstance(error, pickle.UnpicklingError):
+        named = _GLOBAL.search(str(error))
         return UserError(
-            f"'{file}' is corrupt, or holds more than tensors, and nothing else is unpickled;"
-            " save its state dict as safetensors."
+            f"'{file}' is corrupt, or holds more than tensors{f' ({named[1]})' if named else ''}, and nothing"
+            " else is unpickled; take it as safetensors, or save its state dict so."
         )
     # What a damaged pickle trips over (KeyError: 101) tells nobody anything.
     says = f" ({one_line(error)})" if isinstance(error, SafetensorError | RuntimeError | ValueError) else ""

@@ -17,10 +17,11 @@ from fdlab.diffusion.guidance import Guidance
 from fdlab.diffusion.guiders.model import Model
 from fdlab.diffusion.guiders.tdm import TextDriven
 from fdlab.errors import UserError
+from fdlab.exchange import whole_model
 from fdlab.files import write_text
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
 from fdlab.models.denoiser import UNetDenoiser
-from fdlab.models.nano import build_fusion, build_image_encoder
+from fdlab.models.nano import SCHEDULER, build_fusion, build_image_encoder
 from fdlab.models.parts import save_part
 from fdlab.models.tokenizer import token_ids
 from fdlab.training.text_driven import TDM
@@ -91,6 +92,26 @@ def test_the_original_layout_comes_back_bit_for_bit(run: Path, whole: Backbone, 
         assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
     write = [str(tmp_path / "back"), str(file), "--layout", "original", "--force"]
     assert main(["export", *write]) == 0 and file.read_bytes() == first
+
+
+def test_zero_terminal_snr_leaves_with_a_scheduler_that_does_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import diffusers
+
+    asked = {**SCHEDULER, "_class_name": "PNDMScheduler", "prediction_type": "v_prediction"}
+    made, written = list[dict[str, Any]](), type("AutoencoderKL", (), {})()
+    monkeypatch.setattr(whole_model, "save_backbone", lambda _, b, __: made.append(b.scheduler_config))
+    for config in (asked, asked | {"rescale_betas_zero_snr": True}):
+        backbone = Backbone(name="", vae=written, scheduler_config=config)
+        backbone.networks = dict  # type: ignore[method-assign,assignment]
+        monkeypatch.setattr(whole_model, "load_whole", lambda *_, found=backbone: found)
+        whole_model.write_pipeline(tmp_path, "run", None, False)
+    assert made[0] == asked
+    scheduler = getattr(diffusers, made[1]["_class_name"]).from_config(made[1])
+    scheduler.set_timesteps(4)
+    assert float(scheduler.alphas_cumprod[-1]) < 1e-6 and list(scheduler.timesteps) == [999, 749, 499, 249]
+    assert scheduler.config.prediction_type == "v_prediction"
 
 
 def as_released(backbone: Backbone) -> torch.nn.Module:

@@ -141,6 +141,10 @@ def test_missing_folder_or_part(broken: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no part of a model"):
         part_folders(tmp_path / "empty")
+    (tmp_path / "pipe/sdm_unet").mkdir(parents=True)
+    (tmp_path / "pipe/vae").mkdir()
+    with pytest.raises(UserError, match=r"is a pipeline's folder \(sdm_unet\).*give a run's folder"):
+        part_folders(tmp_path / "pipe")
 
 
 def test_pickled_weights_are_refused_and_named(broken: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import collections
 import operator
 import os
 import pathlib
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from fdlab.engine import checkpoints
 from fdlab.errors import UserError
 from fdlab.exchange.contents import describe
 from fdlab.exchange.released import import_folder, import_released, read_flat
+from fdlab.exchange.single_file import look_into
 from fdlab.measure.extractors.efficientnet import EfficientNetExtractor
 from fdlab.measure.weights import load_state
 from fdlab.weights.files import read_pickled
@@ -90,19 +92,24 @@ def test_a_state_dict_is_finite_tensors_by_name(tmp_path: Path) -> None:
     assert found.keys() == good.keys() and all(torch.equal(found[name], good[name]) for name in good)
 
 
-@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
-def test_what_lightning_leaves_of_its_callbacks_is_passed_over(package: str, tmp_path: Path) -> None:
-    """As in Stable Diffusion 1's published files; made without Lightning's own class."""
-    name = f"{package}.callbacks.model_checkpoint"
-    made = types.ModuleType(name)
-    made.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})  # type: ignore[attr-defined]
-    before, sys.modules[name] = sys.modules.get(name), made
-    try:
-        state = {"callbacks": {made.ModelCheckpoint: {"monitor": "loss"}}, "state_dict": {"a": torch.ones(2)}}
-        torch.save(state, tmp_path / "x.ckpt")
-    finally:
-        del sys.modules[name]
-        if before is not None:
-            sys.modules[name] = before
-    found = read_pickled(tmp_path / "x.ckpt")
-    assert torch.equal(found["state_dict"]["a"], torch.ones(2)) and len(found["callbacks"]) == 1
+LIGHTNING = "pytorch_lightning.callbacks.model_checkpoint"
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_what_lightning_filed_beside_the_tensors_is_passed_over(
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the published sd-v1-4.ckpt; another class is named."""
+    for name in ("pytorch_lightning", "pytorch_lightning.callbacks", LIGHTNING):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    own = [type(name, (), {"__module__": LIGHTNING}) for name in ("ModelCheckpoint", "Other")]
+    for each, file in zip(own, (tmp_path / "good.ckpt", tmp_path / "bad.ckpt"), strict=True):
+        monkeypatch.setattr(sys.modules[LIGHTNING], each.__name__, each, raising=False)
+        state = {"state_dict": {"a": torch.ones(2)}, "callbacks": {each: {"best": torch.ones(1)}}}
+        torch.save(state, file, _use_new_zipfile_serialization=zipped)
+    assert read_flat(tmp_path / "good.ckpt")["a"].tolist() == [1, 1]
+    assert look_into(tmp_path / "good.ckpt").shapes == {"a": (2,)}
+    with pytest.raises(
+        UserError, match=rf"more than tensors \({re.escape(LIGHTNING)}\.Other\), and nothing else"
+    ):
+        read_pickled(tmp_path / "bad.ckpt")
