@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+_SNAPSHOT = re.compile(r"(?:^|/)models--([^/]+?)--([^/]+)/snapshots/")
 _ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 CLIP, CLIP_FOLDER = "openai/clip-vit-large-patch14", "models/clip-vit-large-patch14"
 """CLIP ViT-L/14, whose image encoder and vocabulary Stable Diffusion goes with, and where conf expects it."""
@@ -42,3 +43,10 @@ def how_to_get(name: str) -> str:
     if name in DOWNLOADS:
         return f"hf download {DOWNLOADS[name]} {patterns} --local-dir {name}"
     return f"hf download {name} {patterns}"
+
+
+def how_to_complete(path: Path | str) -> str:
+    """The end of a line about something missing in a repository's copy in the hub's cache: the command that
+    brings the rest; "" for any other path."""
+    found = _SNAPSHOT.search(f"{path}/")
+    return f"; get the rest: {how_to_get(f'{found[1]}/{found[2]}')}" if found else ""

@@ -154,7 +154,7 @@ class Backbone:
 def missing_part(part: str, where: Path | str) -> UserError:
     """Make the error for a part that is not there: which, where it was looked for, how to get it."""
     hint = _HOW_TO_GET.get(part, f"copy the whole folder again, or give another as backbone.{part}=FOLDER")
-    return UserError(f"no {part} in '{where}'; {hint}.")
+    return UserError(f"no {part} in '{where}'{hub.how_to_complete(where) or f'; {hint}'}.")
 
 
 def part_folders(folder: Path | str) -> dict[str, Path]:
@@ -318,7 +318,7 @@ def _existing(path: Path | str, part: str | None = None) -> Path:
         if folder.suffix in PICKLED:
             raise refuse_pickle(folder)
         raise UserError(f"'{path}' is a file; a model is a folder in diffusers' layout.")
-    how = f", or get it: {hub.how_to_get(str(path))}" if hub.is_id(str(path)) else ""
+    how = f", or get it: {hub.how_to_get(str(path))}" if hub.is_id(str(path)) else hub.how_to_complete(path)
     layout = "with its config.json and weights" if part else "in diffusers' layout (unet/, vae/, ...)"
     raise UserError(f"{part or 'model'} folder '{path}' does not exist; give one {layout}{how}.")
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fdlab.assets import hub
 from fdlab.errors import UserError
 from fdlab.files import whole
 from fdlab.weights.eight_bits import unrounded
@@ -43,7 +44,8 @@ def weight_files(folder: Path, what: str) -> list[Path]:
     if pickled:
         raise refuse_pickle(pickled[0])
     raise UserError(
-        f"the {what} in '{folder}' has no weights; expected {DIFFUSERS}.safetensors or model.safetensors."
+        f"the {what} in '{folder}' has no weights; expected {DIFFUSERS}.safetensors or model.safetensors"
+        f"{hub.how_to_complete(folder)}."
     )
 
 

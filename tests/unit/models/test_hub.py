@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -52,6 +53,19 @@ def test_what_is_not_here_comes_with_the_command_that_brings_it(cache: Path, giv
         load_backbone(given)
     assert said in str(raised.value)
     assert ("hf download" in said) == ("hf download" in str(raised.value))
+
+
+def test_what_a_half_copied_repository_lacks_comes_with_it_too(cache: Path) -> None:
+    (cache / "vae/diffusion_pytorch_model.safetensors").unlink()
+    shutil.rmtree(cache / "unet")
+    brings = r"get the rest: hf download some-one/tiny --include .*\.$"
+    for parts, own, said in (
+        (["vae"], {}, "has no weights"),
+        (["unet"], {}, "no unet in"),
+        (["unet"], {"unet": cache / "unet"}, "unet folder '.*' does not exist"),
+    ):
+        with pytest.raises(UserError, match=rf"{said}.*{brings}"):
+            load_backbone("some-one/tiny", own, parts)
 
 
 def test_the_command_names_what_a_backbone_is_read_from() -> None:

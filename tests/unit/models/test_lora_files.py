@@ -173,6 +173,10 @@ def test_choices_are_checked(plain: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"backbone\.loras: 'nowhere' does not exist"):
         BackboneSettings.from_mapping({"name": "x", "path": "x", "loras": ["nowhere"]})
     file = tmp_path / "x.safetensors"
+    file.touch()
+    # As a composed configuration hands it on.
+    composed = OmegaConf.create({"name": "x", "path": "x", "loras": [{"path": str(file), "weight": 0.5}]})
+    assert BackboneSettings.from_mapping(composed).loras == (LoraChoice(str(file), 0.5),)
     write_kohya(file, {"unet": updates(new(rank=3, targets=("attn2.to_k",)))})
     # As `sample` hands it on.
     assert LoraChoice.read(OmegaConf.create({"path": str(file), "weight": 0.5})) == LoraChoice(str(file), 0.5)
