@@ -79,8 +79,8 @@ def at_zero_snr(config: Mapping[str, Any]) -> dict[str, Any]:
     knows = any(name == config.get("_class_name") for name in ("DDIMScheduler", "EulerDiscreteScheduler"))
     if knows:
         return made
-    made.pop("skip_prk_steps", None)
-    return made | {"_class_name": "DDIMScheduler"}
+    made = {**STABLE_DIFFUSION, **made, "_class_name": "DDIMScheduler"}
+    return {key: value for key, value in made.items() if key != "skip_prk_steps"}
 
 
 def usual(config: Mapping[str, Any]) -> str:
