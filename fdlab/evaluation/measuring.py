@@ -167,6 +167,23 @@ def _embed(
     return out
 
 
+def check_references(benchmark: Benchmark, extractors: Extractors) -> None:
+    """Whether every reference picture shows a face, as `references` will want it; of pictures that are not
+    rendered yet nothing is asked. Raises: UserError for the first without."""
+    paths = [benchmark.folder / subject.references[0] for subject in benchmark.subjects]
+    if not extractors.faces or not all(path.is_file() for path in paths):
+        return
+    measured = measure(paths, Extractors(faces=extractors.faces), batch_size=1, show=False)
+    assert measured.counted is not None
+    for path, found in zip(paths, measured.counted, strict=True):
+        if not found:
+            raise _without_a_face(path)
+
+
+def _without_a_face(path: Path) -> UserError:
+    return UserError(f"no face found in reference '{path}'; a reference must show one.")
+
+
 def references(
     benchmark: Benchmark, extractors: Extractors, batch_size: int = 32, show: bool = True
 ) -> References:
@@ -193,9 +210,7 @@ def references(
         )
         for name, is_reference in owners:
             if is_reference and not by_name[name][0]:
-                raise UserError(
-                    f"no face found in reference '{benchmark.folder / name}'; a reference must show one."
-                )
+                raise _without_a_face(benchmark.folder / name)
         embedding = np.stack([by_name[s.references[0]][1] for s in benchmark.subjects])
         width = embedding.shape[1]
         heldout = tuple(

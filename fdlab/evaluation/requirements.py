@@ -20,6 +20,7 @@ from fdlab.data.folder import check_complete
 from fdlab.diffusion.settings import SamplerSettings
 from fdlab.errors import UserError
 from fdlab.evaluation import given_pictures
+from fdlab.evaluation.measuring import check_references
 from fdlab.evaluation.rows import check_group_size, check_weights
 from fdlab.evaluation.settings import MethodSettings, ValidationSettings
 from fdlab.layouts.choose import check_teaches, open_folder
@@ -85,16 +86,21 @@ def check(asked: Asked, data: Mapping[str, Any]) -> None:
     loggers.check(asked.logger)
     backbone = finetuned.load(method.backbone, None, ("tokenizer", "scheduler"))
     check_sampler(method.sampler, backbone)
+    benchmarks: list[Benchmark] = []
     if asked.validation.is_asked_for():
+        benchmarks.append(asked.validation.benchmark.outline())
         sampler = {**method.sampler, "num_steps": asked.validation.num_steps}
         check_sampler(sampler, backbone)
-        check_benchmark(method, asked.validation.benchmark.outline(), backbone.tokenizer)
+        check_benchmark(method, benchmarks[-1], backbone.tokenizer)
     if asked.evaluates:
+        benchmarks.append(asked.benchmark.outline())
         check_weights(method)
-        check_benchmark(method, asked.benchmark.outline(), backbone.tokenizer)
+        check_benchmark(method, benchmarks[-1], backbone.tokenizer)
         check_loading(method, [kind for kind in method.needs if kind != method.trained])
     if asked.evaluates or asked.validation.every:
-        loading.load_extractors(asked.extractors)
+        extractors = loading.load_extractors(asked.extractors)
+        for benchmark in benchmarks:
+            check_references(benchmark, extractors)
 
 
 def check_evaluation(asked: Asked) -> Benchmark:

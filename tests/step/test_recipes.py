@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fdlab.__main__ import main
 from fdlab.config.locate import options
@@ -28,7 +29,9 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_sd15(root / "sd15")
     write_tiny_sd15(root / "sdm", seed=1, subjects=True)
     tiny.write_folder(root / "people", 6, size=64)
-    squares.write_benchmark(root / "bench", subjects=2, prompts=2, images=1, size=64)
+    for name in ("bench", "faceless"):
+        squares.write_benchmark(root / name, subjects=2, prompts=2, images=1, size=64)
+    Image.new("RGB", (64, 64)).save(root / "faceless/references/s01.png")
     return root
 
 
@@ -132,6 +135,11 @@ LATE = [
         "Did you mean 'strict'?",
     ),
     ("sdm_sd15", ["benchmark=own", "benchmark.folder=BENCH", "tdm=shipped"], "ships no TDM; give tdm=FOLDER"),
+    (
+        "sdm_sd15",
+        ["benchmark=own", "benchmark.folder=FACELESS", "tdm=base"],
+        "s01.png'; a reference must show one",
+    ),
     ("sdm_sd15", ["benchmark=own", "benchmark.folder=BENCH", "tdm=EMPTY"], "holds no part of a model"),
     (
         "tdm_sd15",
@@ -169,7 +177,12 @@ def test_what_comes_after_the_training_is_tried_before_it(
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    places = {"BENCH": disk / "bench", "EMPTY": tmp_path / "empty", "FILE": tmp_path / "file"}
+    places = {
+        "FACELESS": disk / "faceless",
+        "BENCH": disk / "bench",
+        "EMPTY": tmp_path / "empty",
+        "FILE": tmp_path / "file",
+    }
     for word, place in places.items():
         keys = [key.replace(word, str(place)) for key in keys]
     start = torch.random.get_rng_state()
