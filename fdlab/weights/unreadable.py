@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 from pathlib import Path
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 from safetensors import SafetensorError
 
@@ -59,7 +59,7 @@ def unreadable(file: Path, error: Exception) -> UserError:
         return UserError(f"'{file}' is no safetensors but torch's own format; name it .ckpt.")
     if file.suffix == ".safetensors" and (whole := _bytes_promised(file)) > size:
         return UserError(f"'{file}' is cut short: {size:,} of its {whole:,} bytes are here; copy it again.")
-    if begin.startswith(ZIP) and not is_zipfile(file):
+    if begin.startswith(ZIP) and not _has_end(file):
         return UserError(f"'{file}' is cut short: its end is missing; copy it again.")
     if isinstance(error, pickle.UnpicklingError):
         named = _GLOBAL.search(str(error))
@@ -83,6 +83,14 @@ def _as_text(begin: bytes) -> str | None:
         return None
     line = " ".join(words.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def _has_end(file: Path) -> bool:
+    """Whether an archive's end is there, whatever it says."""
+    try:
+        return is_zipfile(file)
+    except BadZipFile:
+        return True
 
 
 def _bytes_promised(file: Path) -> int:

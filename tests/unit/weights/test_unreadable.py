@@ -24,6 +24,8 @@ def zipped() -> bytes:
 
 
 SAFE = save({"a": torch.ones(1000)})
+SPANNED = b"PK\x03\x04" + bytes(40) + b"PK\x06\x07" + bytes(12) + b"\2\0\0\0" + b"PK\x05\x06" + bytes(18)
+"""An archive that says that it goes on on another disk, at which zipfile raises."""
 TEXT = r"is text, not weights: it begins 'hello there'; download it again\.$"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n"
 SAID: list[tuple[str, bytes, str]] = [
@@ -47,6 +49,7 @@ SAID: list[tuple[str, bytes, str]] = [
     ("x.safetensors", b"\x03\0\0\0\0\0\0\0[1]", "is corrupt or cut short"),
     ("x.safetensors", zipped(), r"is no safetensors but torch's own format; name it \.ckpt\.$"),
     ("x.ckpt", zipped()[:2000], r"is cut short: its end is missing; copy it again\.$"),
+    ("x.ckpt", SPANNED, r"is corrupt or cut short.*; copy it again\.$"),
     ("x.ckpt", b"\x80\x02", r"is corrupt.*\.$"),
     ("x.ckpt", SAFE, "is corrupt"),
 ]
