@@ -137,7 +137,7 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
+    if not tensor.numel() or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
         return True
     tensor = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
     # Both ends are NaN where any value is; many times faster than a mask of all values.

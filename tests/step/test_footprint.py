@@ -63,7 +63,7 @@ def test_a_pass_holds_what_the_allocator_gave_out(checkpointing: bool, configure
 
     module.losses(batch, Draws(torch.Generator()))
     arrays = sum(value.nbytes for value in batch.values() if isinstance(value, Tensor))
-    assert found.activations - arrays + found.gradients == pytest.approx(allocated(step), rel=0.1)
+    assert found.activations - arrays + found.gradients == pytest.approx(allocated(step), rel=0.15)
     # Position ids and the like are no state.
     assert found.weights == pytest.approx(sum(p.nbytes for p in module.state_dict().values()), rel=1e-3)
     assert found.gradients == found.averages == found.optimizer // 2 == sum(p.nbytes for p in learning)
