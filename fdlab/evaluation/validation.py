@@ -28,12 +28,12 @@ from fdlab.evaluation.methods import Sampled
 from fdlab.evaluation.requirements import device_of
 from fdlab.evaluation.rows import SDM_ALONE, TEXT_ALONE, baseline
 from fdlab.evaluation.settings import MethodSettings, ValidationSettings
-from fdlab.evaluation.validation_history import History
 from fdlab.measure import choose as loading
 from fdlab.measure import networks
 from fdlab.measure.choose import ExtractorSettings
 from fdlab.metrics.registry import METRICS
 from fdlab.pipeline.artist import Artist
+from fdlab.records.validation_history import History
 from fdlab.training.denoising import DenoisingTraining
 
 FILE, FOLDER = "validation.csv", "validation"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fdlab import lock
 from fdlab.errors import Failure, UserError
-from fdlab.evaluation.validation_history import History
 from fdlab.progress import format_seconds
+from fdlab.records.validation_history import History
 from fdlab.sweeps import driver, page
 from fdlab.sweeps.dimensions import written
 from fdlab.sweeps.launchers import Launcher

@@ -18,8 +18,8 @@ from fdlab.errors import UserError
 from fdlab.evaluation import measuring
 from fdlab.evaluation import validation as during
 from fdlab.evaluation.validation import EvaluateWhileTraining
-from fdlab.evaluation.validation_history import History
 from fdlab.measure import networks
+from fdlab.records.validation_history import History
 from fdlab.training.fit import fit
 from tests.worlds import squares as squares_world
 

@@ -1,6 +1,6 @@
 """The commands of conf/RECIPES.md one after the other, from data and weights to a board, on miniatures.
 
-Preparing photos, checking folders and making benchmarks are run in tests of their own.
+Preparing photos and asking whether an SDM will learn from them are run in tests of their own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fdlab.__main__ import main
 from fdlab.assets import hub
@@ -38,8 +39,10 @@ def walks() -> dict[str, list[list[str]]]:
 
 def small(words: list[str]) -> list[str]:
     """The same, for miniatures."""
-    if words[0] == "leaderboard":
+    if words[0] == "leaderboard" or words[:2] == ["data", "check"]:
         return words
+    if words[:2] == ["data", "convert"]:
+        return ["64" if word == "512" else word for word in words]
     more = [*SIZES, *(SMALL if words[0] == "train" else ("sampler.num_steps=2", "trainer.accelerator=cpu"))]
     keys = {word.split("=")[0] for word in more}
     return [word for word in words if word.split("=")[0] not in keys] + more
@@ -63,10 +66,16 @@ def test_a_walk_ends_on_the_board(
     write_tiny_sd15(Path("models/stable-diffusion-v1-5"))
     write_tiny_sd15(Path("whole"), subjects=True)
     Path("whole/image_encoder").rename("models/clip-vit-large-patch14")
-    squares.write_benchmark(Path("bench"), subjects=2, prompts=2, images=1, size=64)
+    for s, person in enumerate(("ada", "bob")):
+        Path("PHOTOS", person).mkdir(parents=True)
+        for k, place in enumerate(("reference", "heldout")):
+            Image.fromarray(squares.picture(s, place, s, size=64)).save(f"PHOTOS/{person}/{k}.png")
+    Path("prompts.txt").write_text("a {noun} <|image|> on a beach\na {noun} <|image|> in a forest\n")
+    (make,) = [line for line in PAGE.read_text().splitlines() if "data convert people-folder" in line]
+    assert main(small(shlex.split(make.partition("#")[0])[3:])) == 0
     for name in ("ffhq", "me"):
         tiny.write_folder(Path("data") / name, 6, size=64)
-    ran = [words for words in walks()[walk] if words[0] != "data"]
+    ran = [words for words in walks()[walk] if words[0] != "data" or words[1] == "check"]
     for words in ran:
         capsys.readouterr()
         assert main(small(words)) == 0, words
