@@ -43,6 +43,8 @@ LOOKED_AT = 1000
 RARE = 0.05
 """A noun of a smaller share is left out."""
 DRAWN = "drawn-"
+NOTE = ".drawn"
+"""Says, in a folder of the user's own, what the base model's pictures in it were drawn by."""
 
 
 def nouns_of(folder: Folder, split: str) -> list[str]:
@@ -71,7 +73,7 @@ def num_there(prior: PriorSettings) -> int:
     root = prior.root
     if root is None or not root.exists():
         return 0
-    if root.is_dir() and all(path.suffix in CAPTIONS for path in root.iterdir()):
+    if root.is_dir() and all(path.suffix in CAPTIONS or path.name == NOTE for path in root.iterdir()):
         # None yet, or the first was about to be drawn.
         return 0
     return len(open_folder(root).ids("train"))
@@ -143,24 +145,25 @@ def ensure(
     }
     cache = data.cache / "class_pictures"
     root = prior.root or cache / fingerprint({**by, "captions": captions})[:16]
-    place = cache / fingerprint({"root": root.absolute()})[:16]
-    with exclusive(place.with_suffix(".lock")):
+    with exclusive(cache / f"{fingerprint({'root': root.absolute()})[:16]}.lock"):
         there = num_there(replace(prior, root=root))
         drawn = {path.stem for path in root.glob(f"{DRAWN}*.png") if path.with_suffix(CAPTIONS[0]).is_file()}
-        _check_drawn(root, place.with_suffix(".txt"), fingerprint(by) if drawn else None)
+        _check_drawn(root, fingerprint(by) if drawn else None)
         # Beside those that a person put there.
         captions = captions[: max(0, prior.num - (there - len(drawn)))]
         missing = {index for index in range(len(captions)) if _name(index) not in drawn}
         if missing:
-            write_text(place.with_suffix(".txt"), fingerprint(by))
+            if prior.root is not None:
+                write_text(root / NOTE, fingerprint(by))
             tell(f"class pictures: the base model draws {len(missing)} into '{root}'.")
             artist = Artist.load(backbone, {"tdm": base}, sampler, device=str(device))
             _draw(artist, captions, missing, root, show)
     return root
 
 
-def _check_drawn(root: Path, note: Path, by: str | None) -> None:
+def _check_drawn(root: Path, by: str | None) -> None:
     """Whether what the base model drew into a folder earlier was drawn `by` the same, as far as is known."""
+    note = root / NOTE
     if by is not None and note.is_file() and note.read_text() != by:
         raise UserError(
             f"data.prior.root={root}: its {DRAWN}*.png are of another prompt, sampler, size or base"

@@ -81,10 +81,10 @@ def test_a_folder_of_ones_own_is_filled_up(
     assert class_pictures.described(data.prior) == f"1 in '{own}'; the base model draws 4 more"
     assert ensure(asked, root=own) == own
     after = drawn(own)
-    assert len(after) == 10 and before.items() < after.items()
+    assert len(after) == 11 and before.items() < after.items()
     with pytest.raises(UserError, match="are of another prompt, sampler, size or base model"):
         ensure(asked, root=own, prompt="a drawing of a {noun}")
-    assert ensure(asked, root=own, num=6) == own and len(drawn(own)) == 12
+    assert ensure(asked, root=own, num=6) == own and len(drawn(own)) == 13
     # Enough of any layout is taken as it is; too few of another than a plain one cannot be added to.
     assert ensure(asked, root=people_folder) == people_folder
     with pytest.raises(UserError, match=r"has 9 pictures, data\.prior\.num is 60; only a plain folder"):
