@@ -14,7 +14,7 @@ from fdlab import files
 from fdlab.config import naming, provenance
 from fdlab.config.naming import run_dir
 from fdlab.config.schema import leaves as schema_leaves
-from fdlab.errors import UserError
+from fdlab.errors import EndedElsewhere, UserError
 
 _NAME_OF_PARENT = "FDLAB_RUN_NAME"
 _MAY_DIFFER = (
@@ -79,22 +79,23 @@ def save(configuration: Mapping[str, Any], overrides: list[str]) -> None:
 def unless_refused(folder: Path) -> Iterator[None]:
     """Let a new run directory go again where what was asked for is refused before anything is in it but what
     was asked for."""
-    is_new = not folder.exists()
+    made = [place for place in (folder, folder.parent, folder.parent.parent) if not place.exists()]
     try:
         yield
-    except UserError:
-        if is_new and is_main_process() and folder.is_dir():
-            _discard(folder)
+    except (UserError, EndedElsewhere) as error:
+        refused = isinstance(error, UserError) or error.status == 2
+        if refused and folder in made and is_main_process() and folder.is_dir():
+            _discard(folder, made)
         raise
 
 
-def _discard(folder: Path) -> None:
+def _discard(folder: Path, made: list[Path]) -> None:
     inside = list(folder.iterdir())
     if not all(path.name in ASKED and path.is_file() for path in inside):
         return
     for path in inside:
         path.unlink()
-    for empty in (folder, folder.parent, folder.parent.parent):
+    for empty in made:
         try:
             empty.rmdir()
         except OSError:

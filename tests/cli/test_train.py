@@ -157,7 +157,10 @@ def test_a_training_that_is_refused_leaves_no_run_directory(tiny: list[str], tmp
     line = ["train", "+exp=tdm", *tiny, f"paths.runs={tmp_path / 'runs'}", "name=x"]
     assert main([*line, "model.train_text_encoder=true", "data.cache_text=true"]) == 2
     assert list(tmp_path.iterdir()) == []
-    # What is somebody's stays.
+    # What is somebody's stays, if it is an empty folder.
+    (tmp_path / "runs").mkdir()
+    assert main([*line, "model.train_text_encoder=true", "data.cache_text=true"]) == 2
+    assert (tmp_path / "runs").is_dir() and not list((tmp_path / "runs").iterdir())
     (tmp_path / "runs/tdm/x").mkdir(parents=True)
     assert main([*line, "model.train_text_encoder=true", "data.cache_text=true"]) == 2
     assert (tmp_path / "runs/tdm/x/config.yaml").is_file()
