@@ -8,7 +8,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in every run, so that what fails was changed; `--hypothesis-profile=default` seeks others.
+hypothesis.settings.load_profile("ci")
 
 # Before torch or numba are imported: several threads on a few cores cost more than they give at this size.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -23,19 +23,13 @@ def map_array(path: Path, kind: str = "array", mode: Literal["r", "r+"] = "r") -
     if not path.is_file():
         raise CorruptFile(f"{kind} '{path}' is missing.")
     try:
-        # Mapped for writing first, a file cut short would be filled with zeros.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if mode == "r+" and isinstance(found, np.memmap):
-            found = np.load(path, mmap_mode=mode, allow_pickle=False)
+        # Mapped for writing first, a file cut short would be filled with zeros. Not np.load, which takes what
+        # starts as an archive does for one, and leaves the file open where it is none.
+        found = np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode=mode) if mode == "r+" else found
     except Exception as error:
         # The head is Python text: a damaged one raises whatever a parser, or a type's constructor, can.
-        why = "it is no array of numbers" if "allow_pickle" in str(error) else said(error)
-        raise CorruptFile(f"{kind} '{path}' is corrupt: {why}.") from error
-    if not isinstance(found, np.memmap):
-        if isinstance(found, np.lib.npyio.NpzFile):
-            found.close()
-        raise CorruptFile(f"{kind} '{path}' is corrupt: it is no single array of numbers.")
-    return found
+        raise CorruptFile(f"{kind} '{path}' is corrupt: {said(error)}.") from error
 
 
 def array_of(data: bytes, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fdlab.benchmarks.convert import photos, prompt_lists
@@ -141,6 +141,7 @@ def test_an_annotation_of_anything_is_within_its_bounds_or_refused(value: object
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda tail: b"\x93NUMPY\x01\x00v\x00" + tail))
+@example(b"PK\x03\x04")
 def test_a_label_map_of_any_bytes_is_refused_or_whole_numbers(tmp_path_factory: object, data: bytes) -> None:
     path = Path(str(tmp_path_factory.getbasetemp())) / "any.npy"  # type: ignore[attr-defined]
     path.write_bytes(data)
