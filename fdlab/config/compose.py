@@ -64,9 +64,9 @@ def _composed(overrides: Sequence[str], config_name: str) -> tuple[dict[str, Any
         raise UserError(f"sweep={chosen['sweep']}: only `python -m fdlab sweep` searches.")
     # An experiment is added to the defaults, every other group has a default: so the plus is ours to set.
     choices = [f"{'+' if key == 'exp' else ''}{key}={option}" for key, option in chosen.items()]
-    reference = _resolve(_hydra(config_name, tuple(choices)))
+    composed, reference = _chosen(config_name, tuple(choices))
     texts: dict[str, Any] = {}
-    others: dict[str, str] = {}
+    others: dict[str, Any] = {}
     for line in lines:
         if line.key in chosen:
             continue
@@ -76,8 +76,7 @@ def _composed(overrides: Sequence[str], config_name: str) -> tuple[dict[str, Any
             texts[line.key] = _text(line, reference)
         else:
             others[line.key] = _value(line, reference)
-    composed = _hydra(config_name, (*choices, *others.values()))
-    plain = schema.check(_resolve(_with_texts(composed, texts)), reference)
+    plain = schema.check(_resolve(_with_values(composed, others | texts)), reference)
     check_targets(plain)
     return plain, reference, choices
 
@@ -111,7 +110,7 @@ def variants_of(overrides: Sequence[str], config_name: str = "config") -> list[t
     lines = read(overrides)
     first = {line.key: unquoted(split(line.value)[0]) for line in lines if line.key in groups()}
     choices = [f"{key}={option}" for key, option in first.items() if option in options(key)]
-    reference = _resolve(_hydra(config_name, tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices)))
+    _, reference = _chosen(config_name, tuple(c if c[:4] != "exp=" else f"+{c}" for c in choices))
     for line in lines:
         if not schema.contains(reference, line.key) and line.key not in groups():
             raise schema.unknown_key(line.key, reference, groups())
@@ -140,8 +139,8 @@ def _text(line: Line, reference: dict[str, Any]) -> Any:
     return _literal(line.text) if schema.is_literal(line.key) else line.text
 
 
-def _value(line: Line, reference: dict[str, Any]) -> str:
-    """A line as Hydra takes it. Raises: UserError."""
+def _value(line: Line, reference: dict[str, Any]) -> Any:
+    """The value of any other key, as Hydra reads it. Raises: UserError."""
     keys = schema.keys_below(line.key, reference)
     if keys and not line.value.startswith("{"):
         raise UserError(f"{line.given}: this is a group of keys ({', '.join(keys)}); set one of them.")
@@ -151,19 +150,19 @@ def _value(line: Line, reference: dict[str, Any]) -> str:
     for key, _ in schema.leaves({line.key: override.value()}):
         if not schema.contains(reference, key):
             raise schema.unknown_key(key, reference, groups())
-    return f"{line.key}={line.value}"
+    return override.value()
 
 
-def _with_texts(composed: DictConfig, texts: dict[str, Any]) -> DictConfig:
+def _with_values(composed: DictConfig, values: dict[str, Any]) -> DictConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     composed = copy.deepcopy(composed)
-    for key, text in texts.items():
+    for key, value in values.items():
         try:
-            OmegaConf.update(composed, key, text)
+            OmegaConf.update(composed, key, value)
         except OmegaConfBaseException as error:
-            raise UserError(f"{key}={text}: {_one_line(error)}") from error
+            raise UserError(f"{key}={value}: {_one_line(error)}") from error
     return composed
 
 
@@ -198,9 +197,16 @@ def _escaped(node: Any) -> Any:
     return _literal(node) if isinstance(node, str) else node
 
 
+def _chosen(config_name: str, choices: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+    """What groups alone make, not resolved and resolved. Raises: UserError."""
+    composed, resolved = _hydra(config_name, choices)
+    return composed, copy.deepcopy(resolved)
+
+
 @lru_cache(maxsize=128)
-def _hydra(config_name: str, overrides: tuple[str, ...]) -> DictConfig:
-    """Compose with Hydra; remembered, since a grid asks for the same defaults for each of its trials."""
+def _hydra(config_name: str, choices: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+    """Compose with Hydra; remembered, since it takes longer than all the rest, and a grid's trials differ in
+    values."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -209,9 +215,10 @@ def _hydra(config_name: str, overrides: tuple[str, ...]) -> DictConfig:
     try:
         # Hydra keeps its state in one global object.
         with _one_at_a_time, initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            return hydra_compose(config_name, overrides=list(overrides))
+            composed = hydra_compose(config_name, overrides=list(choices))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
+    return composed, _resolve(composed)
 
 
 def _resolve(cfg: DictConfig) -> dict[str, Any]:
