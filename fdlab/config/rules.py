@@ -6,6 +6,7 @@ import importlib
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -257,6 +258,7 @@ RULES: dict[str, Rule] = {
 }
 
 
+@cache
 def rule_for(key: str) -> Rule | None:
     """The rule of a dotted key, its own or the first pattern's; None where its type says all."""
     if key in RULES:
