@@ -40,6 +40,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "nothing" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_somebody_without_a_face_is_named_where_heads_are_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -252,7 +252,7 @@ def test_a_damaged_trace_is_drawn_anew(tiny: list[str], tmp_path: Path) -> None:
     asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", "trace=true", "sampler=snf_demo"]
     (image,) = sample(tiny, tmp_path, *asked)
     file = (tmp_path / image["file"]).with_suffix(".json")
-    for trace in (5, None, [], "x"):
+    for trace in (5, []):
         file.write_text(json.dumps({**image, "trace": trace}))
         assert sample(tiny, tmp_path, *asked) == [image]
 

@@ -22,7 +22,7 @@ def test_dry_says_what_would_happen_and_touches_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("experiment", ["sdm", "tdm"])
+@pytest.mark.parametrize("experiment", ["sdm", pytest.param("tdm", marks=pytest.mark.long)])
 def test_a_run_leaves_what_the_contract_says(
     experiment: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,6 +37,7 @@ def test_a_run_leaves_what_the_contract_says(
     assert str(folder / "metrics.csv") in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_grid_lists_a_failure_goes_on_and_repeats_nothing(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +141,7 @@ def test_a_run_that_another_process_works_on_is_refused_with_its_holder(
     assert [p.name for p in (tmp_path / "tdm" / "x").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("init", ["base", "scratch"])
+@pytest.mark.parametrize("init", [pytest.param("base", marks=pytest.mark.long), "scratch"])
 def test_what_ships_trains_from_the_base_with_a_new_fusion(
     init: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

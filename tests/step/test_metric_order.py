@@ -119,6 +119,7 @@ def rises(values: list[float]) -> bool:
     return falls([-value for value in values])
 
 
+@pytest.mark.long
 def test_blur_costs_likeness_and_distance(alone: Case) -> None:
     found = alone.levels("blur", 1.5, 4.0)
     assert found["identity_auc"][0] > 0.95
@@ -164,6 +165,7 @@ def test_one_picture_for_all_is_no_set_of_pictures(alone: Case) -> None:
         assert rises(found[name]), name
 
 
+@pytest.mark.long
 def test_faults_of_pairs(pairs: Case) -> None:
     missing, twice, places = (
         pairs.levels(name, 0.5, 1.0) for name in ("one missing", "one person twice", "places changed")

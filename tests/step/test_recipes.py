@@ -67,14 +67,14 @@ def of_its_size(disk: Path, experiment: str) -> list[str]:
     ]
 
 
-LIKE_THEIR_TWINS = ("base", "tdm", "fastcomposer")
-"""Experiments whose twins of Stable Diffusion's layout take the same way."""
+BY_THEMSELVES = ("tdm_sd15", "sdm_sd15")
+"""Experiments that take every way the others take: these are run by the long tests."""
 
 
 @pytest.mark.parametrize(
     "experiment",
     [
-        pytest.param(name, marks=pytest.mark.long) if name in LIKE_THEIR_TWINS else name
+        name if name in BY_THEMSELVES else pytest.param(name, marks=pytest.mark.long)
         for name in options("exp")
         if not name.endswith(ELSEWHERE)
     ],
@@ -159,8 +159,11 @@ LATE = [
 ]
 
 
-@pytest.mark.parametrize("dry", [True, False], ids=["dry", "train"])
-@pytest.mark.parametrize(("experiment", "keys", "said"), LATE, ids=[" ".join(late[1]) for late in LATE])
+@pytest.mark.parametrize(
+    ("experiment", "keys", "said", "dry"),
+    [*((*late, False) for late in LATE), *((*late, True) for late in LATE[::5])],
+    ids=[" ".join(late[1]) for late in (*LATE, *LATE[::5])],
+)
 def test_what_comes_after_the_training_is_tried_before_it(
     experiment: str,
     keys: list[str],

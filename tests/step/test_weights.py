@@ -135,8 +135,9 @@ def test_weights_of_the_other_kind_are_refused_before_any_is_read(
     assert not read
 
 
-@pytest.mark.parametrize("said", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("asked", [None, "epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    ("said", "asked"), [("v_prediction", None), ("epsilon", "v_prediction"), ("v_prediction", "epsilon")]
+)
 def test_a_model_learns_and_exports_what_its_scheduler_says_unless_told(
     said: str, asked: str | None, disk: Path, tmp_path: Path
 ) -> None:

@@ -331,14 +331,24 @@ def test_a_mixed_reference_is_the_own_picture_as_often_as_told(prepared: Prepare
         assert own == share if share in (0, 1) else abs(own - share) < 0.06
 
 
+@pytest.fixture(scope="module")
+def sound(world: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of people and, beside it, a cache of it in which nothing is damaged."""
+    root = tmp_path_factory.mktemp("sound")
+    of = (root / "cache", world.vae(), world.tokenizer())
+    shape = Shape(world.IMAGE, (4, world.LATENT, world.LATENT), world.REFERENCE, 2)
+    prepare(world.write_folder(root / "people", 7), *of, shape, show=False, reader=Corners())
+    return root
+
+
 @pytest.mark.parametrize("harm", ["emptied", "torn", "removed", "another", "changed"])
 @pytest.mark.parametrize("name", ["rows.json", *(f"00000/{name}" for name in ("part.json", *ALL_ARRAYS))])
 def test_a_damaged_cache_is_made_anew(
-    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, name: str, harm: str
+    sound: Path, shape: Shape, world: ModuleType, tmp_path: Path, name: str, harm: str
 ) -> None:
-    arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
-    prepared = prepare(*arguments, show=False, reader=Corners())
-    before, path = files(prepared.folder), prepared.folder / name
+    cache = shutil.copytree(sound / "cache", tmp_path / "cache")
+    (made,) = (rows.parent for rows in cache.rglob("rows.json"))
+    before, path = files(made), made / name
     whole = path.read_bytes()
     if harm == "removed":
         path.unlink()
@@ -347,8 +357,9 @@ def test_a_damaged_cache_is_made_anew(
         changed = whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:]
         new = {"emptied": b"", "torn": whole[:200], "another": other if other != whole else b"PK"}
         path.write_bytes((new | {"changed": changed})[harm])
-    again = prepare(*arguments, show=False, reader=Corners())
-    assert again.folder == prepared.folder and files(again.folder) == before
+    of = (sound / "people", cache, world.vae(), world.tokenizer(), shape)
+    again = prepare(*of, show=False, reader=Corners())
+    assert again.folder == made and files(again.folder) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]"])

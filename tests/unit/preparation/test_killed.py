@@ -71,6 +71,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     album.fill(tmp_path / "photos")
     command = [sys.executable, "-c", STRIKE, str(tmp_path / "photos"), str(tmp_path), "0"]

@@ -152,7 +152,7 @@ def test_bad_conditions_are_one_line_before_anything_runs(
     words: Sequence[str], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=said) as caught:
-        study_of(tmp_path, *words)
+        study_of(tmp_path, *words, check=True)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
