@@ -127,7 +127,7 @@ def test_sample_grids_do_not_touch_the_training(configure: Configure) -> None:
 
 def test_the_loss_falls(configure: Configure) -> None:
     cfg = configure(
-        "tdm", "trainer.max_steps=60", "model.lr=0.01", "trainer.sample_every=0", "trainer.log_every=20",
+        "tdm", "trainer.max_steps=30", "model.lr=0.01", "trainer.sample_every=0", "trainer.log_every=10",
         "trainer.precision=32",
     )  # fmt: skip
     losses = [float(row["loss"]) for row in rows(fit(cfg).run_dir / "metrics.csv")]
