@@ -15,6 +15,8 @@ from fdlab.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from fdlab.config.seen import Seen
+
 EXAMPLE = """python -m fdlab train +exp=sdm seed=2 model.lr=1e-4
          python -m fdlab train -m +exp=sdm seed=1,2 model.lr=1e-4,3e-4 jobs=2"""
 PATHS = {
@@ -68,18 +70,20 @@ def _train(cfg: DictConfig, overrides: list[str]) -> None:
     from fdlab import lock
     from fdlab.config import directory
     from fdlab.engine.together import ending
+    from fdlab.training.source import seen
 
-    folder = directory.settle(cfg)
+    data = seen(cfg)
+    folder = directory.settle(cfg, data)
     # The processes that data-parallel training starts beside the first work under its lock.
     running = lock.running(folder) if directory.is_main_process() else nullcontext()
     with directory.unless_refused(folder), running, ending(folder):
-        _work(cfg, overrides, folder)
+        _work(cfg, overrides, folder, data)
 
 
-def _work(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
+def _work(cfg: DictConfig, overrides: list[str], folder: Path, data: Seen | None) -> None:
     from fdlab.config import directory
 
-    directory.save(cfg, overrides)
+    directory.save(cfg, overrides, data)
     from fdlab.evaluation.requirements import Asked
     from fdlab.evaluation.validation import watch
     from fdlab.training.fit import fit

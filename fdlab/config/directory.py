@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fdlab import files
-from fdlab.config import naming, provenance
+from fdlab.config import naming, provenance, seen
 from fdlab.config.naming import run_dir
 from fdlab.config.schema import leaves as schema_leaves
+from fdlab.config.seen import Seen
 from fdlab.errors import EndedElsewhere, UserError
 
 _NAME_OF_PARENT = "FDLAB_RUN_NAME"
@@ -32,7 +33,7 @@ _AFTERWARDS = (
 
 ENDED = ".ended"
 """The status with which the first of several processes failed."""
-ASKED = ("config.yaml", "overrides.yaml", "environment.json", ".lock", ENDED)
+ASKED = ("config.yaml", "overrides.yaml", "environment.json", seen.FILE, ".lock", ENDED)
 """What says in a run directory what was asked for, and by whom."""
 
 
@@ -46,13 +47,14 @@ def is_main_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
-def settle(cfg: Any) -> Path:
+def settle(cfg: Any, data: Seen | None = None) -> Path:
     """Settle the run directory of `cfg` (its `name` may get a number) and return it.
 
     `resume=never` takes a directory that is new. Otherwise an existing one is gone on with, provided that it
-    holds the same configuration; keys that only evaluation reads may differ until it has a record. A new one
-    takes over the checkpoints of a run of the experiment that trained the very same, under whatever name: so
-    a corrected sampler or benchmark costs no training. Raises: UserError naming the first key that differs.
+    holds the same configuration and was trained on the same `data`; keys that only evaluation reads may
+    differ until it has a record. A new one takes over the checkpoints of a run of the experiment that trained
+    the very same, under whatever name: so a corrected sampler or benchmark costs no training. Raises:
+    UserError naming the first key that differs, or what changed of the data.
     """
     if not is_main_process():
         cfg.name = os.environ.get(_NAME_OF_PARENT, cfg.name)
@@ -63,16 +65,19 @@ def settle(cfg: Any) -> Path:
             cfg.name, number = f"{name}-{number}", number + 1
     elif _is_begun(run_dir(cfg)):
         _check_same(_leaves(cfg), run_dir(cfg))
+        _check_data(cfg, data, run_dir(cfg))
     elif cfg.resume == "auto":
-        _take_over(_leaves(cfg), run_dir(cfg))
+        _take_over(_leaves(cfg), data, run_dir(cfg))
     os.environ[_NAME_OF_PARENT] = cfg.name
     return run_dir(cfg)
 
 
-def save(configuration: Mapping[str, Any], overrides: list[str]) -> None:
+def save(configuration: Mapping[str, Any], overrides: list[str], data: Seen | None = None) -> None:
     """Write what the run was made of into its directory, from the first process only."""
     if is_main_process():
         provenance.save(configuration, run_dir(configuration), overrides)
+        if data is not None:
+            data.save(run_dir(configuration))
 
 
 @contextmanager
@@ -121,22 +126,49 @@ def _check_same(new: Mapping[str, Any], folder: Path) -> None:
             )
 
 
-def _take_over(new: Mapping[str, Any], folder: Path) -> None:
-    """Take the state of the latest run of this experiment that trained what `new` asks for, and differs from
-    it in what comes afterwards. (A second run under another name is trained again: so it may be compared.)"""
+def _check_data(cfg: Any, now: Seen | None, folder: Path) -> None:
+    from omegaconf import OmegaConf
+
+    if change := _change(folder, now):
+        key, what = change
+        raise UserError(
+            f"'{folder}' was trained on other data: in {key}={OmegaConf.select(cfg, key)}, {what}; put back"
+            " what was there, or choose another name=..., or resume=never for a new directory."
+        )
+
+
+def _change(folder: Path, now: Seen | None) -> tuple[str, str] | None:
+    """Which folder of those that a run was trained on holds something else now, and what, as far as is
+    known."""
+    then = None if now is None else seen.load(folder)
+    return None if then is None or now is None else then.change(now)
+
+
+def _take_over(new: Mapping[str, Any], data: Seen | None, folder: Path) -> None:
+    """Take the state of the latest run of this experiment that trained what `new` asks for on that `data`,
+    and differs from it in what comes afterwards. (A second run under another name is trained again: so it may
+    be compared.)"""
     passed = ("name", *_MAY_DIFFER)
+    told = ""
     begun = (other for other in folder.parent.glob("*") if other != folder and _is_begun(other))
     for other in sorted(begun, key=lambda other: (other / "config.yaml").stat().st_mtime, reverse=True):
         try:
             old = _leaves(provenance.load(other))
+            same = not any(_differing(old, new, (*passed, *_only_afterwards(new))))
+            if not (same and any(_differing(old, new, passed))):
+                continue
+            change = _change(other, data)
         except UserError:
             # A damaged neighbour is not what this run is about.
             continue
-        same = not any(_differing(old, new, (*passed, *_only_afterwards(new))))
-        if same and any(_differing(old, new, passed)):
+        if change is None:
             print(f"note: '{other}' trained the same; going on from its checkpoints.", file=sys.stderr)
             _adopt(other, folder)
             return
+        what = f"in {change[0]}, {change[1]}"
+        told = told or f"note: '{other}' trained the same on other data ({what}); training anew."
+    if told:
+        print(told, file=sys.stderr)
 
 
 def _adopt(other: Path, folder: Path) -> None:

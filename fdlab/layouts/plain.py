@@ -24,6 +24,7 @@ from fdlab import foreign
 from fdlab.data.annotation import Annotation
 from fdlab.data.layout import SPLITS, is_id, joined, unreadable, without_faults
 from fdlab.data.pictures import read_photo
+from fdlab.data.pieces import glance
 from fdlab.data.sample import CorruptFile, PersonSample
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_bytes, write_text
@@ -118,16 +119,16 @@ class PlainFolder:
             raise unreadable(error) from error
         return joined(annotation, image_HW3, np.zeros(image_HW3.shape[:2], np.uint8), str(path))
 
-    def picture(self, id: str) -> bytes:
-        """As `Folder.picture`."""
+    def picture(self, id: str, pieces: bool = False) -> bytes:
+        """As `Folder.picture`; `pieces` as of `files`."""
         try:
-            return self._of(id).read_bytes()
+            return glance(self._of(id)) if pieces else self._of(id).read_bytes()
         except OSError as error:
             raise CorruptFile(f"picture '{self._of(id)}' cannot be read: {error.strerror}.") from error
 
-    def files(self, id: str) -> Iterator[tuple[str, bytes]]:
+    def files(self, id: str, pieces: bool = False) -> Iterator[tuple[str, bytes]]:
         """As `Folder.files`; of a caption's file, what it says of this picture."""
-        yield "picture", self.picture(id)
+        yield "picture", self.picture(id, pieces)
         yield "caption", self.annotation(id).caption.encode()
 
     def pictures(self, id: str) -> list[str]:

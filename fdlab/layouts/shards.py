@@ -122,11 +122,11 @@ class ShardFolder:
         """As `Folder.picture`."""
         return self._read(id, self._picture(id))
 
-    def files(self, id: str) -> Iterator[tuple[str, bytes]]:
+    def files(self, id: str, pieces: bool = False) -> Iterator[tuple[str, bytes]]:
         """As `Folder.files`."""
-        yield "picture", self.picture(id)
+        yield "picture", self._read(id, self._picture(id), pieces)
         for suffix in sorted({".json", ".npy", ".txt"} & set(self._parts(id))):
-            yield suffix, self._read(id, suffix)
+            yield suffix, self._read(id, suffix, pieces)
 
     def pictures(self, id: str) -> list[str]:
         """As `Folder.pictures`."""
@@ -148,8 +148,8 @@ class ShardFolder:
             return found[0]
         raise CorruptFile(f"sample '{self._name(id)}' has no picture (.png, .jpg, ...).")
 
-    def _read(self, id: str, suffix: str) -> bytes:
-        return self._tar_of[id].read(id, suffix)
+    def _read(self, id: str, suffix: str, pieces: bool = False) -> bytes:
+        return self._tar_of[id].read(id, suffix, pieces)
 
     def _json(self, id: str) -> dict[str, Any]:
         name = f"file '{self._name(id, '.json')}'"

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdlab import foreign
+from fdlab.data.pieces import glance
 from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.files import whole, write_text
@@ -43,13 +44,16 @@ class Tar:
     faults: dict[str, str] = field(default_factory=dict)
     """What is wrong with the tar itself: id, or the tar's name, to the reason."""
 
-    def read(self, id: str, suffix: str) -> bytes:
-        """One file of a sample. Raises: CorruptFile where the tar ends before it does."""
+    def read(self, id: str, suffix: str, pieces: bool = False) -> bytes:
+        """One file of a sample; `pieces` as of `Folder.files`. Raises: CorruptFile where the tar ends before
+        it does."""
         offset, size = self.samples[id][suffix]
         name = f"'{self.path / (id + suffix)}'"
         if size > foreign.MOST_BYTES:
             raise CorruptFile(f"{name} has more than {foreign.MOST_BYTES:,} bytes.")
         try:
+            if pieces:
+                return glance(self.path, offset, size)
             with self.path.open("rb") as stream:
                 stream.seek(offset)
                 data = stream.read(size)

@@ -79,6 +79,14 @@ def num_there(prior: PriorSettings) -> int:
     return len(open_folder(root).ids("train"))
 
 
+def own(prior: PriorSettings) -> tuple[Folder, list[str]] | None:
+    """The user's folder and those of its pictures that the base model did not draw; None: there are none."""
+    if prior.root is None or not num_there(prior):
+        return None
+    folder = open_folder(prior.root)
+    return folder, [id for id in folder.ids("train") if not id.startswith(DRAWN)]
+
+
 def described(prior: PriorSettings) -> str:
     """What will be there, for a person."""
     if prior.root is None:

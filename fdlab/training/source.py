@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from fdlab.caches.contents import contents
 from fdlab.caches.embedded import EmbeddedReferences, EmbeddedTexts, embed_all, embed_texts
 from fdlab.caches.prepare import prepare
 from fdlab.caches.prepared import Prepared
+from fdlab.config.directory import is_main_process
+from fdlab.config.seen import Seen
 from fdlab.data.batches import BatchSettings
 from fdlab.data.beside import Classes
 from fdlab.data.entry import FaceReader, Live, Shape, Source
@@ -31,6 +36,37 @@ from fdlab.training.settings import DataSettings, FitSettings
 from fdlab.transforms.buckets import assigned, shapes
 from fdlab.transforms.framing import Size
 from fdlab.transforms.references import DRAWN, Background
+
+DIGITS = 16
+"""Of a sample's digest that are kept with a run."""
+
+
+def seen(cfg: Any) -> Seen | None:
+    """What of a training's data is the user's own, in the first process alone; None: nothing is, as what is
+    rendered or drawn follows from the configuration."""
+    if not is_main_process():
+        return None
+    data = DataSettings.read(cfg.data, cfg.paths.cache)
+    found: dict[str, dict[str, str]] = {}
+    # Where pictures are encoded, or their sizes asked for, all of them is read anyway, and found again.
+    pieces = not (data.cache_latents or data.shapes == "buckets")
+    if data.kind != "people":
+        folder = open_folder(data.root, data.kind)
+        found["data.root"] = _digests(folder, folder.ids(data.split), data.cache, pieces)
+    if cfg.model.get("prior_weight") and data.prior.root is not None:
+        own = class_pictures.own(data.prior)
+        found["data.prior.root"] = {} if own is None else _digests(*own, data.cache, pieces)
+    return Seen(pieces, found) if found else None
+
+
+def _digests(folder: Folder, ids: list[str], cache: Path, pieces: bool) -> dict[str, str]:
+    try:
+        digest_P16 = contents(folder, ids, cache, pieces=pieces).digest_P16
+    except OSError:
+        # A cache that is there may be one that is only read.
+        with TemporaryDirectory() as place:
+            digest_P16 = np.array(contents(folder, ids, Path(place), pieces=pieces).digest_P16)
+    return {id: digest_16.tobytes().hex()[:DIGITS] for id, digest_16 in zip(ids, digest_P16, strict=True)}
 
 
 def make_source(

@@ -112,6 +112,7 @@ def test_bad_data_are_named(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert said in error
+    assert not (folder.parent / "runs").exists()
     status = main(["data", "check", str(folder), "--split", "train"])
     told = capsys.readouterr()
     assert (status, said in told.out) == (1, True) or (status, said in told.err) == (2, True)
@@ -129,8 +130,23 @@ def test_a_corrupt_picture_is_skipped_where_the_user_says_so(
 
 
 @pytest.mark.parametrize("cached", ["true", "false"])
-def test_more_subjects_than_a_step_shows(tiny: list[str], folder: Path, cached: str) -> None:
-    assert main(command(tiny, folder, "data.max_subjects=1", f"data.cache_latents={cached}")) == 0
+def test_more_subjects_than_a_step_shows_and_data_that_change_under_a_run(
+    tiny: list[str], folder: Path, cached: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    keys = ["data.max_subjects=1", f"data.cache_latents={cached}"]
+    assert main(command(tiny, folder, *keys)) == 0
+    capsys.readouterr()
+    segments_HW = np.load(file(folder, ".npy"))
+    np.save(file(folder, ".npy"), segments_HW[:, ::-1])
+    runs = folder.parent / "runs" / "sdm"
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    monkeypatch.setattr("fdlab.training.initial.load_start", pytest.fail)
+    assert main(command(tiny, folder, *keys, "trainer.max_steps=2")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"'{runs / 'x'}' was trained on other data: in data.root={folder}, of 6 samples" in error
+    assert f"1 changed ('{NAMED}'); put back" in error and "resume=never" in error
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
 
 
 @pytest.mark.parametrize("kind", ["webdatset", "peopl", "null"])

@@ -9,6 +9,7 @@ import pytest
 
 from fdlab.config import directory, provenance
 from fdlab.config.compose import compose
+from fdlab.config.seen import FILE, Seen, load
 from fdlab.errors import UserError
 
 CORRECTED = [
@@ -19,11 +20,11 @@ CORRECTED = [
 ]  # fmt: skip
 
 
-def begun(tmp_path: Path, *overrides: str) -> Path:
+def begun(tmp_path: Path, *overrides: str, data: Seen | None = None) -> Path:
     """A run of these overrides, with what a training leaves."""
     cfg = compose([f"paths.runs={tmp_path}", *overrides])
-    folder = directory.settle(cfg)
-    directory.save(cfg, list(overrides))
+    folder = directory.settle(cfg, data)
+    directory.save(cfg, list(overrides), data)
     if not (folder / "checkpoints").exists():
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints/last.ckpt").write_text(" ".join(overrides))
@@ -88,3 +89,64 @@ def test_a_damaged_neighbour_is_passed_over_and_a_damaged_run_is_told(text: str,
         begun(tmp_path)
     shutil.rmtree(folder)
     assert provenance.load(begun(tmp_path)).seed == 0
+
+
+def seen(pieces: bool = False, key: str = "data.root", **digests: str) -> Seen:
+    return Seen(pieces, {"data.prior.root": {}, key: digests})
+
+
+THEN = seen(a="1", b="2", c="3")
+DATA = ["data=folder", "data.root=/d"]
+
+
+@pytest.mark.parametrize(
+    ("now", "change"),
+    [
+        (seen(a="1", b="x", c="y"), ("data.root", "of 3 samples 2 changed (first 'b')")),
+        (seen(a="1", b="2", d="4", e="5"), ("data.root", "of 3 samples 1 gone ('c'), 2 new (first 'd')")),
+        (seen(b="2", a="1", c="3"), ("data.root", "the samples have another order")),
+        (Seen(False, {"data.prior.root": {"z": "1"}}), ("data.prior.root", "of 0 samples 1 new ('z')")),
+        (seen(a="1", b="2", c="3"), None),
+        # As far as is known.
+        (seen(True, z="0"), None),
+        (seen(key="data.other", z="0"), None),
+    ],
+)
+def test_what_has_changed_is_counted_and_the_first_is_named(
+    now: Seen, change: object, tmp_path: Path
+) -> None:
+    THEN.save(tmp_path)
+    read = load(tmp_path)
+    assert read == THEN and read.change(now) == change
+
+
+def test_over_other_data_nothing_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, now = begun(tmp_path, "name=x", *DATA, data=THEN), seen(b="2", c="3")
+    said = r"x' was trained on other data: in data\.root=/d, of 3 samples 1 gone \('a'\); put .*resume=never"
+    with pytest.raises(UserError, match=said):
+        begun(tmp_path, "name=x", "trainer.max_steps=9999", *DATA, data=now)
+    assert state(begun(tmp_path, "name=y", "sampler=tdm", *DATA, data=now)).startswith("name=y")
+    what = "in data.root, of 3 samples 1 gone ('a')"
+    note = f"note: '{first}' trained the same on other data ({what}); training anew.\n"
+    assert capsys.readouterr().err == note
+    # Not from the latest, but from that on these data.
+    assert state(begun(tmp_path, "name=z", "sampler=snf_test", *DATA, data=THEN)).startswith("name=x")
+    assert begun(tmp_path, "name=x", "trainer.max_steps=9999", *DATA, data=THEN) == first
+
+
+def test_a_run_that_does_not_say_what_it_was_trained_on_goes_on(tmp_path: Path) -> None:
+    folder = begun(tmp_path, *DATA)
+    assert not (folder / FILE).exists()
+    assert state(begun(tmp_path, "sampler=tdm", *DATA, data=THEN)) == " ".join(DATA)
+    assert begun(tmp_path, *DATA, data=THEN) == folder and load(folder) == THEN
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"version": 1}', '{"version": 1, "pieces": true, "samples": {"a": 1}}']
+)
+def test_a_damaged_list_of_samples_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"version": 2}')
+    assert load(tmp_path) is None
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(UserError, match=rf"{FILE}', of what .* is damaged; remove it to go on"):
+        load(tmp_path)

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fdlab.caches.prepare import prepare
+from fdlab.config.compose import compose
 from fdlab.data.captions import null_ids
 from fdlab.data.entry import Live, Shape
 from fdlab.errors import UserError
@@ -94,6 +96,43 @@ def test_a_folder_of_any_layout(to: str, cached: bool, tmp_path: Path) -> None:
     entry = rows.entry(1)
     assert entry.id == "0000001" and len(entry.keys_N) == (2 if references else 0)
     assert bool(entry.masks_NHW.any()) == references
+
+
+def test_what_is_ones_own_is_noted_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first process alone, and not what is rendered or drawn."""
+    root, prior = tiny.write_folder(tmp_path / "in", 3), tmp_path / "prior"
+    prior.mkdir()
+    folders = [
+        "data=fastcomposer",
+        f"data.root={root}",
+        f"data.prior.root={prior}",
+        f"paths.cache={tmp_path}",
+    ]
+    cfg = compose(["+exp=tdm", *folders, "model.prior_weight=1"])
+    found = source.seen(cfg)
+    assert found is not None and found.pieces
+    assert {key: list(samples) for key, samples in found.samples.items()} == {
+        "data.root": ["0000000", "0000001"],
+        "data.prior.root": [],
+    }
+    for name in ("mine", "drawn-00000"):
+        Image.new("RGB", (8, 8)).save(prior / f"{name}.png")
+        (prior / f"{name}.txt").write_text("a man")
+    cfg.data.cache_latents = True
+    # A cache that is there and cannot be written to.
+    cfg.paths.cache = str(tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "contents").touch()
+    whole = source.seen(cfg)
+    assert whole is not None and not whole.pieces and list(whole.samples["data.prior.root"]) == ["mine"]
+    assert whole.samples["data.root"].keys() == found.samples["data.root"].keys()
+    monkeypatch.setattr(source, "contents", pytest.fail)
+    cfg.model.prior_weight = 0.0
+    cfg.data = compose(["data=people_all"]).data
+    assert source.seen(cfg) is None
+    cfg.data.kind = "folder"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert source.seen(cfg) is None
 
 
 def test_what_is_drawn_anew_is_not_encoded_once(tmp_path: Path) -> None:
