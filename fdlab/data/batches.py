@@ -87,6 +87,8 @@ class Batches(Dataset[Batch]):
     ) -> None:
         self.source, self.settings, self.num_batches = source, settings, num_batches
         self.embedded, self.texts = embedded, texts
+        self._told: set[str] = set()
+        """What this process has said of broken files."""
 
     def __len__(self) -> int:
         return self.num_batches
@@ -122,7 +124,9 @@ class Batches(Dataset[Batch]):
             except CorruptFile as error:
                 if not self.settings.skip_corrupt:
                     raise
-                _log.warning("skipped: %s", error)
+                if str(error) not in self._told:
+                    self._told.add(str(error))
+                    _log.warning("skipped: %s", error)
         raise CorruptFile("no sample of the data set (or of this shape of picture) can be read.")
 
     def _some_subjects(self, entry: Entry, place: int) -> Entry:

@@ -185,7 +185,7 @@ def test_the_key_is_what_the_files_hold(
 
 
 def test_corrupt_pictures_are_named_or_skipped(
-    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path
+    folder: Path, shape: Shape, world: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "00000" / "0000002.png").write_bytes(b"broken")
     arguments = (folder, tmp_path / "cache", world.vae(), world.tokenizer(), shape)
@@ -197,7 +197,11 @@ def test_corrupt_pictures_are_named_or_skipped(
     with pytest.raises(UserError, match=r"0000002\.png' cannot be read"):
         prepare(*arguments, show=False)
     live = Live(folder, read_ids(folder), world.tokenizer(), shape)
-    assert "0000002" not in {id for step in range(5) for id in batches(live, skip_corrupt=True)[step]["ids"]}
+    shown = batches(live, skip_corrupt=True)
+    assert "0000002" not in {id for step in range(5) for id in shown[step]["ids"]}
+    # Said once, however often it is drawn.
+    (record,) = caplog.records
+    assert record.getMessage().startswith("skipped: ") and "0000002.png" in record.getMessage()
 
 
 def crowded(folder: Path, num: int = 6) -> Path:
