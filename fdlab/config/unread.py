@@ -28,6 +28,11 @@ def refuse(overrides: Sequence[str], cfg: Any) -> None:
     lora = sorted(key for key in given if key.startswith("model.lora_") and key != "model.lora_rank")
     if lora and not cfg.model.lora_rank:
         raise UserError(f"{lora[0]}: only a training with model.lora_rank above 0 has matrices; it is 0.")
+    if "model.ema_device" in given and cfg.model.ema_device != "same" and not cfg.model.ema_decay:
+        raise UserError(
+            f"model.ema_device={cfg.model.ema_device}: only a training with model.ema_decay above 0 keeps"
+            " averages; it is 0."
+        )
     if "model.warmup_steps" in given and cfg.model.warmup_steps > steps:
         raise UserError(
             f"model.warmup_steps={cfg.model.warmup_steps}: the training ends after {steps}"

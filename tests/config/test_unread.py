@@ -15,6 +15,11 @@ from fdlab.errors import UserError
         (["data.own_share=0.7", "data.reference=own"], "data.own_share=0.7: only data.reference=mixed"),
         (["model.warmup_steps=7", "trainer.max_steps=5"], "model.warmup_steps=7: the training ends after 5"),
         (["model.lora_alpha=4"], "model.lora_alpha: only a training with model.lora_rank above 0"),
+        (
+            ["model.ema_device=cpu", "model.ema_decay=0"],
+            "model.ema_device=cpu: only a training with model.ema_d",
+        ),
+        (["model.ema_device=same", "model.ema_decay=0"], ""),
         (["model.lora_alpha=4", "model.lora_rank=2"], ""),
         (["data.own_share=0.7", "data.reference=mixed"], ""),
         (["model.warmup_steps=5", "trainer.max_steps=5"], ""),
