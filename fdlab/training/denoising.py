@@ -90,6 +90,12 @@ class DenoisingTraining(Training):
         if prediction_type is not None:
             backbone.scheduler_config = {**backbone.need("scheduler"), "prediction_type": prediction_type}
         if zero_terminal_snr:
+            if (kind := backbone.need("scheduler").get("prediction_type", "epsilon")) == "epsilon":
+                raise UserError(
+                    f"model.zero_terminal_snr=true does not go with prediction type '{kind}': where there is"
+                    " noise alone, it says nothing about the picture; give model.prediction_type=v_prediction"
+                    " with it."
+                )
             backbone.scheduler_config = at_zero_snr(backbone.need("scheduler"))
         self.backbone, self.lora, self.text = backbone, lora, text
         self.prior_weight = prior_weight

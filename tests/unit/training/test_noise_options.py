@@ -43,7 +43,7 @@ def test_offset_and_perturbation_change_what_is_seen_and_what_is_asked() -> None
 
 
 def test_zero_terminal_snr_is_trained_and_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="needs prediction_type 'v_prediction'"):
+    with pytest.raises(UserError, match=r"model\.zero_terminal_snr=true .* model\.prediction_type=v_"):
         TDM(tiny_backbone(), seed=0, zero_terminal_snr=True)
     module = TDM(tiny_backbone(), seed=0, zero_terminal_snr=True, prediction_type="v_prediction")
     # Lin et al. 2024, algorithm 1, on square roots of the products of 1 - beta.
