@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def _is_finite(tensor: Tensor) -> bool:
     tensor = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
     # Both ends are NaN where any value is; many times faster than a mask of all values.
     ends = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
-    return bool(torch.isfinite(ends.min)) and bool(torch.isfinite(ends.max))
+    return math.isfinite(ends.min) and math.isfinite(ends.max)
 
 
 def read_part(folder: Path, what: str) -> dict[str, Tensor]:

@@ -141,7 +141,8 @@ def test_a_run_that_another_process_works_on_is_refused_with_its_holder(
     assert [p.name for p in (tmp_path / "tdm" / "x").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("init", [pytest.param("base", marks=pytest.mark.long), "scratch"])
+@pytest.mark.long
+@pytest.mark.parametrize("init", ["base", "scratch"])
 def test_what_ships_trains_from_the_base_with_a_new_fusion(
     init: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

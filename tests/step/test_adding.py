@@ -51,6 +51,7 @@ sampler:
 """
 
 
+@pytest.mark.long
 def test_backbone_benchmark_layout_and_experiment(
     conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,9 @@ def allocated(compute: Callable[[], object]) -> int:
     return most
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize(
+    "checkpointing", [pytest.param(False, marks=pytest.mark.long), True], ids=["plain", "checkpointing"]
+)
 def test_a_pass_holds_what_the_allocator_gave_out(checkpointing: bool, configure: Configure) -> None:
     module, settings = made(configure, f"model.gradient_checkpointing={checkpointing}".lower())
     batch = blank_batch(module, settings)

@@ -62,6 +62,7 @@ def test_a_part_that_fails_stops_the_other_lane_which_saves(make):
     assert status == 0 and "make_shards" not in calls
 
 
+@pytest.mark.long
 def test_the_limit_stops_what_works_and_the_same_command_goes_on(make):
     status, said, calls = make(HANG="denoiser.py sdm", LIMIT="34", GRACE="30")
     assert status == 75, said

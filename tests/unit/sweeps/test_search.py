@@ -47,9 +47,8 @@ def work(study: Study, runner: Callable[[Trial], str] = planted, jobs: int = 1) 
     return Worker(study, Processes(jobs), runner).work(jobs)
 
 
-@pytest.mark.parametrize(
-    "sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.long) for name in ("cmaes", "random"))]
-)
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
+@pytest.mark.long
 def test_each_sampler_finds_what_is_planted(sampler: str, tmp_path: Path) -> None:
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
