@@ -84,6 +84,7 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path, data: Seen | None
     from fdlab.config import directory
 
     directory.save(cfg, overrides, data)
+    from fdlab.engine.ranks import Ranks
     from fdlab.evaluation.requirements import Asked
     from fdlab.evaluation.validation import watch
     from fdlab.training.fit import fit
@@ -91,16 +92,13 @@ def _work(cfg: DictConfig, overrides: list[str], folder: Path, data: Seen | None
     watcher = watch(cfg, folder)
     fit(cfg, watchers=[watcher] if watcher else [], stop_at=watcher.stop_step if watcher else None)
     evaluates = Asked.read(cfg).evaluates
-    if evaluates:
-        from fdlab.evaluation.run import draw_together
-
-        draw_together(cfg, folder)
-    if not directory.is_main_process():
-        return
-    if evaluates:
+    # Of several processes that found nothing left to train none knows another.
+    if evaluates and (directory.is_main_process() or Ranks.here().world > 1):
         from fdlab.evaluation.run import evaluate
 
         evaluate(cfg, folder)
+    if not directory.is_main_process():
+        return
     _print_paths(folder)
     if cfg.evaluate and not evaluates:
         print(f"nothing was evaluated, for benchmark={cfg.benchmark.name}; give one, as in benchmark=own")

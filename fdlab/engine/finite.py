@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
 
+from fdlab.engine.ranks import Ranks
 from fdlab.errors import Failure
 
 SHOWN = 16
@@ -39,11 +38,7 @@ def traced(loss: Tensor) -> Tensor:
 def diverged(step: int, passes: Sequence[Pass], saved: str) -> Diverged:
     """Make the error for optimiser step `step`, counted from 1, that was not made; from every process."""
     mine = [(one.ids, float(one.loss)) for one in passes]
-    gathered: list[Any] = [mine]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        gathered = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(gathered, mine)
-    everything = [one for share in gathered for one in share]
+    everything = [one for share in Ranks.here().gathered(mine) for one in share]
     bad = [one for one in everything if not math.isfinite(one[1])]
     ids = [id for one in bad or everything for id in one[0]]
     what = f"the loss is {bad[0][1]}" if bad else "the gradient is not finite"

@@ -15,9 +15,11 @@ import numpy as np
 from fdlab.benchmarks import profiles
 from fdlab.benchmarks.benchmark import Benchmark, group_id
 from fdlab.data.pictures import read_image, read_images
+from fdlab.engine.ranks import ALONE, Ranks
 from fdlab.errors import UserError
 from fdlab.measure.faces.face import by_size
 from fdlab.measure.networks import Extractors, FaceNetwork, finite
+from fdlab.pipeline.batches import whole_batches
 from fdlab.progress import bar
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -68,46 +70,37 @@ def measure(
     show: bool = True,
     num_subjects: int = 1,
     jpeg_quality: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Measured:
     """Run every extractor over pictures, each read once. `size` None takes pictures of any one size a
     batch; `num_subjects` is how many people each should show; with `jpeg_quality` a picture is looked at as
-    it comes out of JPEG."""
-    out = Measured()
-    faces: list[list[Any]] = []
-    counted: list[list[Any]] = []
-    embeddings: list[np.ndarray] = []
-    clip: list[np.ndarray] = []
-    features: list[np.ndarray] = []
-    judged: dict[str, list[str]] = {}
-    with bar(description, len(paths), show=show) as progress:
-        for start in range(0, len(paths), batch_size):
-            images = read_images(paths[start : start + batch_size], size)
+    it comes out of JPEG. Of `ranks` each looks at a part of the batches, and all get the whole."""
+    mine = ranks.block(whole_batches(paths, batch_size))
+    parts: list[Measured] = []
+    with bar(description, sum(map(len, mine)), show=show and ranks.is_first) as progress:
+        for batch in mine:
+            images = read_images(batch, size)
             if jpeg_quality is not None:
                 images = profiles.recompressed(images, jpeg_quality)
-            if extractors.faces:
-                found = extractors.faces.detect(images)
-                faces += found
-                # Taken without looking at any reference, so that own and other subjects are compared alike,
-                # and drawing a crowd does not help.
-                counted += [by_size(entry)[:num_subjects] for entry in found]
-                embeddings.append(_embed(extractors.faces, images, counted[start:], num_subjects))
-            if extractors.clip:
-                clip.append(finite(extractors.clip(images), extractors.clip.name))
-            if extractors.features:
-                features.append(finite(extractors.features(images), extractors.features.name))
-            if extractors.judge:
-                for key, answers in extractors.judge(images).items():
-                    judged.setdefault(key, []).extend(answers)
+            parts.append(_batch(images, extractors, num_subjects))
             progress.advance(len(images))
+    return _join([part for some in ranks.gathered(parts) for part in some])
+
+
+def _batch(images_BHW3: np.ndarray, extractors: Extractors, num_subjects: int) -> Measured:
+    out = Measured()
     if extractors.faces:
-        out.faces, out.counted = faces, counted
-        width = max((part.shape[2] for part in embeddings), default=0)
-        out.embedding_NMD = np.concatenate(
-            [p if p.shape[2] else np.zeros((*p.shape[:2], width)) for p in embeddings]
-        )
-    out.clip_ND = np.concatenate(clip) if clip else None
-    out.features_ND = np.concatenate(features) if features else None
-    out.judged = judged if extractors.judge else None
+        out.faces = extractors.faces.detect(images_BHW3)
+        # Taken without looking at any reference, so that own and other subjects are compared alike, and
+        # drawing a crowd does not help.
+        out.counted = [by_size(entry)[:num_subjects] for entry in out.faces]
+        out.embedding_NMD = _embed(extractors.faces, images_BHW3, out.counted, num_subjects)
+    if extractors.clip:
+        out.clip_ND = finite(extractors.clip(images_BHW3), extractors.clip.name)
+    if extractors.features:
+        out.features_ND = finite(extractors.features(images_BHW3), extractors.features.name)
+    if extractors.judge:
+        out.judged = extractors.judge(images_BHW3)
     return out
 
 
@@ -123,8 +116,8 @@ def check_png(paths: Sequence[Path]) -> None:
                 )
 
 
-def join(parts: Sequence[Measured]) -> Measured:
-    """What was measured on several lists of pictures, as if on one after the other."""
+def _join(parts: Sequence[Measured]) -> Measured:
+    """What was measured on several batches, in one."""
 
     def lists(name: str) -> list[Any] | None:
         found = [getattr(part, name) for part in parts]
@@ -134,7 +127,7 @@ def join(parts: Sequence[Measured]) -> Measured:
         found = [getattr(part, name) for part in parts]
         if found[0] is None:
             return None
-        # A list without any face knows no width.
+        # A batch without any face knows no width.
         width = max(array.shape[-1] for array in found)
         return np.concatenate(
             [array if array.shape[-1] else np.zeros((*array.shape[:-1], width)) for array in found]
@@ -185,9 +178,14 @@ def _without_a_face(path: Path) -> UserError:
 
 
 def references(
-    benchmark: Benchmark, extractors: Extractors, batch_size: int = 32, show: bool = True
+    benchmark: Benchmark,
+    extractors: Extractors,
+    batch_size: int = 32,
+    show: bool = True,
+    ranks: Ranks = ALONE,
 ) -> References:
-    """Measure references, held-out pictures and true pictures. UserError for a reference without a face."""
+    """Measure references, held-out pictures and true pictures, shared out to `ranks`. UserError for a
+    reference without a face."""
     embedding: np.ndarray | None = None
     heldout: tuple[np.ndarray, ...] = ()
     if extractors.faces:
@@ -197,8 +195,9 @@ def references(
         # Pictures of a user's own benchmark may differ in size: one at a time then.
         paths = [benchmark.folder / name for name, _ in owners]
         same = len({read_image(path).shape for path in paths}) == 1
+        size = batch_size if same else 1
         measured = measure(
-            paths, only_faces, batch_size=batch_size if same else 1, description="references", show=show
+            paths, only_faces, batch_size=size, description="references", show=show, ranks=ranks
         )
         assert measured.counted is not None and measured.embedding_ND is not None
         by_name = dict(
@@ -221,5 +220,5 @@ def references(
     if benchmark.real and (extractors.features or extractors.clip):
         cells = [benchmark.real_path(group_id(group), p.id, i) for group, p, i in benchmark.cells()]
         wanted = Extractors(features=extractors.features, clip=extractors.clip)
-        real = measure(cells, wanted, benchmark.size, batch_size, "true pictures", show)
+        real = measure(cells, wanted, benchmark.size, batch_size, "true pictures", show, ranks=ranks)
     return References(embedding, heldout, real)

@@ -3,22 +3,22 @@ table."""
 
 from __future__ import annotations
 
-import hashlib
+import io
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fdlab.benchmarks import jobs, profiles
 from fdlab.benchmarks.benchmark import Benchmark
+from fdlab.engine.ranks import Ranks
 from fdlab.evaluation import departures, generation, given_pictures, measuring, scoring
 from fdlab.evaluation import second_recogniser as second
-from fdlab.evaluation.measuring import References
+from fdlab.evaluation.measuring import Measured, References
 from fdlab.evaluation.pages import Evaluated, folder_of
 from fdlab.evaluation.requirements import device_of
 from fdlab.evaluation.rows import Row, ceilings, standard
@@ -36,9 +36,15 @@ class _Drawing:
 
     settings: EvaluationSettings
     benchmark: Benchmark
-    todo: Sequence[jobs.Job]
     device: str
+    shard: str | None = None
+    """The share of the pictures that this process draws."""
     show: bool = True
+
+    @property
+    def todo(self) -> list[jobs.Job]:
+        """What this process draws."""
+        return jobs.share(jobs.jobs(self.benchmark), self.shard, self.settings.benchmark.batch_size)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class _Scoring:
 
     extractors: Extractors
     references: References
+    ranks: Ranks
     other: second.Second | None = None
 
 
@@ -56,25 +63,40 @@ def evaluate(
     """Evaluate `rows` (by default those of `rows.standard`) and return their records, the main one last.
 
     The last row is the method itself: its files are in `run_dir`/evaluation, the others' in
-    evaluation/rows/<name>. What an interrupted call drew is kept. Raises: UserError before anything is drawn,
-    where input is wrong.
+    evaluation/rows/<name>. What an interrupted call drew is kept. Processes that trained together all call
+    this: each draws and measures its share, the first scores, writes and has the records, the others have
+    none. Raises: UserError before anything is drawn, where input is wrong.
     """
+    ranks = Ranks.here()
+    # The first has the model to write before.
+    ranks.wait()
     settings = EvaluationSettings.read(cfg)
     device = device_of(settings.accelerator)
     loading.check(settings.extractors)
     benchmark = settings.benchmark.open()
     if rows is None:
         rows = _rows(settings, MethodSettings.read(cfg), benchmark, run_dir, device)
-    if extractors is None:
-        profile = profiles.profile_of(benchmark.profile)
-        extractors = loading.load_extractors(settings.extractors, device, profile.min_face)
-    sampler = settings.sampler if settings.images is None else {}
-    benchmark, extractors = departures.settle(benchmark, extractors, settings.extractors.clip, sampler)
-    drawing = _Drawing(settings, benchmark, jobs.jobs(benchmark), device)
-    references = measuring.references(benchmark, extractors)
-    scores = _Scoring(extractors, references, second.prepare(settings.extractors, benchmark, device))
-    records = [_row(drawing, scores, row, folder_of(run_dir, rows, row)) for row in rows]
-    done = Evaluated(run_dir, benchmark, rows, records)
+    # Notes are told once.
+    with nullcontext() if ranks.is_first else redirect_stderr(io.StringIO()):
+        if extractors is None:
+            profile = profiles.profile_of(benchmark.profile)
+            extractors = loading.load_extractors(settings.extractors, device, profile.min_face)
+        sampler = settings.sampler if settings.images is None else {}
+        benchmark, extractors = departures.settle(benchmark, extractors, settings.extractors.clip, sampler)
+    drawing = _Drawing(settings, benchmark, device, ranks.shard, ranks.is_first)
+    references = measuring.references(benchmark, extractors, ranks=ranks)
+    other = second.prepare(settings.extractors, benchmark, device, ranks)
+    scores = _Scoring(extractors, references, ranks, other)
+    made = [_row(drawing, scores, row, folder_of(run_dir, rows, row)) for row in rows]
+    records = [written for written in made if written is not None]
+    if ranks.is_first:
+        _show(cfg, Evaluated(run_dir, benchmark, rows, records), settings)
+    return records
+
+
+def _show(cfg: Any, done: Evaluated, settings: EvaluationSettings) -> None:
+    """Figures, pages, what loggers keep of them, and the table."""
+    records, run_dir, benchmark = done.records, done.run_dir, done.benchmark
     figures = done.write(f"{settings.experiment} / {run_dir.name}", settings.config)
     if "logger" in cfg:
         for logger in make_loggers(LoggerSettings.read(cfg), run_dir, {}):
@@ -82,26 +104,13 @@ def evaluate(
                 logger.log_final(records[-1]["metrics"], table.markdown(records), figures)
             else:
                 wandb_table.log(logger, records, figures, run_dir)
-    num = len(drawing.todo)
+    num = len(jobs.jobs(benchmark))
     table.show(
         records, f"{benchmark.name}: {len(benchmark.subjects)} held-out people, {num} pictures a method"
     )
-    return records
 
 
-def draw_together(cfg: Any, run_dir: Path) -> None:
-    """Let each of the processes that trained together draw its share of what `evaluate` wants next; one that
-    trained alone draws nothing here. Raises: UserError."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    # The first has the model to write before.
-    torch.distributed.barrier()
-    draw_share(cfg, run_dir, f"{rank}/{world}", show=rank == 0)
-    torch.distributed.barrier()
-
-
-def draw_share(cfg: Any, run_dir: Path, shard: str, show: bool = True) -> Path:
+def draw_share(cfg: Any, run_dir: Path, shard: str) -> Path:
     """Draw the share "I/N" of every row's pictures, and score nothing; returns the main row's folder.
 
     Any number of processes and machines may do so in one folder; `evaluate` draws what is missing then and
@@ -109,8 +118,7 @@ def draw_share(cfg: Any, run_dir: Path, shard: str, show: bool = True) -> Path:
     """
     settings = EvaluationSettings.read(cfg)
     device, benchmark = device_of(settings.accelerator), settings.benchmark.open()
-    todo = jobs.share(jobs.jobs(benchmark), shard, settings.benchmark.batch_size)
-    drawing = _Drawing(settings, benchmark, todo, device, show)
+    drawing = _Drawing(settings, benchmark, device, shard)
     rows = _rows(settings, MethodSettings.read(cfg), benchmark, run_dir, device)
     for row in rows:
         _draw(drawing, row, folder_of(run_dir, rows, row) / "images")
@@ -128,12 +136,13 @@ def _rows(
     return [*ceilings(method.backbone, benchmark, device)[:1], main]
 
 
-def _row(drawing: _Drawing, scores: _Scoring, row: Row, folder: Path) -> dict[str, Any]:
-    """Draw, measure and record one method."""
+def _row(drawing: _Drawing, scores: _Scoring, row: Row, folder: Path) -> dict[str, Any] | None:
+    """Draw, measure and record one method; the record where this process is the first."""
     start = time.perf_counter()
-    settings, benchmark, todo = drawing.settings, drawing.benchmark, drawing.todo
-    profile = profiles.profile_of(benchmark.profile)
-    paths = _draw(drawing, row, folder / "images")
+    benchmark, ranks, todo = drawing.benchmark, scores.ranks, jobs.jobs(drawing.benchmark)
+    _draw(drawing, row, folder / "images")
+    ranks.wait()
+    paths = [folder / "images" / job.file for job in todo]
     measuring.check_png(paths)
     measured = measuring.measure(
         paths,
@@ -141,45 +150,54 @@ def _row(drawing: _Drawing, scores: _Scoring, row: Row, folder: Path) -> dict[st
         benchmark.size,
         description=f"{row.label}: scoring",
         num_subjects=benchmark.subjects_per_picture,
-        jpeg_quality=profile.jpeg_quality,
+        jpeg_quality=profiles.profile_of(benchmark.profile).jpeg_quality,
+        ranks=ranks,
     )
-    metrics, samples = scoring.score(
-        benchmark, todo, measured, scores.references, scores.extractors, compare_with_real=not row.is_real
-    )
-    seconds = time.perf_counter() - start
-    method = {"name": row.name, "label": row.label, **row.method}
-    seed = benchmark.seed if settings.seed is None else settings.seed
-    where = provenance.measured(
-        settings.config_sha256, profile.image_format, drawing.device, seconds, int(seed)
-    )
-    written = record.build(benchmark.summary(), method, metrics, where)
-    record.write(folder, written, samples)
+    written = _record(drawing, scores, row, folder, measured, start) if ranks.is_first else None
     if scores.other is not None:
-        for line in table.pupils([scores.other.write(benchmark, todo, paths, folder, written)]):
+        again = scores.other.write(benchmark, todo, paths, folder, written, ranks)
+        for line in table.pupils([again]) if again else ():
             print(f"note: second recogniser: {line}", file=sys.stderr)
     return written
 
 
-def _draw(drawing: _Drawing, row: Row, folder: Path) -> list[Path]:
+def _record(
+    drawing: _Drawing, scores: _Scoring, row: Row, folder: Path, measured: Measured, start: float
+) -> dict[str, Any]:
+    """Score what was measured, and write its record; `start` is when its drawing began."""
+    settings, benchmark, known = drawing.settings, drawing.benchmark, scores.references
+    todo, compares = jobs.jobs(benchmark), not row.is_real
+    metrics, samples = scoring.score(benchmark, todo, measured, known, scores.extractors, compares)
+    seconds = time.perf_counter() - start
+    method = {"name": row.name, "label": row.label, **row.method}
+    seed = benchmark.seed if settings.seed is None else settings.seed
+    image_format = profiles.profile_of(benchmark.profile).image_format
+    where = provenance.measured(settings.config_sha256, image_format, drawing.device, seconds, int(seed))
+    written = record.build(benchmark.summary(), method, metrics, where)
+    record.write(folder, written, samples)
+    return written
+
+
+def _draw(drawing: _Drawing, row: Row, folder: Path) -> None:
+    """Draw this process's share of a row."""
+    todo = drawing.todo
     settings = {
         "benchmark": drawing.benchmark.sha256,
         "method": dict(row.method),
         "row": row.name,
         "drawn_with": row.drawn_with,
         "device": drawing.device,
-        "code": code_sha256(),
+        "code": provenance.drawing_code_sha256(),
     }
     target = folder
     if row.shared:
         # What no run changes is drawn once for all runs.
         digest = fingerprint(settings)[:24]
         target = drawing.settings.cache / "evaluation" / f"{row.name}-{digest}"
-    missing = any(
-        not (target / name).is_file() for name in (*(j.file for j in drawing.todo), generation.STAMP)
-    )
+    missing = any(not (target / name).is_file() for name in (*(job.file for job in todo), generation.STAMP))
     method = row.make() if missing or not _same(target, settings) else _never
     paths = generation.generate(
-        drawing.todo,
+        todo,
         method,
         target,
         settings,
@@ -188,11 +206,10 @@ def _draw(drawing: _Drawing, row: Row, folder: Path) -> list[Path]:
         show=drawing.show,
     )
     if target == folder:
-        return paths
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         _copy(path, folder / path.name)
-    return [folder / path.name for path in paths]
 
 
 def _same(folder: Path, settings: dict[str, Any]) -> bool:
@@ -208,15 +225,3 @@ def _copy(source: Path, target: Path) -> None:
 
     with whole(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def code_sha256() -> str:
-    """Digest of the code that draws, so that pictures of an older version are not taken for new ones."""
-    import fdlab
-
-    root = Path(fdlab.__file__).parent
-    files = [
-        p for room in ("diffusion", "models", "data", "pipeline") for p in sorted((root / room).rglob("*.py"))
-    ]
-    files.append(root / "evaluation" / "methods.py")
-    return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in files)).hexdigest()

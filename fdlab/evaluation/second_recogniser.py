@@ -16,6 +16,7 @@ from typing import Any
 from fdlab.benchmarks import profiles
 from fdlab.benchmarks.benchmark import Benchmark
 from fdlab.benchmarks.jobs import Job
+from fdlab.engine.ranks import ALONE, Ranks
 from fdlab.evaluation import measuring, scoring
 from fdlab.evaluation.measuring import References
 from fdlab.measure import choose as loading
@@ -38,9 +39,11 @@ class Second:
         todo: Sequence[Job],
         paths: Sequence[Path],
         folder: Path,
-        first: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Score pictures that are drawn already and write `folder`/second; `first` is their first record."""
+        first: Mapping[str, Any] | None,
+        ranks: Ranks = ALONE,
+    ) -> dict[str, Any] | None:
+        """Measure pictures that are drawn already, shared out to `ranks`; score them and write
+        `folder`/second where this process has their first record, `first`."""
         start = time.perf_counter()
         strict = profiles.PROFILES[profiles.STRICT]
         benchmark = replace(benchmark, profile=strict.name, departures=())
@@ -50,7 +53,10 @@ class Second:
             benchmark.size,
             description="second recogniser",
             num_subjects=benchmark.subjects_per_picture,
+            ranks=ranks,
         )
+        if first is None:
+            return None
         metrics, pictures = scoring.score(benchmark, todo, measured, self.references, self.extractors, False)
         seconds = round(time.perf_counter() - start, 3)
         provenance = {**first["provenance"], "seconds": seconds, "image_format": strict.image_format}
@@ -60,7 +66,11 @@ class Second:
         return written
 
 
-def prepare(settings: loading.ExtractorSettings, benchmark: Benchmark, device: str) -> Second | None:
+def prepare(
+    settings: loading.ExtractorSettings, benchmark: Benchmark, device: str, ranks: Ranks = ALONE
+) -> Second | None:
     """The second recogniser of `settings`, None where none is asked for. Raises: UserError."""
     extractors = loading.second(settings, device)
-    return None if extractors is None else Second(extractors, measuring.references(benchmark, extractors))
+    if extractors is None:
+        return None
+    return Second(extractors, measuring.references(benchmark, extractors, ranks=ranks))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 
 from fdlab.benchmarks import jobs
 from fdlab.benchmarks.benchmark import Benchmark
@@ -22,6 +21,7 @@ from fdlab.engine import checkpoints
 from fdlab.engine.callbacks.curves import append, cut
 from fdlab.engine.callbacks.stepping import StepCallback, is_due
 from fdlab.engine.module import Training
+from fdlab.engine.ranks import ALONE, Ranks
 from fdlab.errors import UserError, unknown
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.evaluation.methods import Sampled
@@ -104,7 +104,7 @@ class EvaluateWhileTraining(StepCallback):
         # Before networks are whole: it moves them.
         self._method = self._method or self._make(module)
         with module.averaged():
-            values = self.measure(module, trainer.global_rank, trainer.world_size)
+            values = self.measure(module, Ranks.here())
         if self.monitor not in values:
             allowed = ", ".join(sorted(values))
             raise UserError(
@@ -132,32 +132,25 @@ class EvaluateWhileTraining(StepCallback):
             module.max_steps = module.step
             trainer.should_stop = True
 
-    def measure(self, module: DenoisingTraining, rank: int = 0, world: int = 1) -> dict[str, float]:
+    def measure(self, module: DenoisingTraining, ranks: Ranks = ALONE) -> dict[str, float]:
         """Draw and measure with the module's weights as they are; every process gets the whole's values."""
         method = self._method = self._method or self._make(module)
+        bench, parts = self.benchmark, self.extractors
         if self._references is None:
-            self._references = measuring.references(self.benchmark, self.extractors, show=False)
-        todo = jobs.jobs(self.benchmark)
-        mine = jobs.share(todo, f"{rank}/{world}")
-        paths = generation.generate(
-            mine,
+            self._references = measuring.references(bench, parts, show=False, ranks=ranks)
+        todo, folder = jobs.jobs(bench), self.folder / FOLDER / f"step-{module.step}"
+        generation.generate(
+            jobs.share(todo, ranks.shard, self.batch_size),
             method,
-            self.folder / FOLDER / f"step-{module.step}",
-            {"step": module.step, "sampler": self.sampler, "benchmark": self.benchmark.sha256},
+            folder,
+            {"step": module.step, "sampler": self.sampler, "benchmark": bench.sha256},
             self.batch_size,
             show=False,
         )
-        size = self.benchmark.size
-        num = self.benchmark.subjects_per_picture
-        measured = measuring.measure(paths, self.extractors, size, show=False, num_subjects=num)
-        gathered: list[Any] = [measured]
-        if world > 1:
-            gathered = [None] * world
-            torch.distributed.all_gather_object(gathered, measured)
-        order = [job for share in range(world) for job in jobs.share(todo, f"{share}/{world}")]
-        metrics, _ = scoring.score(
-            self.benchmark, order, measuring.join(gathered), self._references, self.extractors
-        )
+        ranks.wait()
+        paths, num = [folder / job.file for job in todo], bench.subjects_per_picture
+        measured = measuring.measure(paths, parts, bench.size, show=False, num_subjects=num, ranks=ranks)
+        metrics, _ = scoring.score(bench, todo, measured, self._references, parts)
         values = {name: float(entry["value"]) for name, entry in metrics.items()}
         if values.get("face_detection_rate") == 0:
             # As for each subject without a face; of a record nothing is said then, a training has to go on.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import fdlab
@@ -35,3 +37,13 @@ def device_name(device: str) -> str:
 
         return f"{device}: {torch.cuda.get_device_name(device)}"
     return f"{device}: {platform.machine()} {platform.processor()}".strip()
+
+
+def drawing_code_sha256() -> str:
+    """Digest of the code that draws, so that pictures of an older version are not taken for new ones."""
+    root = Path(fdlab.__file__).parent
+    files = [
+        p for room in ("diffusion", "models", "data", "pipeline") for p in sorted((root / room).rglob("*.py"))
+    ]
+    files.append(root / "evaluation" / "methods.py")
+    return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in files)).hexdigest()

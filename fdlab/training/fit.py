@@ -18,6 +18,7 @@ from fdlab.data.folder import Folder
 from fdlab.engine import checkpoints
 from fdlab.engine.continuing import read, resume_from
 from fdlab.engine.loop import check_device, run
+from fdlab.engine.ranks import Ranks
 from fdlab.files import whole_folder, write_json
 from fdlab.models.compiling import compile_denoiser
 from fdlab.models.finetuned import FACTS
@@ -105,7 +106,7 @@ def fit(
         "steps_of_this_run": module.step,
         "kind": module.KIND,
         "init": start.origin,
-        "pictures_a_step": _world() * settings.batch_size * loop.accumulate,
+        "pictures_a_step": Ranks.here().world * settings.batch_size * loop.accumulate,
         "lr": module.optimization.lr,
         "seed": settings.seed,
         "averaged": bool(module.averaging.average),
@@ -231,11 +232,3 @@ def default_grid(
 
 def _local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def _world() -> int:
-    return (
-        torch.distributed.get_world_size()
-        if torch.distributed.is_available() and torch.distributed.is_initialized()
-        else 1
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from fdlab.data.entry import Source
 from fdlab.data.folder import Folder
 from fdlab.data.sample import CorruptFile
 from fdlab.diffusion.settings import SamplerSettings
+from fdlab.engine.ranks import ALONE, Ranks
 from fdlab.files import whole
 from fdlab.pipeline.artist import Artist
 from fdlab.pipeline.inputs import Scene
@@ -94,21 +94,16 @@ def captions_from_data(source: Source, folder: Folder, num: int) -> list[list[Ca
     return [cases[i : i + 2] for i in range(0, len(cases), 2)]
 
 
-def draw(artist: Artist, grid: Grid, rank: int = 0, world: int = 1) -> np.ndarray:
+def draw(artist: Artist, grid: Grid, ranks: Ranks = ALONE) -> np.ndarray:
     """Draw a grid (HW3 uint8): the references of each row, then its pictures. Touches no global random
-    stream. Of `world` processes each draws every world-th picture, and all get the whole."""
+    stream. Of `ranks` each draws a part of the pictures, and all get the whole."""
     scenes = [
         Scene(case.prompt, derive(grid.seed, "grid", index), case.references)
         for index, case in enumerate(case for row in grid.rows for case in row)
     ]
-    mine = scenes[rank::world]
-    drawn = list(artist(mine)) if mine else []
-    shares: list[Any] = [drawn]
-    if world > 1:
-        shares = [None] * world
-        torch.distributed.all_gather_object(shares, drawn)
-    pictures = [shares[index % world][index // world] for index in range(len(scenes))]
-    return _lay_out(grid, np.stack(pictures))
+    mine = ranks.block(scenes)
+    shares = ranks.gathered(list(artist(mine)) if mine else [])
+    return _lay_out(grid, np.stack([picture for share in shares for picture in share]))
 
 
 def write(path: Path, grid_HW3: np.ndarray) -> None:

@@ -19,7 +19,9 @@ from safetensors.torch import load_file
 
 from fdlab.engine import checkpoints
 from fdlab.engine.draws import Draws
-from fdlab.evaluation.run import draw_share
+from fdlab.evaluation import second_recogniser
+from fdlab.records.record import read as read_record
+from fdlab.records.validation_history import History
 from fdlab.training.fit import fit
 from tests.ddp import shared
 from tests.worlds import squares, tiny
@@ -45,12 +47,13 @@ def test_processes_draw_parts_of_what_one_draws() -> None:
 @pytest.mark.long
 def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Path) -> None:
     backbone, data = tiny.write_backbone(tmp_path / "tiny"), tiny.write_folder(tmp_path / "data", 10)
-    squares.write_benchmark(tmp_path / "bench", subjects=2, prompts=2, images=1, size=tiny.IMAGE)
+    squares.write_benchmark(tmp_path / "bench", subjects=3, prompts=3, images=4, size=tiny.IMAGE)
     in_two(tmp_path, backbone, data)
     runs = tmp_path / "runs" / "sdm"
     pairs = [way.split("-") for way in shared.WAYS]
     for kind in sorted({kind for _, kind in pairs}):
-        fit(shared.configured(tmp_path, backbone, data, f"name=one-{kind}", *shared.KINDS[kind]))
+        cfg = shared.configured(tmp_path, backbone, data, f"name=one-{kind}", *shared.KINDS[kind])
+        fit(cfg, watchers=shared.watchers(tmp_path, cfg) if kind == "adamw" else ())
     for strategy, kind in pairs:
         tolerance = BF16 if kind == "muon" else GOOD
         one, two = runs / f"one-{kind}", runs / f"{strategy}-{kind}"
@@ -66,15 +69,14 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         fit(shared.configured(tmp_path, backbone, data, *more))
         assert differing(runs / "one-adamw", runs / f"alone-{strategy}") < GOOD
 
-    # Each drew a share of the benchmark, of which one process makes the same pictures.
-    drawn = [json.loads((tmp_path / f"drawn-{rank}.json").read_text()) for rank in (0, 1)]
-    together = runs / "ddp-adamw" / "evaluation" / "images"
-    assert [len(names) for names in drawn] == [2, 2]
-    assert sorted([*drawn[0], *drawn[1]]) == sorted(path.name for path in together.glob("*.png"))
-    shutil.copytree(runs / "ddp-adamw" / "model", tmp_path / "alone" / "model")
-    alone = draw_share(shared.evaluated(tmp_path, backbone, data), tmp_path / "alone", "0/1") / "images"
-    for path in alone.glob("*.png"):
-        assert path.read_bytes() == (together / path.name).read_bytes()
+    evaluated_as_by_one(tmp_path, backbone, data)
+    histories = [History.read(runs / name / "validation.csv").rows for name in ("one-adamw", "ddp-adamw")]
+    assert [step for step, _ in histories[1]] == [0, shared.STEPS]
+    # Of the same weights the same to the last bit.
+    assert histories[0][0] == histories[1][0] and len(histories[0][0][1]) > 5
+    assert histories[0][1][1] == pytest.approx(histories[1][1][1], rel=1e-3)
+    torn = [(tmp_path / f"torn-{rank}.txt").read_text() for rank in (0, 1)]
+    assert torn == ["status 2", "a picture is torn"]
 
     said = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
     assert said[0] == said[1]
@@ -84,6 +86,26 @@ def test_two_processes_learn_what_one_learns_however_they_share_it(tmp_path: Pat
         states = tmp_path / strategy / "checkpoints"
         assert checkpoints.read(states / "last.ckpt")["step"] == 2
         assert sorted(p.name for p in states.iterdir()) == ["last.ckpt", "step-2.ckpt"]
+
+
+def evaluated_as_by_one(folder: Path, backbone: Path, data: Path) -> None:
+    """Each process drew and measured a share; the first has the record that one process makes, to the bit."""
+    found = [json.loads((folder / f"evaluated-{rank}.json").read_text()) for rank in (0, 1)]
+    # Two validations and an evaluation of 36 pictures each: drawn four at a time, looked at 32 at a time.
+    assert [len(one["drawn"]) for one in found] == [3 * 20, 3 * 16]
+    assert [sorted(set(one["looked"])) for one in found] == [[32], [4, 6]]
+    assert [one["records"] for one in found] == [1, 0]
+    together, alone = folder / "runs" / "sdm" / "ddp-adamw" / "evaluation", folder / "alone" / "evaluation"
+    shutil.copytree(together.parent / "model", alone.parent / "model")
+    (record,) = shared.evaluate(folder, backbone, data, alone.parent)
+    assert len(record["metrics"]) > 8
+    for path in alone.rglob("*.png"):
+        assert path.read_bytes() == (together / path.relative_to(alone)).read_bytes()
+    for place in (".", second_recogniser.FOLDER):
+        one, two = (read_record(path / place / "record.json") for path in (alone, together))
+        assert one["metrics"] == two["metrics"]
+        one, two = ((path / place / "per_sample.jsonl").read_bytes() for path in (alone, together))
+        assert one == two
 
 
 def in_two(folder: Path, backbone: Path, data: Path) -> None:

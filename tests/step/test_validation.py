@@ -15,7 +15,6 @@ import torch
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.config.compose import compose
 from fdlab.errors import UserError
-from fdlab.evaluation import measuring
 from fdlab.evaluation import validation as during
 from fdlab.evaluation.validation import EvaluateWhileTraining
 from fdlab.measure import networks
@@ -143,38 +142,6 @@ def test_no_face_at_all_is_chance_and_the_training_goes_on(
     assert fit(cfg, watchers=[watcher]).steps == 1
     *_, row = csv.DictReader(watcher.path.read_text().splitlines())
     assert (row["identity_auc"], row["face_detection_rate"]) == ("0.5", "0.0")
-
-
-def test_two_processes_share_the_work(
-    configure: Configure, watching: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each draws and measures its half; joined, the values are those of one process."""
-    cfg = configure("trainer.max_steps=1")
-    watcher, found = watching(cfg), {}
-    drawn: list[int] = []
-    parts: list[Any] = []
-    original = measuring.measure
-
-    def measure(paths: list[Path], *rest: Any, **options: Any) -> Any:
-        drawn.append(len(paths))
-        parts.append(original(paths, *rest, **options))
-        return parts[-1]
-
-    class Ask(during.StepCallback):
-        def on_step(self, trainer: Any, module: Any) -> None:
-            found["alone"] = watcher.measure(module)
-            monkeypatch.setattr(during.measuring, "measure", measure)
-            for rank in (0, 1):
-                monkeypatch.setattr(
-                    torch.distributed,
-                    "all_gather_object",
-                    lambda out, own: out.__setitem__(slice(0, 2), (parts * 2)[:2]),
-                )
-                found[rank] = watcher.measure(module, rank, 2)
-
-    fit(cfg, watchers=[Ask()])
-    assert drawn[-2:] == [2, 2]
-    assert found[1] == pytest.approx(found["alone"])
 
 
 def test_history_reads_best_and_patience(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import lightning
 
 from fdlab.engine.callbacks.stepping import StepCallback, is_due
 from fdlab.engine.module import Training
+from fdlab.engine.ranks import Ranks
 from fdlab.pipeline.artist import Artist
 from fdlab.training import samples
 from fdlab.training.denoising import DenoisingTraining
@@ -35,7 +36,7 @@ class DrawGrids(StepCallback):
         models = dict.fromkeys(settings.needs, module.backbone)
         self._artist = self._artist or Artist(models, settings, device=str(module.device), half=False)
         with module.averaged():
-            drawn_HW3 = samples.draw(self._artist, self.grid, trainer.global_rank, trainer.world_size)
+            drawn_HW3 = samples.draw(self._artist, self.grid, Ranks.here())
         if not trainer.is_global_zero:
             return
         samples.write(path, drawn_HW3)

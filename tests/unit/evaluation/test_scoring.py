@@ -12,6 +12,7 @@ from PIL import Image
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.benchmarks import jobs
 from fdlab.data import pictures
+from fdlab.engine.ranks import Ranks
 from fdlab.errors import UserError
 from fdlab.evaluation import generation, measuring, scoring
 from fdlab.measure.networks import Extractors
@@ -31,6 +32,26 @@ def score(folder: Path, tmp_path: Path, world: ModuleType) -> Any:
         return scoring.score(bench, todo, measured, known, parts)
 
     return run
+
+
+@pytest.mark.parametrize("world_size", [3, 7])
+def test_processes_share_the_measuring(folder: Path, world: ModuleType, world_size: int) -> None:
+    """Five batches, of which some of seven processes have none: together they measure what one does."""
+    bench, parts = benchmarks.load(folder), world.extractors()
+    todo, known = jobs.jobs(bench), measuring.references(bench, parts)
+    paths = [bench.real_path(job.group, job.prompt.id, job.index) for job in todo]
+    shares: list[Any] = []
+
+    class Later(Ranks):
+        def gathered(self, own: Any) -> list[Any]:
+            shares.insert(0, own)
+            return shares
+
+    for rank in reversed(range(world_size)):
+        shared = measuring.measure(paths, parts, bench.size, 7, ranks=Later(rank, world_size))
+    assert max(map(len, shares)) == -(-5 // world_size)
+    alone = measuring.measure(paths, parts, bench.size, 7)
+    assert scoring.score(bench, todo, shared, known, parts) == scoring.score(bench, todo, alone, known, parts)
 
 
 def test_a_perfect_method(score: Any, world: ModuleType) -> None:

@@ -1,0 +1,60 @@
+"""The processes that train together, as far as they share work out and put its parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this one is; one that works alone is the first of one.
+
+    What waits or gathers is called by every process, or by none.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def here(cls) -> Ranks:
+        """This process among those that it trains, or trained, with."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return cls()
+        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is this one that writes what there is once."""
+        return self.rank == 0
+
+    @property
+    def shard(self) -> str:
+        """The same as a share of a benchmark's pictures: I/N."""
+        return f"{self.rank}/{self.world}"
+
+    def block(self, items: Sequence[T]) -> Sequence[T]:
+        """This one's part of `items`: consecutive, so that all parts in the order of ranks are the whole."""
+        return items[len(items) * self.rank // self.world : len(items) * (self.rank + 1) // self.world]
+
+    def gathered(self, own: T) -> list[T]:
+        """What every process has, in the order of ranks, in every process."""
+        if self.world == 1:
+            return [own]
+        # Pickled by own processes for own processes: by way of the device where they speak over NCCL.
+        found: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(found, own)
+        return found
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+
+ALONE = Ranks()
