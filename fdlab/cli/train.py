@@ -76,7 +76,7 @@ def _train(cfg: DictConfig, overrides: list[str]) -> None:
     folder = directory.settle(cfg, data)
     # The processes that data-parallel training starts beside the first work under its lock.
     running = lock.running(folder) if directory.is_main_process() else nullcontext()
-    with directory.unless_refused(folder), running, ending(folder):
+    with directory.unless_refused(folder) as let_go, running, ending(folder, let_go):
         _work(cfg, overrides, folder, data)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,19 @@ def save(configuration: Mapping[str, Any], overrides: list[str], data: Seen | No
 
 
 @contextmanager
-def unless_refused(folder: Path) -> Iterator[None]:
+def unless_refused(folder: Path) -> Iterator[Callable[[int], None]]:
     """Let a new run directory go again where what was asked for is refused before anything is in it but what
-    was asked for."""
+    was asked for. Given is what does so for a status, where a process has to end from within."""
     made = [place for place in (folder, folder.parent, folder.parent.parent) if not place.exists()]
-    try:
-        yield
-    except (UserError, EndedElsewhere) as error:
-        refused = isinstance(error, UserError) or error.status == 2
-        if refused and folder in made and is_main_process() and folder.is_dir():
+
+    def let_go(status: int) -> None:
+        if status == 2 and folder in made and is_main_process() and folder.is_dir():
             _discard(folder, made)
+
+    try:
+        yield let_go
+    except (UserError, EndedElsewhere) as error:
+        let_go(2 if isinstance(error, UserError) else error.status)
         raise
 
 

@@ -53,8 +53,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Until all are here."""
-        if self.world > 1:
-            torch.distributed.barrier()
+        self.gathered(None)
 
 
 ALONE = Ranks()

@@ -150,3 +150,14 @@ def test_a_damaged_list_of_samples_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(UserError, match=rf"{FILE}', of what .* is damaged; remove it to go on"):
         load(tmp_path)
+
+
+def test_what_is_refused_leaves_nothing_where_its_process_ends_from_within(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "sdm" / "x"
+    with directory.unless_refused(folder) as let_go:
+        folder.mkdir(parents=True)
+        (folder / directory.ENDED).write_text("2")
+        let_go(1)
+        assert folder.is_dir()
+        let_go(2)
+    assert not list(tmp_path.iterdir())
