@@ -21,8 +21,8 @@ import torch.multiprocessing as mp
 
 from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.config.compose import compose
+from fdlab.engine import together
 from fdlab.engine.finite import Diverged
-from fdlab.engine.together import ending
 from fdlab.errors import EndedElsewhere, UserError
 from fdlab.evaluation import generation, measuring, run, second_recogniser
 from fdlab.evaluation.pages import Evaluated
@@ -119,8 +119,10 @@ class Torn(squares.Clip):
 def tear(*places: Path) -> str:
     """How an evaluation ends in this process where it fails in the second."""
     run_dir = places[0] / "runs" / "sdm" / "ddp-adamw"
+    # On a busy machine it takes its time until the second has gone.
+    together.GRACE = 60
     try:
-        with ending(run_dir):
+        with together.ending(run_dir):
             evaluate(*places, run_dir, Extractors(clip=Torn()))
     except EndedElsewhere as ended:
         return f"status {ended.status}"
