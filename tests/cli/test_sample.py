@@ -248,6 +248,7 @@ def test_a_step_that_is_not_drawn_cannot_be_shown(
     assert "trace_steps has 4; the drawing ends at noise level 0.9, after step" in error
 
 
+@pytest.mark.long
 def test_a_damaged_trace_is_drawn_anew(tiny: list[str], tmp_path: Path) -> None:
     asked = [f"prompt={WOMAN}", f"subjects=[{ADA}]", "trace=true", "sampler=snf_demo"]
     (image,) = sample(tiny, tmp_path, *asked)
@@ -335,7 +336,7 @@ def test_what_the_text_encoder_does_not_see_is_said(
     assert len(said) == 1 and f"left out: '{cut}'" in said[0]
 
 
-@pytest.mark.parametrize("write", [2, 4])
+@pytest.mark.parametrize("write", [pytest.param(2, marks=pytest.mark.long), 4])
 def test_ctrl_c_leaves_whole_files_and_the_same_call_goes_on(
     write: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, send: signal.Signals) ->
     monkeypatch.setattr(Training, "training_step", patched)
 
 
-@pytest.mark.parametrize("send", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("send", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_signal_saves_before_it_stops(
     configure: Configure, whole: Path, monkeypatch: pytest.MonkeyPatch, send: signal.Signals
 ) -> None:
@@ -142,6 +142,7 @@ def test_more_steps_go_on_and_finished_runs_do_nothing(configure: Configure) -> 
     }
 
 
+@pytest.mark.long
 def test_never_starts_anew_and_a_path_goes_on_from_there(configure: Configure) -> None:
     first = fit(configure("tdm", "name=a", "trainer.max_steps=4", "trainer.checkpoint_every=2"))
     from_two = fit(
@@ -180,6 +181,7 @@ def test_a_checkpoint_of_another_architecture_names_what_differs(configure: Conf
         fit(configure("sdm", "name=a", "trainer.max_steps=2"))
 
 
+@pytest.mark.long
 def test_muon_goes_on_with_the_same_bits_too(configure: Configure, whole: Path) -> None:
     muon = ("model.optimizer=muon", "model.lr=0.01")
     fit(configure("sdm", "name=a", "trainer.max_steps=2", *muon))

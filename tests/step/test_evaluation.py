@@ -297,6 +297,7 @@ def test_the_verb_measures_with_what_ships(disk: Path, capsys: pytest.CaptureFix
     assert "experiment: evaluate" in shown and "max_subjects: 0" in shown
 
 
+@pytest.mark.long
 def test_shares_of_several_processes_make_the_same_evaluation(
     disk: Path, world: ModuleType, tmp_path: Path
 ) -> None:

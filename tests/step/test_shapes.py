@@ -60,6 +60,7 @@ def asked(shapes: Path) -> list[str]:
     return [*more, "data.mirror=true", "data.augment.rotate=20", "data.augment.blur=0.05"]
 
 
+@pytest.mark.long
 def test_a_training_of_several_shapes_goes_on_as_if_it_had_never_stopped(
     configure: Configure, shapes: Path, seen: list[tuple[int, ...]]
 ) -> None:

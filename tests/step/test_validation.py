@@ -107,6 +107,7 @@ def test_it_keeps_the_best_and_stops_when_patience_ends(
     assert again.seconds == 0.0 and [step for step, _ in History.read(watcher.path).rows] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_a_resumed_run_has_each_step_once(configure: Configure, watching: Any) -> None:
     cfg = configure("trainer.max_steps=2", "name=x")
     fit(cfg, watchers=[watching(cfg, every=1)])

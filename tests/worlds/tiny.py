@@ -168,6 +168,7 @@ def overrides(root: Path, backbone: Path, people: Path, *more: str) -> list[str]
         "data.cache_latents=true",
         "trainer=smoke",
         "trainer.accelerator=cpu",
+        "trainer.sample_every=0",
         "sampler.num_steps=2",
         "init=base",
         f"paths.runs={root / 'runs'}",
