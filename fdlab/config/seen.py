@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fdlab import foreign
 from fdlab.errors import UserError
@@ -44,17 +45,30 @@ def load(run_dir: Path) -> Seen | None:
     """What a run was trained on; None of one that does not say, as one from before there was this file.
     Raises: UserError for a damaged file."""
     path = run_dir / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         value = foreign.read_json(path, "file")
         if value["version"] != VERSION:
             return None
-        return Seen(value["pieces"], {key: dict(found) for key, found in value["samples"].items()})
-    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        if not _is_whole(value):
+            raise ValueError
+        return Seen(value["pieces"], value["samples"])
+    except (UserError, KeyError, TypeError, ValueError):
         raise UserError(
             f"'{path}', of what the run was trained on, is damaged; remove it to go on whatever the data are."
         ) from None
+
+
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    folders = value["samples"]
+    return (
+        isinstance(value["pieces"], bool)
+        and isinstance(folders, dict)
+        and bool(folders)
+        and all(isinstance(found, dict) for found in folders.values())
+        and all(isinstance(digest, str) for found in folders.values() for digest in found.values())
+    )
 
 
 def _change(old: Mapping[str, str], new: Mapping[str, str]) -> str:

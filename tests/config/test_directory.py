@@ -142,13 +142,27 @@ def test_a_run_that_does_not_say_what_it_was_trained_on_goes_on(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"version": 1}', '{"version": 1, "pieces": true, "samples": {"a": 1}}']
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"version": 1}',
+        '{"version": 1, "pieces": true, "samples": {}}',
+        '{"version": 1, "pieces": true, "samples": {"a": 1}}',
+        '{"version": 1, "pieces": true, "samples": {"a": {"s": 1}}}',
+        '{"version": 1, "pieces": null, "samples": {"a": {"s": "1"}}}',
+    ],
 )
 def test_a_damaged_list_of_samples_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"version": 2}')
     assert load(tmp_path) is None
     (tmp_path / FILE).write_text(text)
     with pytest.raises(UserError, match=rf"{FILE}', of what .* is damaged; remove it to go on"):
+        load(tmp_path)
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(UserError, match="is damaged"):
         load(tmp_path)
 
 
