@@ -88,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _leave(f"{type(error).__name__}: {error}")
             raise
         where = f" '{error.filename}'" if error.filename else ""
-        return _refuse(f"cannot use{where}: {error.strerror}; choose another folder, as in {ELSEWHERE}.")
+        rights = "see to its rights, or " if error.errno in (errno.EACCES, errno.EPERM) else ""
+        hint = f"{rights}choose another folder, as in {ELSEWHERE}"
+        return _refuse(f"cannot use{where}: {error.strerror}; {hint}.")
     except Exception as error:
         _leave(f"{type(error).__name__}: {error}")
         raise

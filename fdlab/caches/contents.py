@@ -7,6 +7,7 @@ Axes: P pictures.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,16 @@ class Contents:
 
     def __init__(self, folder: Path, num: int) -> None:
         self.folder, self.num = folder, num
-        self.digest_P16 = map_array(folder / "digests.npy")[:num]
+        self.digest_P16: np.ndarray = map_array(folder / "digests.npy")[:num]
+        self._sizes: dict[int, Size | None] = {}
+
+    def look_again(self, read: Callable[[int], tuple[bytes, Size | None]]) -> None:
+        """Read anew what could not be read: a right or a disk that is given back changes no file's time."""
+        places = np.flatnonzero(~self.digest_P16.any(1)).tolist()
+        self.digest_P16 = np.array(self.digest_P16) if places else self.digest_P16
+        for place in places:
+            content, self._sizes[place] = read(place)
+            self.digest_P16[place] = np.frombuffer(content, np.uint8)
 
     @property
     def digest(self) -> str:
@@ -44,7 +54,8 @@ class Contents:
     def sizes(self) -> list[Size | None]:
         """Height and width of each picture, upright; None of one that cannot be read. Not of `pieces`."""
         size_P2 = map_array(self.folder / "sizes.npy")[: self.num]
-        return [(height, width) if height else None for height, width in size_P2.tolist()]
+        found = [(height, width) if height else None for height, width in size_P2.tolist()]
+        return [self._sizes.get(place, size) for place, size in enumerate(found)]
 
 
 def contents(
@@ -71,8 +82,8 @@ def contents(
             while done < len(ids):
                 end = min(done + CHUNK, len(ids))
                 found = pool.map(partial(_of, folder, pieces=pieces), ids[done:end])
-                for place, (content, size) in enumerate(found, done):
-                    out.arrays["digests"][place] = np.frombuffer(content, np.uint8)
+                for place, (content, size, is_read) in enumerate(found, done):
+                    out.arrays["digests"][place] = np.frombuffer(content, np.uint8) if is_read else 0
                     if not pieces:
                         out.arrays["sizes"][place] = size or (0, 0)
                 progress.advance(end - done)
@@ -81,12 +92,15 @@ def contents(
         out.finish("contents.json", {"num": len(ids)})
 
     make_once(made, lambda: is_whole(made, "contents.json", names), make)
-    return Contents(made, len(ids))
+    read = Contents(made, len(ids))
+    read.look_again(lambda place: _of(folder, ids[place], pieces)[:2])
+    return read
 
 
-def _of(folder: Folder, id: str, pieces: bool) -> tuple[bytes, Size | None]:
-    """Digest of a sample's name and files, and its picture's size."""
+def _of(folder: Folder, id: str, pieces: bool) -> tuple[bytes, Size | None, bool]:
+    """Digest of a sample's name and files, its picture's size, and whether the system let them be read."""
     digest, size, picture = hashlib.blake2b(f"{id}\n".encode(), digest_size=16), None, b""
+    is_read = True
     try:
         for name, data in folder.files(id, pieces):
             digest.update(f"{name} {len(data)}\n".encode())
@@ -96,4 +110,5 @@ def _of(folder: Folder, id: str, pieces: bool) -> tuple[bytes, Size | None]:
     except UserError as error:
         # What cannot be read is named where it is needed.
         digest.update(f"broken: {type(error).__name__}".encode())
-    return digest.digest(), size
+        is_read = not isinstance(error.__cause__, OSError)
+    return digest.digest(), size, is_read

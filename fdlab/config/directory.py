@@ -68,6 +68,8 @@ def settle(cfg: Any, data: Seen | None = None) -> Path:
         _check_data(cfg, data, run_dir(cfg))
     elif cfg.resume == "auto":
         _take_over(_leaves(cfg), data, run_dir(cfg))
+    else:
+        _tell_other_data(Path(cfg.resume).expanduser(), data)
     os.environ[_NAME_OF_PARENT] = cfg.name
     return run_dir(cfg)
 
@@ -138,6 +140,14 @@ def _check_data(cfg: Any, now: Seen | None, folder: Path) -> None:
             f"'{folder}' was trained on other data: in {key}={OmegaConf.select(cfg, key)}, {what}; put back"
             " what was there, or choose another name=..., or resume=never for a new directory."
         )
+
+
+def _tell_other_data(start: Path, now: Seen | None) -> None:
+    """Of a run directory or a checkpoint asked for by name: it is gone on with, whatever it was trained on."""
+    folder = start if start.is_dir() else start.parent.parent
+    if change := _change(folder, now):
+        key, what = change
+        print(f"note: '{start}' was trained on other data (in {key}, {what}).", file=sys.stderr)
 
 
 def _change(folder: Path, now: Seen | None) -> tuple[str, str] | None:

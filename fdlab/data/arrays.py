@@ -42,6 +42,8 @@ def array_of(data: bytes, name: str) -> np.ndarray:
             raise ValueError(f"version {version} of its format is not read")
         shape, is_fortran, dtype = _HEADERS[version](stream)
         count = int(np.prod(shape, dtype=object))
+        if min(shape, default=0) < 0:
+            raise ValueError(f"it cannot be {shape}")
         if count and dtype.itemsize * count > len(data):
             raise ValueError(f"it is cut short, or no {dtype} {shape}")
         flat = np.frombuffer(data, dtype, count, stream.tell()) if count else np.zeros(0, dtype)

@@ -99,7 +99,7 @@ def test_a_folder_that_refuses_is_the_users_to_change(
     verb_raising(PermissionError(13, "Permission denied", "/there/x"), monkeypatch)
     assert program.main(["train"]) == 2
     assert capsys.readouterr().err.startswith(
-        "error: cannot use '/there/x': Permission denied; choose another"
+        "error: cannot use '/there/x': Permission denied; see to its rights, or choose another"
     )
 
 

@@ -129,6 +129,8 @@ def test_over_other_data_nothing_goes_on(tmp_path: Path, capsys: pytest.CaptureF
     what = "in data.root, of 3 samples 1 gone ('a')"
     note = f"note: '{first}' trained the same on other data ({what}); training anew.\n"
     assert capsys.readouterr().err == note
+    begun(tmp_path, "name=w", f"resume={first}", *DATA, data=now)
+    assert capsys.readouterr().err == f"note: '{first}' was trained on other data ({what}).\n"
     # Not from the latest, but from that on these data.
     assert state(begun(tmp_path, "name=z", "sampler=snf_test", *DATA, data=THEN)).startswith("name=x")
     assert begun(tmp_path, "name=x", "trainer.max_steps=9999", *DATA, data=THEN) == first

@@ -59,6 +59,31 @@ def test_a_copy_is_the_same_and_a_changed_file_is_not(
         path.write_bytes(data)
 
 
+def test_what_the_system_refused_is_read_again(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that is given back changes neither size nor time of a file."""
+    folder = LAYOUTS["fastcomposer"](folders / "fastcomposer")
+
+    def found(cache: str) -> tuple[list[bytes], list[object], str]:
+        read = contents(folder, sorted(folder.ids()), tmp_path / cache, show=False)
+        return [digest_16.tobytes() for digest_16 in read.digest_P16], read.sizes, read.digest
+
+    sound, real = found("sound"), Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "0000001.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        broken = found("cache")
+        assert found("cache") == broken and broken[1] == [(32, 32), None, (32, 32)]
+        assert [a == b for a, b in zip(broken[0], sound[0], strict=True)] == [True, False, True]
+    assert found("cache") == sound
+
+
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_each_layout_gives_pieces_of_long_files(
     kind: str, folders: Path, monkeypatch: pytest.MonkeyPatch

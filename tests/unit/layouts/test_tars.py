@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fdlab.data.arrays import array_of
@@ -34,7 +34,11 @@ def test_arrays_are_read_as_numpy_reads_them(dtype: str, shape: tuple[int, ...])
         np.testing.assert_array_equal(found, expected)
 
 
+NEGATIVE = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-2,)}\n"
+
+
 @settings(max_examples=60, deadline=None)
+@example(b"\x93NUMPY\x01\x00" + len(NEGATIVE).to_bytes(2, "little") + NEGATIVE + b"ab")
 @given(st.binary(max_size=200).map(lambda tail: b"\x93NUMPY\x01\x00v\x00" + tail) | st.binary(max_size=90))
 def test_bytes_that_are_no_array_are_named(data: bytes) -> None:
     with pytest.raises(CorruptFile, match=r"^it is corrupt: [^\n]*$"):
