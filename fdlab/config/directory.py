@@ -143,7 +143,7 @@ def _check_data(cfg: Any, now: Seen | None, folder: Path) -> None:
 
 
 def _tell_other_data(start: Path, now: Seen | None) -> None:
-    """Of a run directory or a checkpoint asked for by name: it is gone on with, whatever it was trained on."""
+    """Of a run directory or a checkpoint that was named: it is gone on with, whatever it was trained on."""
     folder = start if start.is_dir() else start.parent.parent
     if change := _change(folder, now):
         key, what = change
