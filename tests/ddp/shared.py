@@ -50,6 +50,7 @@ def configured(folder: Path, backbone: Path, data: Path, *more: str) -> Any:
     """One SDM, whatever it is trained on."""
     options = [
         f"trainer.max_steps={STEPS}", f"trainer.batch_size={PICTURES}", "trainer.precision=32",
+        f"trainer.sample_every={STEPS}",
         "trainer.checkpoint_every=3", "trainer.log_every=1", "data.reference=mixed",
         "model.timesteps=log_normal", "model.text_only=0.2",
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "training_speed" / "run.py"
-SMALL = ("--size", "64", "--width", "32", "--batch", "2", "--steps", "1", "--turns", "2")
+SMALL = ("--size", "64", "--width", "32", "--batch", "2", "--steps", "1", "--turns", "2", "--precision", "32")
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
