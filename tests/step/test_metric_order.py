@@ -130,6 +130,7 @@ def test_blur_costs_likeness_and_distance(alone: Case) -> None:
     assert found["frechet_distance"][2] > 3 * found["frechet_distance"][0]
 
 
+@pytest.mark.long
 def test_other_people_cost_identity_alone(alone: Case) -> None:
     found = alone.levels("wrong person", 0.5, 1.0)
     for name in ("identity_similarity", "identity_heldout", "identity_margin", "identity_auc"):

@@ -48,7 +48,7 @@ def command(disk: Path, out: Path, experiment: str, *more: str) -> list[str]:
         "backbone.reference_size=24",
         "data=fastcomposer", f"data.root={disk / 'people'}", "data.max_subjects=2", "trainer.accelerator=cpu",
         "trainer.precision=32", "trainer.max_steps=2", "trainer.batch_size=2", "trainer.num_workers=0",
-        "trainer.sample_every=2", "trainer.sampler_steps=3", "init=base", f"paths.runs={out}",
+        "trainer.sample_every=2", "trainer.sampler_steps=2", "init=base", f"paths.runs={out}",
         f"paths.cache={out / 'cache'}", "name=x",
     ]  # fmt: skip
     return ["train", *keys, *more]

@@ -56,7 +56,7 @@ def ours(model: Backbone, scheduler: Any) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["sdxl", "sd3"])
+@pytest.mark.parametrize("kind", ["sdxl", pytest.param("sd3", marks=pytest.mark.long)])
 def test_plain_diffusers_draws_the_same_with_what_was_trained(kind: str, tmp_path: Path) -> None:
     base = MAKE[kind]()
     module = TDM(deepcopy(base), seed=0, lora_rank=2, lora_targets=("transformer",))

@@ -71,6 +71,7 @@ def test_different_pictures_are_not_compared(speed: SimpleNamespace) -> None:
         speed.benchmark.check_agreement(difference)
 
 
+@pytest.mark.long
 def test_operations_of_stable_diffusion(speed: SimpleNamespace) -> None:
     """SD-1.5 at 512 px: 803 GFLOP a call, 130 calls, 107 TFLOP a picture."""
     with torch.device("meta"):

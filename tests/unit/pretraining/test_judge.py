@@ -93,7 +93,7 @@ def test_half_a_folder_is_refused_with_the_missing_name(judge, tokenizer_folder,
 
 
 def test_it_learns_to_tell_colours(packed, tokenizer_folder, tmp_path):
-    assert pretrain(packed, tokenizer_folder, tmp_path, 1.0, batch_size=16, config=CONFIG, max_steps=60)
+    assert pretrain(packed, tokenizer_folder, tmp_path, 1.0, batch_size=16, config=CONFIG, max_steps=80)
     judge = Judge.load(tmp_path / "judge")
     images = np.load(packed / "images.npy")
     worn = [
