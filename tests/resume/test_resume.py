@@ -168,6 +168,7 @@ def test_bad_checkpoints_are_one_clear_line(configure: Configure, tmp_path: Path
         describe(FitSettings.read(configure("sdm", "name=y", f"resume={tdm.run_dir}")))
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_architecture_names_what_differs(configure: Configure) -> None:
     first = fit(configure("sdm", "name=a", "trainer.max_steps=1"))
     with pytest.raises(UserError, match="another architecture: only the model has 'image_encoder"):

@@ -186,6 +186,7 @@ def test_faults_of_pairs(pairs: Case) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.long
 def test_neither_batch_nor_order_matters(alone: Case, batch_size: int) -> None:
     worlds = alone.modules["worlds"]
     paths = worlds.paths(alone.bench, worlds.DRAWN)

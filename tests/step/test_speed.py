@@ -62,6 +62,7 @@ def test_operations_are_those_of_a_pass(configure: Configure, monkeypatch: pytes
     assert len(counted) == 1 and counted[0] == pytest.approx(3 * counter.get_total_flops(), rel=0.25)
 
 
+@pytest.mark.long
 def test_counting_and_tracing_change_no_number(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of one step; what three make takes long to put into a table.
     monkeypatch.setattr(profile, "SKIPPED", 1)

@@ -285,7 +285,7 @@ def test_options_run(configure: Configure, more: list[str]) -> None:
     assert all(np.isfinite(float(row["loss"])) for row in rows(result.run_dir / "metrics.csv"))
 
 
-@pytest.mark.parametrize("background", ["grey", "noise"])
+@pytest.mark.parametrize("background", [pytest.param("grey", marks=pytest.mark.long), "noise"])
 def test_references_are_encoded_once_where_nothing_changes_them(
     configure: Configure, background: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +310,7 @@ def test_references_are_encoded_once_where_nothing_changes_them(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.long
 def test_who_taught_is_written_into_the_model_and_what_begins_with_it(configure: Configure) -> None:
     more = ["trainer.max_steps=1", "trainer.sample_every=0"]
     first = fit(configure("sdm", "model.identity_weight=0.2", "model.face_weight=3", "name=a", *more))
@@ -336,6 +337,7 @@ def test_gradient_checkpointing_changes_no_gradient(sdm: SDM, batch: dict[str, A
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.long
 def test_describe_needs_no_data(configure: Configure) -> None:
     facts = describe(FitSettings.read(configure("sdm", "data.root=/"))).texts
     assert facts["parameters"].endswith(" learn: image_encoder, unet, fusion") and facts["steps"].startswith(

@@ -110,6 +110,7 @@ def test_a_second_evaluation_draws_nothing(
     assert len(list((base / "other/evaluation/images").glob("*.png"))) == 32
 
 
+@pytest.mark.long
 def test_a_killed_evaluation_goes_on(folder: Path, tmp_path: Path, world: ModuleType) -> None:
     cfg = settings(folder, tmp_path / "cache")
 

@@ -27,7 +27,7 @@ def coverage(num: int, together: bool = True, clusters: int = 12) -> float:
     return hits / num
 
 
-@pytest.mark.parametrize("clusters", [10, 40])
+@pytest.mark.parametrize("clusters", [10, pytest.param(40, marks=pytest.mark.long)])
 def test_coverage_by_simulation(clusters: int) -> None:
     assert 0.93 <= coverage(1500, clusters=clusters) <= 0.97
 

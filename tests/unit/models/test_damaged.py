@@ -190,7 +190,7 @@ def test_a_damaged_file_is_one_line(reader: str, tmp_path_factory: pytest.TempPa
     kept = {file: (sound / file).read_bytes() for file in files}
 
     @settings(
-        max_examples=int(os.environ.get("FDLAB_DAMAGED", "10")),
+        max_examples=int(os.environ.get("FDLAB_DAMAGED", "6")),
         deadline=None,
         database=None,
         derandomize=True,

@@ -22,14 +22,19 @@ from tests.unit.sweeps.test_search import planted
 
 
 def work(folder: Path, words: list[str], kills: bool) -> None:
-    """One worker; `kills` ends it, with SIGKILL, in its second trial."""
+    """One worker; `kills` ends it, with SIGKILL, in its second trial. The others leave it two: until it is
+    killed none goes past the beginning of its third."""
     mine: list[str] = []
+    struck, until = folder / "struck", time.monotonic() + 60
 
     def runner(trial: Trial) -> str:
         mine.append(trial.folder.name)
         with (folder / "started").open("a") as stream:
             stream.write(f"{trial.folder.name}\n")
+        while not kills and len(mine) == 3 and not struck.exists() and time.monotonic() < until:
+            time.sleep(0.05)
         if kills and len(mine) == 2:
+            struck.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.05)
         return planted(trial)
