@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fdlab import files
+from fdlab.data.arrays import map_array
 from fdlab.errors import UserError
 from fdlab.models.autoencoder import NanoAutoencoder
 from fdlab.pretraining.autoencoder_loss import AutoencoderLoss, autoencoder_loss, latent_scale
@@ -38,11 +39,11 @@ class PackedPictures:
         path = Path(folder) / "images.npy"
         if not path.exists():
             raise UserError(f"no 'images.npy' in '{folder}'; pack pictures into it first.")
-        images = np.load(path, mmap_mode="r")
+        images = map_array(path)
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise UserError(f"'{path}' holds {images.dtype} {images.shape}; expected uint8 (N, H, W, 3).")
         weighted = (Path(folder) / "weights.npy").exists()
-        weights = np.load(Path(folder) / "weights.npy", mmap_mode="r") if weighted else None
+        weights = map_array(Path(folder) / "weights.npy") if weighted else None
         if weights is not None and weights.shape != images.shape[:3]:
             raise UserError(f"weights {weights.shape} do not fit images {images.shape} in '{folder}'.")
         return cls(images, weights, max(1, min(256, len(images) // 50)))

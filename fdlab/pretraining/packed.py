@@ -21,6 +21,7 @@ import numpy as np
 
 from fdlab import files
 from fdlab.data import layout
+from fdlab.data.arrays import map_array
 from fdlab.data.sample import PersonSample
 from fdlab.errors import UserError
 from fdlab.transforms.framing import framed
@@ -122,7 +123,7 @@ def load_array(folder: Path, name: str) -> np.ndarray:
     path = Path(folder) / name
     if not path.exists():
         raise UserError(f"no '{name}' in '{folder}'; make it with experiments/nano/pack.py.")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return map_array(path)
 
 
 def load_list(folder: Path, name: str) -> list[Any]:

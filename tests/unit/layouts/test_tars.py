@@ -1,4 +1,4 @@
-"""Tars: keys, and arrays in bytes, against NumPy."""
+"""Tars: keys, and what an index and a walk find."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-import pytest
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from fdlab.data.arrays import array_of
-from fdlab.data.sample import CorruptFile
 from fdlab.layouts.tars import id_of, index_path, key_of, open_tar, write_tar
 
 
@@ -20,29 +17,6 @@ from fdlab.layouts.tars import id_of, index_path, key_of, open_tar, write_tar
 def test_an_id_and_its_key_are_one(id: str) -> None:
     key = key_of(id)
     assert "." not in key and id_of(key) == id
-
-
-@pytest.mark.parametrize("dtype", ["u1", "<i8", ">i4", "?", "<f4"])
-@pytest.mark.parametrize("shape", [(), (0, 4), (3, 5), (2, 3, 4)])
-def test_arrays_are_read_as_numpy_reads_them(dtype: str, shape: tuple[int, ...]) -> None:
-    expected = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
-    for array in (expected, np.asfortranarray(expected)):
-        stream = io.BytesIO()
-        np.save(stream, array)
-        found = array_of(stream.getvalue(), "it")
-        assert found.dtype == array.dtype
-        np.testing.assert_array_equal(found, expected)
-
-
-NEGATIVE = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-2,)}\n"
-
-
-@settings(max_examples=60, deadline=None)
-@example(b"\x93NUMPY\x01\x00" + len(NEGATIVE).to_bytes(2, "little") + NEGATIVE + b"ab")
-@given(st.binary(max_size=200).map(lambda tail: b"\x93NUMPY\x01\x00v\x00" + tail) | st.binary(max_size=90))
-def test_bytes_that_are_no_array_are_named(data: bytes) -> None:
-    with pytest.raises(CorruptFile, match=r"^it is corrupt: [^\n]*$"):
-        array_of(data, "it")
 
 
 def test_an_index_says_what_a_walk_finds(tmp_path: Path) -> None:
