@@ -23,9 +23,11 @@ ANY = "folder"
 def open_folder(root: Path | str, kind: str = ANY) -> Folder:
     """Open a data set in one of `LAYOUTS`, or in whichever it is. Raises: UserError where that cannot be."""
     root = Path(root).expanduser()
+    if not root.exists():
+        raise UserError(f"data folder '{root}' does not exist; give a folder of pictures (data.root).")
     if kind == ANY:
         kind = layout_of(root)
-    elif root.exists() and (found := _guess(root)) not in (kind, None, "plain"):
+    elif (found := _guess(root)) not in (kind, None, "plain"):
         raise UserError(
             f"data folder '{root}' has the layout '{found}', not '{kind}': take data.kind={found}."
         )
@@ -50,8 +52,6 @@ def check_teaches(folder: Folder, subjects: bool) -> None:
 
 def layout_of(root: Path) -> str:
     """The layout's name. Raises: UserError where a path has none of them."""
-    if not root.exists():
-        raise UserError(f"data folder '{root}' does not exist; give a folder of pictures (data.root).")
     if (found := _guess(root)) is None:
         raise UserError(
             f"data folder '{root}' holds neither FastComposer's image_ids*.txt, nor shards (*.tar), nor "

@@ -100,7 +100,7 @@ def test_a_training_that_diverges_fails_and_leaves_no_model(
         ("trainer.nodes=2", "started by torchrun or srun"),
         ("trainer.devices=none", "trainer.devices=none"),
         ("trainer.precision=16", "16"),
-        ("data.kind=webdataset", "webdataset"),
+        ("data.kind=webdataset data.root=nowhere", "data folder 'nowhere' does not exist"),
     ],
 )
 @pytest.mark.parametrize("flags", [["--dry"], []])
@@ -112,7 +112,7 @@ def test_what_this_machine_cannot_do_is_said_before_anything_is_loaded(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("fdlab.training.initial.load_start", pytest.fail)
-    overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", override]
+    overrides = ["+exp=sdm", *tiny, f"paths.runs={tmp_path}", *override.split()]
     assert main(["train", *overrides, *flags]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert said in line
