@@ -196,6 +196,7 @@ RULES: dict[str, Rule] = {
     "trainer.num_workers": NOT_NEGATIVE,
     "trainer.benchmark_*": NOT_NEGATIVE,
     "data.kind": Rule(choices=("people", "fastcomposer", "webdataset", "plain", "folder")),
+    "data.caption": Rule(literal=True, nullable=True, kind=str),
     "data.labels": Rule(items=str, nullable=True, kind=list),
     "data.mix": Rule(registry="fdlab.people.picture.MIXES"),
     "data.split": Rule(registry="fdlab.data.layout.SPLITS"),

@@ -159,7 +159,7 @@ def check_data(data: Mapping[str, Any], image_size: int | None, subjects: bool) 
     if data["size"] != image_size:
         raise UserError(f"data.size={data['size']}: the backbone works at {image_size} pixels.")
     if data["kind"] != "people":
-        folder = open_folder(data["root"], data["kind"])
+        folder = open_folder(data["root"], data["kind"], data.get("caption"))
         check_complete(folder)
         check_teaches(folder, subjects)
         folder.ids(str(data.get("split", "train")))

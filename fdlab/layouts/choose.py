@@ -20,8 +20,11 @@ ANY = "folder"
 """Whichever it is."""
 
 
-def open_folder(root: Path | str, kind: str = ANY) -> Folder:
-    """Open a data set in one of `LAYOUTS`, or in whichever it is. Raises: UserError where that cannot be."""
+def open_folder(root: Path | str, kind: str = ANY, caption: str | None = None) -> Folder:
+    """Open a data set in one of `LAYOUTS`, or in whichever it is. Raises: UserError where that cannot be.
+
+    caption: of a plain folder's pictures that have none.
+    """
     root = Path(root).expanduser()
     if not root.exists():
         raise UserError(f"data folder '{root}' does not exist; give a folder of pictures (data.root).")
@@ -31,7 +34,14 @@ def open_folder(root: Path | str, kind: str = ANY) -> Folder:
         raise UserError(
             f"data folder '{root}' has the layout '{found}', not '{kind}': take data.kind={found}."
         )
-    return LAYOUTS[kind](root)
+    if caption is None:
+        return LAYOUTS[kind](root)
+    if kind != PlainFolder.kind:
+        raise UserError(
+            f"data.caption='{caption}' is for a folder of pictures alone; '{root}' has the layout '{kind}',"
+            " with a caption for each: give data.caption=null."
+        )
+    return PlainFolder(root, caption)
 
 
 @lru_cache(maxsize=1)

@@ -45,8 +45,9 @@ class PlainFolder:
     kind = "plain"
     has_masks = False
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, caption: str | None = None) -> None:
+        """`caption`: of pictures that have none; None: those are faults."""
+        self.root, self.caption = Path(root), caption
         if not self.root.is_dir():
             raise UserError(f"data folder '{root}' does not exist; give a folder of pictures and captions.")
         self.faults: dict[str, str] = {}
@@ -106,6 +107,8 @@ class PlainFolder:
             beside = path.with_suffix(suffix)
             if beside.is_file():
                 return only_caption(id, caption_of(beside.read_bytes(), str(beside)), str(beside))
+        if self.caption is not None:
+            return only_caption(id, self.caption, self.caption)
         raise CorruptFile(
             f"picture '{path}' has no caption: no {' or '.join(CAPTIONS)} beside it, no line in {METADATA}."
         )
@@ -137,6 +140,8 @@ class PlainFolder:
 
     def facts(self, ids: Iterable[str]) -> Iterable[str]:
         """As `Folder.facts`."""
+        if self.caption is not None:
+            yield f"caption {self.caption}"
         paths = [p for id in ids for p in (self._of(id), *(self._of(id).with_suffix(s) for s in CAPTIONS))]
         for path in (*paths, *sorted(self.root.rglob(METADATA))):
             if path.is_file():

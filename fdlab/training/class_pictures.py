@@ -83,8 +83,13 @@ def own(prior: PriorSettings) -> tuple[Folder, list[str]] | None:
     """The user's folder and those of its pictures that the base model did not draw; None: there are none."""
     if prior.root is None or not num_there(prior):
         return None
-    folder = open_folder(prior.root)
+    folder = open_folder(prior.root, caption=caption_for(prior.root, prior))
     return folder, [id for id in folder.ids("train") if not id.startswith(DRAWN)]
+
+
+def caption_for(root: Path, prior: PriorSettings) -> str | None:
+    """The caption of those that have none, of a folder that may hold such."""
+    return prior.caption if open_folder(root).kind == PlainFolder.kind else None
 
 
 def described(prior: PriorSettings) -> str:
@@ -112,14 +117,16 @@ def check(data: DataSettings, backbone: BackboneSettings) -> None:
 
 
 def _check_captions(prior: PriorSettings) -> None:
-    folder = open_folder(prior.root or "")
+    root = prior.root or Path()
+    folder = open_folder(root, caption=caption_for(root, prior))
     for id in folder.ids("train") if folder.kind == PlainFolder.kind else ():
         try:
             folder.annotation(id)
         except CorruptFile as error:
             raise UserError(
-                f"data.prior.root={prior.root}: {str(error).rstrip('.')}. Class pictures need captions too,"
-                f" as '{prior.prompt.replace(NOUN, 'woman')}'; the base model's own come with theirs"
+                f"data.prior.root={prior.root}: {str(error).rstrip('.')}. Class pictures need captions too:"
+                " one for all that have none is a data.prior.prompt that names whom they show, as"
+                f" '{prior.prompt.replace(NOUN, 'woman')}'; the base model's own come with theirs"
                 " (data.prior.root=null)."
             ) from None
 

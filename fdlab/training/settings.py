@@ -41,6 +41,11 @@ class PriorSettings:
     prompt: str = f"a photo of a {NOUN}"
     num_steps: int = 50
 
+    @property
+    def caption(self) -> str | None:
+        """Of pictures in `root` that have none, where the prompt says who they show."""
+        return None if NOUN in self.prompt else self.prompt
+
     @classmethod
     def read(cls, node: Mapping[str, Any]) -> PriorSettings:
         """Take the keys. Raises: UserError for a prompt that shows nobody, or a subject, which class pictures
@@ -85,6 +90,8 @@ class DataSettings:
     prior: PriorSettings = field(default_factory=PriorSettings)
     labels: list[str] | None = None
     """What counts as a subject; None: everything."""
+    caption: str | None = None
+    """Of a plain folder's pictures that have none; None: those are refused."""
     mix: str = ""
     num: int = 0
     seed: int = 0
@@ -121,6 +128,7 @@ class DataSettings:
             augment=Augment(**{name: float(value) for name, value in data["augment"].items()}),
             prior=PriorSettings.read(data["prior"]),
             labels=None if data.get("labels") is None else [str(label) for label in data["labels"]],
+            caption=data.get("caption"),
             **rendered,
         )
 

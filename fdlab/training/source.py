@@ -51,7 +51,7 @@ def seen(cfg: Any) -> Seen | None:
     # Where pictures are encoded, or their sizes asked for, all of them is read anyway, and found again.
     pieces = not (data.cache_latents or data.shapes == "buckets")
     if data.kind != "people":
-        folder = open_folder(data.root, data.kind)
+        folder = open_folder(data.root, data.kind, data.caption)
         found["data.root"] = _digests(folder, folder.ids(data.split), data.cache, pieces)
     if cfg.model.get("prior_weight") and data.prior.root is not None:
         own = class_pictures.own(data.prior)
@@ -95,7 +95,7 @@ def make_source(
         made = (data.root, data.mix, data.num, data.seed, data.size)
         folder: Folder = FastComposerFolder(ensure_people(*made, workers=data.render_workers))
     else:
-        folder = open_folder(data.root, data.kind)
+        folder = open_folder(data.root, data.kind, data.caption)
         check_teaches(folder, references)
     sizes = _sizes(data, backbone, folder) if data.shapes == "buckets" else None
     crop = HeadCrop() if references and backbone.reference_crop == "head" else None
@@ -128,7 +128,8 @@ def make_classes(
         return None
     data, backbone = settings.data, settings.backbone
     root = class_pictures.ensure(data, backbone, settings.prior_sampler, pictures, device)
-    data = replace(data, kind="folder", root=root, split="train", labels=None)
+    caption = class_pictures.caption_for(root, data.prior)
+    data = replace(data, kind="folder", root=root, split="train", labels=None, caption=caption)
     _, source = make_source(data, module.backbone, False, device)
     return Classes(source, embedded_texts(module, source, data, device))
 

@@ -193,3 +193,17 @@ def test_class_pictures_without_captions_are_named_before_anything_is_loaded(
     for prompt in ("", "a {person}"):
         with pytest.raises(UserError, match=r"in braces there is \{noun\} alone"):
             FitSettings.read(configure("tdm", *PRIOR, f"data.prior.prompt='{prompt}'"))
+
+
+def test_a_prompt_that_names_whom_class_pictures_show_is_their_caption(
+    configure: Configure, tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "one.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "two.png")
+    (tmp_path / "two.txt").write_text("her own")
+    said = [f"data.prior.root={tmp_path}", "data.prior.num=2", "data.prior.prompt='a photo of a man'"]
+    settings = FitSettings.read(configure("tdm", *PRIOR, *said))
+    class_pictures.check(settings.data, settings.backbone)
+    found = class_pictures.own(settings.data.prior)
+    assert found is not None and found[1] == ["one", "two"]
+    assert [found[0].annotation(id).caption for id in found[1]] == ["a photo of a man", "her own"]

@@ -16,6 +16,7 @@ from fdlab.caches.prepare import prepare
 from fdlab.config.compose import compose
 from fdlab.data.captions import null_ids
 from fdlab.data.entry import Live, Shape
+from fdlab.data.sample import CorruptFile
 from fdlab.errors import UserError
 from fdlab.evaluation.requirements import check_data
 from fdlab.layouts.convert import Options, convert
@@ -96,6 +97,32 @@ def test_a_folder_of_any_layout(to: str, cached: bool, tmp_path: Path) -> None:
     entry = rows.entry(1)
     assert entry.id == "0000001" and len(entry.keys_N) == (2 if references else 0)
     assert bool(entry.masks_NHW.any()) == references
+
+
+def test_one_caption_may_be_of_all_pictures_that_have_none(tmp_path: Path) -> None:
+    """In place of the encoded ones, once it is another; their own captions stay."""
+    (tmp_path / "me").mkdir()
+    for name in ("1", "2"):
+        Image.new("RGB", (70, 70), (9, 9, 9)).save(tmp_path / f"me/{name}.png")
+    (tmp_path / "me/2.txt").write_text("a woman in snow")
+    backbone = tiny_backbone()
+    asked = replace(settings(tmp_path), kind="folder", root=tmp_path / "me", split="train")
+    with pytest.raises(CorruptFile, match=r"1\.png' has no caption"):
+        source.make_source(asked, backbone, False, torch.device("cpu"))
+    texts = []
+    for caption in ("a photo of sks", "a man"):
+        given = replace(asked, caption=caption)
+        folder, rows = source.make_source(given, backbone, False, torch.device("cpu"))
+        texts.append([folder.annotation(id).caption for id in folder.ids("train")])
+        ids_BL = [rows.entry(row).input_ids_L for row in rows.usable]
+        expected_BL = backbone.need("tokenizer")(
+            texts[-1], padding="max_length", max_length=len(ids_BL[0]), truncation=True
+        )["input_ids"]
+        assert [ids_L.tolist() for ids_L in ids_BL] == expected_BL
+    assert texts == [["a photo of sks", "a woman in snow"], ["a man", "a woman in snow"]]
+    tiny.write_folder(tmp_path / "others", 2)
+    with pytest.raises(UserError, match=r"others' has the layout 'fastcomposer', with a caption for each"):
+        source.make_source(replace(given, root=tmp_path / "others"), backbone, False, torch.device("cpu"))
 
 
 def test_what_is_ones_own_is_noted_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
