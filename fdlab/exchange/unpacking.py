@@ -33,7 +33,7 @@ from fdlab.exchange.single_file import (
 from fdlab.files import fingerprint, whole_folder, write_json
 from fdlab.lock import exclusive
 from fdlab.models.backbone import INDEX, PIPELINE, PIPELINE_3, PIPELINE_XL, ZERO_EMPTY
-from fdlab.models.family import check_family
+from fdlab.models.family import check_family, check_title
 from fdlab.models.finetuned import BackboneSettings
 from fdlab.models.parts import ROLES, TRANSFORMER, check_network, index_entry, save_part
 from fdlab.models.tokenizer import load_tokenizer
@@ -48,6 +48,7 @@ VOCABULARY = ("vocab.json", "merges.txt")
 _V_FROM = 768
 """Pixels from which Stable Diffusion 2 is taken for one that predicts v: those published of 512 predict
 noise."""
+_FAMILY: Mapping[Kind, str] = {"sd1": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd3": "sd3"}
 _PIXELS: Mapping[Kind, int] = {"sd1": 512, "sd2": 512, "sdxl": 1024, "sd3": 1024}
 """A side of a picture, where nothing says it."""
 _OPENCLIP_PAD = "!"
@@ -91,6 +92,7 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
         if not (folder / INDEX).is_file():
             file = look_into(path)
             kind = kind_of(file)
+            check_title(str(node["name"]), _FAMILY[kind], f"backbone.path={backbone.path}")
             prediction = prediction_of(
                 file, kind, size, backbone.prediction_type, "backbone.prediction_type="
             )

@@ -31,8 +31,13 @@ def family_of(denoiser: Path) -> str | None:
 def check_denoiser(name: str, denoiser: Path, given: str) -> None:
     """Whether the denoiser in a folder is for the backbone `name`; `given` is how the user said it. Raises:
     UserError."""
-    found = family_of(denoiser)
-    if found is not None and FOR.get(name, found) != found:
+    if (found := family_of(denoiser)) is not None:
+        check_title(name, found, given)
+
+
+def check_title(name: str, found: str, given: str) -> None:
+    """The same of a denoiser whose family is known, a key of TITLES. Raises: UserError."""
+    if FOR.get(name, found) != found:
         takes = "backbone=sd15 or sd21" if found == "sd15" else f"backbone={found}"
         raise UserError(f"{given} holds {TITLES[found]}, which '{name}' is not for; give {takes}.")
 

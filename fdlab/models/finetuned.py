@@ -17,6 +17,7 @@ from fdlab.diffusion.flow import predicts
 from fdlab.errors import UserError
 from fdlab.files import sha256
 from fdlab.models.backbone import Backbone, load_backbone, missing_part, part_folders
+from fdlab.models.family import check_denoiser
 from fdlab.models.parts import PARTS as ALL
 from fdlab.models.parts import SECOND, folder_of, load_part
 from fdlab.weights import formats
@@ -210,12 +211,15 @@ def need_all(
 
 
 def check(backbone: BackboneSettings, models: Mapping[str, Weights], predicts: str | None = None) -> None:
-    """That models have all their parts and predict the same (and as another model, which `predicts` that).
+    """That models are of the backbone's family, have all their parts and predict the same (and as another
+    model, which `predicts` that).
 
     `models`: kind -> weights. Raises: UserError, before anything is loaded.
     """
     kinds = {predicts} if predicts else set()
     for kind, found in models.items():
+        if "unet" in found.parts:
+            check_denoiser(backbone.name, found.parts["unet"], f"{kind}={found.name}")
         for part in _lacking(backbone, kind, found):
             raise missing_part(part, found.folder)
         kinds.add(prediction_type(backbone, found))

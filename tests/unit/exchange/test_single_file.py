@@ -36,6 +36,17 @@ def node(file: Path, **more: Any) -> dict[str, Any]:
     return {"name": "x", "path": str(file), "image_size": 64, **more}
 
 
+def test_a_file_of_another_family_is_named_before_it_is_unpacked(
+    models: dict[str, Backbone], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_original(tmp_path / "model.safetensors", models["sd1"])
+    with pytest.raises(
+        UserError, match=r"model\.safetensors holds Stable Diffusion 1 or 2, which 'sdxl' is not"
+    ):
+        read_backbone(node(file, own_image_encoder=str(clip)) | {"name": "sdxl"}, tmp_path / "cache")
+    assert not capsys.readouterr().err and not list(tmp_path.glob("cache/backbones/[!.]*"))
+
+
 LANDMARKS = {
     "sd1": {
         "model.diffusion_model.input_blocks.3.0.op.weight": (32, 32, 3, 3),

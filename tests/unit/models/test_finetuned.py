@@ -138,6 +138,18 @@ def test_models_that_predict_different_things_do_not_go_together(disk: Path, tmp
             finetuned.check(backbone, {**models, **more}, predicts)
 
 
+def test_a_model_of_another_family_is_named(disk: Path, tmp_path: Path) -> None:
+    xl = {"_class_name": "UNet2DConditionModel", "addition_embed_type": "text_time"}
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/config.json").write_text(json.dumps(xl))
+    backbone = settings(disk, name="sd15")
+    models = {"tdm": finetuned.need(backbone, "tdm", str(tmp_path))}
+    with pytest.raises(
+        UserError, match=rf"tdm={tmp_path} holds Stable Diffusion XL, which 'sd15' is not for"
+    ):
+        finetuned.check(backbone, models)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
