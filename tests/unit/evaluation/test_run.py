@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -93,10 +94,10 @@ def test_report_is_one_escaped_page(done: tuple[Path, list[dict[str, Any]]]) -> 
 
 
 def test_a_second_evaluation_draws_nothing(
-    done: tuple[Path, list[dict[str, Any]]], world: ModuleType
+    done: tuple[Path, list[dict[str, Any]]], world: ModuleType, tmp_path: Path
 ) -> None:
-    run_dir, records = done
-    base = run_dir.parents[1]
+    records, base = done[1], done[0].parents[1]
+    run_dir = shutil.copytree(done[0], tmp_path / "run")
     cfg = settings(base / "bench", base / "cache")
 
     def refuse() -> Any:
