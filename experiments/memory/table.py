@@ -59,6 +59,8 @@ ROWS: dict[str, tuple[str, ...]] = {
 }
 """Each with its overrides of +exp=sdm_sd15; "..." goes on from the row above."""
 STEPS = 3
+WIDTH = 320
+"""Channels of Stable Diffusion 1.5's first level."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,11 @@ def main() -> None:
     )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="NAME")
-    parser.add_argument("--width", type=int, default=320, help="channels of the UNet's first level")
+    parser.add_argument("--width", type=int, default=WIDTH, help="channels of the UNet's first level")
     parser.add_argument("--measure", action="store_true", help="also on the GPU that is here")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument(
+        "--out", type=Path, help="folder of results.json; by default, of the whole table, this"
+    )
     asked = parser.parse_args()
     for name in asked.rows:
         if name not in ROWS:
@@ -154,8 +158,10 @@ def main() -> None:
     ]
     device = torch.cuda.get_device_name() if asked.measure else None
     whole = {"batch_size": asked.batch_size, "torch": torch.__version__, "device": device, "rows": found}
-    asked.out.mkdir(parents=True, exist_ok=True)
-    write_json(asked.out / "results.json", whole)
+    is_whole = [*asked.rows] == [*ROWS] and asked.width == WIDTH
+    if out := asked.out or (Path(__file__).parent if is_whole else None):
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "results.json", whole)
 
 
 if __name__ == "__main__":
