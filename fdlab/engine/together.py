@@ -11,22 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fdlab.config.directory import ENDED, is_main_process
+from fdlab.engine.children import GO_ON, INTERRUPTED, Children
 from fdlab.engine.ranks import Ranks
-from fdlab.errors import EndedElsewhere, UserError
+from fdlab.errors import EndedElsewhere, Failure, UserError
 
 POLL, GRACE = 0.5, 5.0
 """Seconds between two looks for another's note, and those that a process has after it to end by itself."""
 _FIRST = "FDLAB_FIRST_PROCESS"
 """Environment variable: the number of the process that starts the others."""
-_OBSERVER = "child-process-observer"
-"""Lightning's thread in the first process, which kills it where one that it started ends badly."""
 
 
 @contextmanager
 def ending(folder: Path, let_go: Callable[[int], None] | None = None) -> Iterator[None]:
     """Leave a note in `folder` for the processes beside this one when it fails: what then fails in them, as
     connections break, is no news, and one that waits for this one in vain ends by `let_go(status)` and at
-    once; so does one whose first process is gone. Raises: EndedElsewhere where another's note is there."""
+    once; so does one whose first process is gone, and the first where one that it started is. Raises:
+    EndedElsewhere where another's note is there, Failure where another is gone without one."""
     note = folder / ENDED
     if is_main_process() or _is_started_elsewhere():
         note.unlink(missing_ok=True)
@@ -37,56 +37,114 @@ def ending(folder: Path, let_go: Callable[[int], None] | None = None) -> Iterato
     try:
         yield
     except KeyboardInterrupt:
-        # A launcher ends those beside one that failed.
-        if (status := watch.status or _read(note)) is not None:
-            raise EndedElsewhere(status) from None
+        watch.stop()
+        if watch.sees():
+            # A launcher ends those beside one that failed.
+            raise watch.end() from None
+        if _is_child():
+            # The first says so.
+            raise EndedElsewhere(INTERRUPTED) from None
+        if not _is_alone() and is_main_process():
+            watch.tell(INTERRUPTED)
         raise
     except Exception as error:
-        watch.over.set()
-        if watch.status is not None:
-            raise EndedElsewhere(watch.status) from None
-        if _is_alone() or not folder.is_dir():
+        watch.stop()
+        if _is_alone():
             raise
-        _keep_from_killing()
-        try:
-            with note.open("x") as stream:
-                stream.write(str(2 if isinstance(error, UserError) else 1))
-        except FileExistsError:
+        # What breaks with another process may be seen before its end is.
+        if watch.sees(0 if isinstance(error, UserError | Failure) else POLL):
+            raise watch.end() from None
+        if not folder.is_dir():
+            raise
+        if not watch.tell(2 if isinstance(error, UserError) else 1):
             # Empty while it is being written.
-            raise EndedElsewhere(_read(note) or 1) from None
-        # The others have seen the note before the folder may go.
-        time.sleep(2 * POLL)
+            watch.status = _read(note) or 1
+            raise watch.end() from None
         raise
     finally:
-        watch.over.set()
+        watch.stop()
         if is_main_process():
             os.environ.pop(_FIRST, None)
 
 
 class _Watch(threading.Thread):
-    """Looks for another's note, until `over`. A process may wait for others where nothing reaches it: in the
+    """Looks for another's end, until stopped. A process may wait for others where nothing reaches it: in the
     meeting of all, or in what the devices do."""
 
     def __init__(self, note: Path, let_go: Callable[[int], None] | None) -> None:
         super().__init__(name="watch", daemon=True)
-        self.note, self.let_go, self.over = note, let_go, threading.Event()
+        self.note, self.let_go, self.over, self.children = note, let_go, threading.Event(), Children()
         self.status: int | None = None
+        self.why: str | None = None
 
     def run(self) -> None:
         """The thread."""
-        while self.status is None:
+        while not self._look():
             if self.over.wait(POLL):
                 return
-            self.status = _read(self.note) or (1 if _is_orphan() else None)
-        _keep_from_killing()
         if self.over.wait(GRACE):
             return
+        assert self.status is not None
         try:
+            error = self.end()
+            if not isinstance(error, EndedElsewhere):
+                print(f"error: {error}", file=sys.stderr, flush=True)
             if self.let_go is not None:
                 self.let_go(self.status)
             sys.stdout.flush()
         finally:
             os._exit(self.status)
+
+    def stop(self) -> None:
+        """Look no longer; where it is about to end this process, that comes first."""
+        self.over.set()
+        self.join()
+
+    def sees(self, seconds: float = 0.0) -> bool:
+        """Whether another has ended, or does so within some seconds."""
+        until = time.monotonic() + seconds
+        while self.status is None and not self._look() and time.monotonic() < until:
+            time.sleep(POLL / 10)
+        return self.status is not None
+
+    def end(self) -> Failure:
+        """What this process ends by, as another did: with a reason where nobody else gives it."""
+        assert self.status is not None
+        if self.tell(self.status) and self.why:
+            return Failure(self.why)
+        self._clear(GRACE)
+        return EndedElsewhere(self.status)
+
+    def tell(self, status: int) -> bool:
+        """Leave a note, and let the others see it before the folder may go; whether this is the first to."""
+        try:
+            with self.note.open("x") as stream:
+                stream.write(str(status))
+        except OSError:
+            # Another's, or the folder is gone.
+            return False
+        if not self._clear(2 * POLL):
+            time.sleep(2 * POLL)
+        return True
+
+    def _clear(self, seconds: float) -> bool:
+        """In the first process, end those that it started, after so long, and take the note away; whether
+        there were any."""
+        if cleared := is_main_process() and self.children.end(seconds):
+            self.note.unlink(missing_ok=True)
+        return cleared
+
+    def _look(self) -> bool:
+        if self.status is None:
+            gone = self.children.failed() or (
+                (1, f"the first process is gone; {GO_ON}") if _is_orphan() else None
+            )
+            # What is gone may have left a note.
+            if (told := _read(self.note)) is not None:
+                self.status = told
+            elif gone is not None:
+                self.status, self.why = gone
+        return self.status is not None
 
 
 def _read(note: Path) -> int | None:
@@ -102,6 +160,11 @@ def _is_alone() -> bool:
     return is_main_process() and Ranks.here().world == 1 and not started
 
 
+def _is_child() -> bool:
+    """Whether the first process started this one."""
+    return not is_main_process() and not _is_started_elsewhere()
+
+
 def _is_started_elsewhere() -> bool:
     """Whether torchrun or SLURM started this process beside others: then none of them is the first's child,
     and a note may be one of an earlier go."""
@@ -111,10 +174,3 @@ def _is_started_elsewhere() -> bool:
 def _is_orphan() -> bool:
     """Whether the process that started this one to train with it is gone, in whatever way."""
     return not is_main_process() and os.environ.get(_FIRST, str(os.getppid())) != str(os.getppid())
-
-
-def _keep_from_killing() -> None:
-    """Let this process end with a status of its own, though one that it started ends badly."""
-    for thread in threading.enumerate():
-        if thread.name == _OBSERVER:
-            getattr(thread, "_child_processes", []).clear()

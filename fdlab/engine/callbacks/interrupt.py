@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning
 
+from fdlab.config.directory import is_main_process
 from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
 from fdlab.engine.callbacks.stepping import StepCallback
 from fdlab.engine.module import Training
@@ -74,6 +75,8 @@ class StopWhenAsked(StepCallback):
         if self.asked or not self._training:
             raise _StopNow
         self.asked = True
+        if not is_main_process():
+            return
         # Not by print: the signal may come while Python's own buffer is written to.
         os.write(2, b"\nstopping after this step; a second signal stops at once\n")
 

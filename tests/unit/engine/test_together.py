@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +18,7 @@ from lightning.fabric.strategies.launchers.subprocess_script import _ChildProces
 from fdlab import __main__ as shell
 from fdlab.engine import together
 from fdlab.engine.together import ending
-from fdlab.errors import EndedElsewhere, UserError
+from fdlab.errors import EndedElsewhere, Failure, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -92,20 +96,89 @@ def test_a_process_whose_first_is_gone_ends(
     assert ends == [1, 1]
 
 
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., _ChildProcessObserver]]:
+    """Start processes beside this one, as Lightning does, whose observer would kill it with them."""
+    started: list[subprocess.Popen[bytes]] = []
+    killed: list[int] = []
+
+    def start(*codes: str) -> _ChildProcessObserver:
+        own = [subprocess.Popen([sys.executable, "-S", "-c", code]) for code in codes]
+        started.extend(own)
+        for process, code in zip(own, codes, strict=True):
+            if code != HANGS:
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        monkeypatch.setenv("WORLD_SIZE", str(1 + len(own)))
+        observer = _ChildProcessObserver(os.getpid(), list(own), sleep_period=1)
+        monkeypatch.setattr(observer, "_terminate_all", lambda: killed.append(1))
+        observer.start()
+        return observer
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+    assert not killed
+
+
+KILLED = "import os; os.kill(os.getpid(), 9)"
+HANGS = "import time; time.sleep(60)"
+
+
 def test_the_first_ends_by_itself_where_another_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, starts: Callable[..., _ChildProcessObserver]
 ) -> None:
     """Lightning's observer would kill it, whose status is then that of a signal."""
-    killed: list[int] = []
-    failed: Any = SimpleNamespace(poll=lambda: None, returncode=2, pid=7)
-    observer = _ChildProcessObserver(os.getpid(), [failed], sleep_period=0)
-    monkeypatch.setattr(observer, "_terminate_all", lambda: killed.append(1))
-    looks, run = threading.Event(), observer.run
-    monkeypatch.setattr(observer, "run", lambda: (looks.wait(10), run()))
-    observer.start()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError):
-        fail(tmp_path, UserError("picture 7 is torn"))
-    looks.set()
+    with pytest.raises(UserError), ending(tmp_path):
+        observer = starts(HANGS, HANGS)
+        raise UserError("picture 7 is torn")
     observer.join(10)
-    assert not observer.is_alive() and not killed
+    assert not observer.is_alive() and not list(tmp_path.iterdir())
+
+
+def test_one_that_is_killed_is_named_by_the_first(
+    tmp_path: Path, starts: Callable[..., _ChildProcessObserver], ends: list[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Whether the first waits for it, or sees a connection break before."""
+    said = r"process 2 beside the first was killed \(SIGKILL\), as the system does where memory runs out; "
+    with pytest.raises(Failure, match=said), ending(tmp_path):
+        starts(HANGS, KILLED)
+        raise RuntimeError("connection reset by peer")
+    starts(HANGS, KILLED)
+    wait(tmp_path, ends)
+    assert ends == [1, 1] and re.match(f"error: {said}", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_ends_with_the_status_of_one_that_failed_before_it_could_tell(
+    tmp_path: Path, starts: Callable[..., _ChildProcessObserver], ends: list[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    starts("raise SystemExit(2)")
+    wait(tmp_path, ends)
+    assert ends == [2, 2] and not capsys.readouterr().err
+
+
+def test_an_interruption_is_said_once(
+    tmp_path: Path, starts: Callable[..., _ChildProcessObserver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first, whatever the others end by; one that waits for it ends with it."""
+    with pytest.raises(KeyboardInterrupt), ending(tmp_path):
+        observer = starts("raise SystemExit(130)", HANGS)
+        raise KeyboardInterrupt
+    observer.join(10)
+    assert not observer.is_alive() and not list(tmp_path.iterdir())
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(EndedElsewhere) as ended:
+        fail(tmp_path, KeyboardInterrupt())
+    assert ended.value.status == 130
+
+
+def test_children_that_are_done_are_no_failure(
+    tmp_path: Path, starts: Callable[..., _ChildProcessObserver], ends: list[Any]
+) -> None:
+    with ending(tmp_path, ends.append):
+        starts("", "raise SystemExit(130)")
+        time.sleep(0.1)
+    assert not ends
