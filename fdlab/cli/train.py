@@ -48,17 +48,23 @@ def main(argv: list[str]) -> int:
     grid.refuse_alone(arguments.overrides)
     from fdlab.config import unread
     from fdlab.config.compose import compose
+    from fdlab.config.launch import launched, said_once_a_machine
 
-    cfg = compose(arguments.overrides)
-    unread.refuse(arguments.overrides, cfg)
+    with said_once_a_machine():
+        cfg = compose(arguments.overrides)
+        unread.refuse(arguments.overrides, cfg)
     if arguments.cfg:
         print_config(cfg)
         return 0
     from fdlab.config.directory import is_main_process
     from fdlab.evaluation.requirements import Asked, check
 
-    if is_main_process():
-        check(Asked.read(cfg), cfg.data)
+    # What the first started begins once it has looked; of those that another started each looks itself.
+    if is_main_process() or launched() is not None:
+        with said_once_a_machine():
+            if (launch := launched()) is not None:
+                launch.check(cfg.trainer.devices, cfg.trainer.nodes)
+            check(Asked.read(cfg), cfg.data)
     if arguments.dry:
         _dry(cfg, arguments.json)
     else:
@@ -69,11 +75,13 @@ def main(argv: list[str]) -> int:
 def _train(cfg: DictConfig, overrides: list[str]) -> None:
     from fdlab import lock
     from fdlab.config import directory
+    from fdlab.config.launch import said_once_a_machine
     from fdlab.engine.together import ending
     from fdlab.training.source import seen
 
     data = seen(cfg)
-    folder = directory.settle(cfg, data)
+    with said_once_a_machine():
+        folder = directory.settle(cfg, data)
     # The processes that data-parallel training starts beside the first work under its lock.
     running = lock.running(folder) if directory.is_main_process() else nullcontext()
     with directory.unless_refused(folder) as let_go, running, ending(folder, let_go):

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins import MixedPrecision
 
+from fdlab.config.launch import is_alone_in_a_job, launched
 from fdlab.engine import checkpoints, strategies
 from fdlab.engine.callbacks.checkpoint import SaveCheckpoints
 from fdlab.engine.callbacks.clock import UNKNOWN, StopInTime
@@ -113,7 +115,9 @@ def check_device(settings: LoopSettings, local_rank: int = 0) -> torch.device:
             f"trainer.nodes={settings.nodes}: machines that train together are started by torchrun or "
             "srun, a command on each; see conf/README.md."
         )
-    devices = settings.devices
+    devices, launch = settings.devices, launched()
+    if launch is not None:
+        launch.check(devices, settings.nodes)
     if devices == "auto":
         return device
     if not str(devices).lstrip("-").isdecimal() or int(devices) == 0 or int(devices) < -1:
@@ -189,14 +193,23 @@ def _trainer(
     # Given itself: by its name Lightning would take another where there is no GPU.
     scaled = precision == SCALED
     own = {"cuda": "gpu"}.get(device.type, device.type)
+    devices = settings.devices
+    if (launch := launched()) is not None:
+        devices = launch.per_node
+    elif devices == "auto" and device.type == "cpu":
+        devices = 1
+    plugins: list[Any] = [MixedPrecision(SCALED, device.type)] if scaled else []
+    if is_alone_in_a_job():
+        # Lightning would have srun start the others.
+        plugins.append(LightningEnvironment())
     return lightning.Trainer(
         max_steps=num_steps,
         accelerator=own if settings.accelerator == "auto" else settings.accelerator,
         num_nodes=settings.nodes,
-        devices=1 if device.type == "cpu" and settings.devices == "auto" else settings.devices,
+        devices=devices,
         strategy=strategy,
         precision=None if scaled else precision,  # type: ignore[arg-type]
-        plugins=[MixedPrecision(SCALED, device.type)] if scaled else None,
+        plugins=plugins or None,
         accumulate_grad_batches=settings.accumulate,
         callbacks=callbacks,
         logger=list(loggers) or False,

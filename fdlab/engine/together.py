@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fdlab.config.directory import ENDED, is_main_process
+from fdlab.config.launch import launched
 from fdlab.engine.children import GO_ON, INTERRUPTED, Children
 from fdlab.engine.ranks import Ranks
 from fdlab.errors import EndedElsewhere, Failure, UserError
 
 POLL, GRACE = 0.5, 5.0
 """Seconds between two looks for another's note, and those that a process has after it to end by itself."""
+_BORN = time.time()
 _FIRST = "FDLAB_FIRST_PROCESS"
 """Environment variable: the number of the process that starts the others."""
 
@@ -28,9 +30,8 @@ def ending(folder: Path, let_go: Callable[[int], None] | None = None) -> Iterato
     once; so does one whose first process is gone, and the first where one that it started is. Raises:
     EndedElsewhere where another's note is there, Failure where another is gone without one."""
     note = folder / ENDED
-    if is_main_process() or _is_started_elsewhere():
-        note.unlink(missing_ok=True)
     if is_main_process():
+        note.unlink(missing_ok=True)
         os.environ[_FIRST] = str(os.getpid())
     watch = _Watch(note, let_go)
     watch.start()
@@ -148,27 +149,23 @@ class _Watch(threading.Thread):
 
 
 def _read(note: Path) -> int | None:
-    """The status that a note tells; None where there is none, or not yet."""
+    """The status that a note tells; None where there is none, or not yet, or it is of an earlier go."""
     try:
+        if launched() is not None and note.stat().st_mtime < _BORN:
+            return None
         return int(note.read_text() or 0) or None
     except OSError:
         return None
 
 
 def _is_alone() -> bool:
-    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 or _is_started_elsewhere()
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 or launched() is not None
     return is_main_process() and Ranks.here().world == 1 and not started
 
 
 def _is_child() -> bool:
     """Whether the first process started this one."""
-    return not is_main_process() and not _is_started_elsewhere()
-
-
-def _is_started_elsewhere() -> bool:
-    """Whether torchrun or SLURM started this process beside others: then none of them is the first's child,
-    and a note may be one of an earlier go."""
-    return "RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return not is_main_process() and launched() is None
 
 
 def _is_orphan() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from fdlab.config import directory
+from fdlab.config.launch import local_rank
 from fdlab.data import whom
 from fdlab.data.datamodule import StatelessData
 from fdlab.data.entry import Source
@@ -67,7 +67,7 @@ def fit(
     """
     settings = FitSettings.read(cfg)
     folder, loop = settings.folder, settings.loop
-    device = check_device(loop, _local_rank())
+    device = check_device(loop, local_rank())
     if not (folder / "config.yaml").exists():
         directory.save(cfg, [])
     loggers = make_loggers(settings.logger, folder, settings.values)
@@ -228,7 +228,3 @@ def default_grid(
     else:
         rows = samples.captions_from_data(source, folder, GRID_ROWS)
     return samples.Grid(rows, settings.sampler.with_guider(module.KIND), seed=settings.seed)
-
-
-def _local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))

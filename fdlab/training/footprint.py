@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fdlab.config.launch import launched
 from fdlab.data.batches import Batch, Batches
 from fdlab.data.beside import beside
 from fdlab.data.entry import Entry, Faces
@@ -214,6 +215,8 @@ def shown(size: int) -> str:
 
 def num_devices(settings: FitSettings, device: str) -> int:
     """Processes that train together."""
+    if (launch := launched()) is not None:
+        return launch.per_node * launch.nodes
     asked = settings.loop.devices
     here = max(1, torch.cuda.device_count()) if device == "cuda" else 1
     return settings.loop.nodes * (here if str(asked) in ("auto", "-1") else int(asked))
