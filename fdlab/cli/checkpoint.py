@@ -58,7 +58,9 @@ def arguments() -> argparse.ArgumentParser:
         choices=("released", "diffusers", "original", "lora", "kohya", "pipeline"),
         default="released",
     )
-    take.add_argument("--tdm", help="for pipeline: the text-driven model beside it, a run or a model folder")
+    take.add_argument(
+        "--tdm", help="for pipeline: the text-driven model beside it, a run, a model folder, or base"
+    )
     take.add_argument(
         "--base",
         help="folder of the parts that SOURCE lacks; default: the backbone that its run was made with",
@@ -91,6 +93,9 @@ def _import(args: argparse.Namespace) -> int:
         )
     if source.is_file() and _import_single_file(source, args):
         return 0
+    unread = ["tokenizer", "prediction_type"] + (["base", "image_encoder"] if source.is_dir() else [])
+    _refuse_unread(args, "a folder" if source.is_dir() else "a flat file", *unread)
+    told: list[str] = []
     if source.is_dir():
         backbone = import_folder(args.source, to_write=True)
     elif args.base is None:
@@ -99,8 +104,9 @@ def _import(args: argparse.Namespace) -> int:
             " give --base FOLDER (Stable Diffusion 1.5)."
         )
     else:
-        backbone = import_released(args.source, args.base, args.image_encoder, to_write=True)
+        backbone = import_released(args.source, args.base, args.image_encoder, to_write=True, told=told)
     save_backbone(args.out, backbone, half=args.half)
+    print("\n".join(told), end="\n" if told else "")
     print(f"{', '.join(backbone.networks())} written to {args.out}")
     return 0
 
@@ -114,6 +120,7 @@ def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
     if not is_original(file) and is_released(file):
         return False
     kind, prediction = kind_of(file), args.prediction_type
+    _refuse_unread(args, "a single file", "base")
     if prediction is None and kind == "sd2" and predicts(file, kind, 0) == "epsilon":
         raise UserError(
             f"'{source}' is Stable Diffusion 2, whose tensors do not show what it predicts; give"
@@ -124,6 +131,15 @@ def _import_single_file(source: Path, args: argparse.Namespace) -> bool:
     written = unpack(file, Path(args.out), tokenizer, 0, prediction, args.half)
     print(f"{', '.join(written)} written to {args.out}")
     return True
+
+
+def _refuse_unread(args: argparse.Namespace, what: str, *names: str) -> None:
+    """Raise UserError for an option that has no say in what is imported."""
+    for name in names:
+        if (given := getattr(args, name)) is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')} {given}: '{args.source}' is {what}, which takes none."
+            )
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fdlab.assets import resolve
+from fdlab.assets import hub, resolve
 from fdlab.errors import UserError
 from fdlab.files import whole
 from fdlab.models.backbone import OPTIONAL, Backbone, check_fit, missing_part
@@ -35,7 +35,7 @@ from fdlab.weights.files import (
     read_weights,
     write_weights,
 )
-from fdlab.weights.tensor_names import TEXT_LEVEL, old_attention
+from fdlab.weights.tensor_names import TEXT_LEVEL, modern, old_attention
 from fdlab.weights.unreadable import not_there
 
 PREFIXES = {
@@ -53,6 +53,10 @@ _POSITION_IDS = {
         "image_encoder.vision_model.embeddings.position_ids"
     ),
 }
+WRAPPED = "module."
+"""How all names begin where a module was saved in the wrapper of data-parallel training."""
+_SHOWN = 4
+"""Names of tensors that are said."""
 _CLIP_HEAD = 64
 """Channels a head in every published CLIP vision tower; a state dict does not tell."""
 
@@ -73,6 +77,8 @@ def read_flat(file: Path | str) -> dict[str, Tensor]:
 def split(state: Mapping[str, Tensor], source: Path | str = "checkpoint") -> dict[str, dict[str, Tensor]]:
     """A released flat state dict by part. Raises: UserError for a tensor of no known part."""
     parts: dict[str, dict[str, Tensor]] = {}
+    if all(name.startswith(WRAPPED) for name in state):
+        state = {name.removeprefix(WRAPPED): tensor for name, tensor in state.items()}
     for name, tensor in state.items():
         part = next((part for part, prefix in PREFIXES.items() if name.startswith(prefix)), None)
         if part is None:
@@ -110,18 +116,21 @@ def import_released(
     image_encoder: Path | str | None = None,
     name: str = "imported",
     to_write: bool = False,
+    told: list[str] | None = None,
 ) -> Backbone:
     """Turn a released `pytorch_model.bin` into a backbone; save it with `save_backbone`.
 
     `base` is a Stable Diffusion 1.5 folder: the file holds no configs, tokenizer or scheduler, so they are
     taken from there, as are parts that the file lacks. The image encoder's config comes from `image_encoder`,
-    else from `base`, else from the tensors' shapes. `to_write` as in `load_network`. Raises: UserError.
+    else from `base`, else from the tensors' shapes. `to_write` as in `load_network`; `told` gets what became
+    of every tensor, in lines. Raises: UserError.
     """
     root = resolve(base)
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
+        get = f" (get it: {hub.how_to_get(str(base))})" if hub.is_id(str(base)) else ""
         raise UserError(
-            f"base folder '{base}' {what}; a Stable Diffusion 1.5 folder in diffusers' layout is needed."
+            f"base folder '{base}' {what}; a Stable Diffusion 1.5 folder in diffusers' layout is needed{get}."
         )
     index = formats.read_index(root)
     parts = split(read_flat(file), file)
@@ -131,7 +140,9 @@ def import_released(
             raise missing_part(part, root)
         setattr(backbone, "scheduler_config" if part == "scheduler" else part, load_part(part, root / part))
     for part in NETWORKS:
-        folder = resolve(image_encoder) if part == "image_encoder" and image_encoder else root / part
+        folder = root / part
+        if part == "image_encoder" and image_encoder:
+            folder = _encoder_folder(image_encoder)
         state = parts.get(part)
         configured = (folder / "config.json").is_file()
         if state is not None and not configured and part in OPTIONAL:
@@ -140,11 +151,42 @@ def import_released(
             (hold if to_write else fill)(network, state, file)
             setattr(backbone, part, network.eval().requires_grad_(False))
         elif configured:
-            setattr(backbone, part, load_network(part, folder, index, state, to_write))
+            wrong = (
+                None if state is None else f"'{file}' does not fit '{folder / 'config.json'}' in its {part}"
+            )
+            setattr(backbone, part, load_network(part, folder, index, state, to_write, wrong))
         elif part not in OPTIONAL:
             raise missing_part(part, root)
     check_fit(backbone)
+    if told is not None:
+        told += _account(file, base, parts, backbone)
     return backbone
+
+
+def _encoder_folder(given: Path | str) -> Path:
+    """The folder of an image encoder's config, or the one above it. Raises: UserError."""
+    for folder in (resolve(given), resolve(given) / "image_encoder"):
+        if (folder / "config.json").is_file():
+            return folder
+    raise UserError(f"--image-encoder {given}: there is no config.json of an image encoder.")
+
+
+def _account(
+    file: Path | str, base: Path | str, parts: Mapping[str, Mapping[str, Tensor]], backbone: Backbone
+) -> list[str]:
+    """What became of every tensor of a file, and what is not of it."""
+    networks, lines, dropped = backbone.networks(), [], []
+    for part, state in parts.items():
+        own = networks[part].state_dict().keys()
+        unused = [name for name in state if not modern({name: state[name]}, own)]
+        lines.append(f"{part}: {len(state) - len(unused):,} tensors of '{file}'")
+        dropped += [PREFIXES[part] + name for name in unused]
+    others = [part for part in (*networks, "tokenizer", "scheduler") if part not in parts]
+    lines.append(f"{', '.join(others)}: not in it; those of '{base}'")
+    if dropped:
+        more = f" and {len(dropped) - _SHOWN:,} more" if len(dropped) > _SHOWN else ""
+        lines.append(f"left out, as nothing needs them today: {', '.join(dropped[:_SHOWN])}{more}")
+    return lines
 
 
 def _from_shapes(part: str, state: Mapping[str, Tensor]) -> torch.nn.Module:

@@ -142,7 +142,7 @@ def is_lora(file: SingleFile) -> bool:
 
 def is_released(file: SingleFile) -> bool:
     """Whether the file may be a flat one of Face-diffuser or FastComposer."""
-    names = file.below(RELEASED)
+    names = file.below(RELEASED) or file.below(f"module.{RELEASED}")
     return bool(names) and not any("lora" in name for name in names)
 
 

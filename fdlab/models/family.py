@@ -28,16 +28,19 @@ def family_of(denoiser: Path) -> str | None:
     return "sd3" if is_transformer(config) else "sdxl" if is_xl(config) else "sd15"
 
 
-def check_denoiser(name: str, denoiser: Path, given: str) -> None:
+def check_denoiser(name: str, denoiser: Path, given: str, own: Path | None = None) -> None:
     """Whether the denoiser in a folder is for the backbone `name`; `given` is how the user said it. Raises:
-    UserError."""
+    UserError.
+
+    own: the backbone's, whose family is the one where the name says none.
+    """
     if (found := family_of(denoiser)) is not None:
-        check_title(name, found, given)
+        check_title(name, found, given, None if own is None else family_of(own))
 
 
-def check_title(name: str, found: str, given: str) -> None:
+def check_title(name: str, found: str, given: str, own: str | None = None) -> None:
     """The same of a denoiser whose family is known, a key of TITLES. Raises: UserError."""
-    if FOR.get(name, found) != found:
+    if FOR.get(name, own or found) != found:
         takes = "backbone=sd15 or sd21" if found == "sd15" else f"backbone={found}"
         raise UserError(f"{given} holds {TITLES[found]}, which '{name}' is not for; give {takes}.")
 

@@ -219,7 +219,8 @@ def check(backbone: BackboneSettings, models: Mapping[str, Weights], predicts: s
     kinds = {predicts} if predicts else set()
     for kind, found in models.items():
         if "unet" in found.parts:
-            check_denoiser(backbone.name, found.parts["unet"], f"{kind}={found.name}")
+            own = backbone.folder("unet")
+            check_denoiser(backbone.name, found.parts["unet"], f"{kind}={found.name}", own)
         for part in _lacking(backbone, kind, found):
             raise missing_part(part, found.folder)
         kinds.add(prediction_type(backbone, found))

@@ -104,15 +104,21 @@ def make_network(name: str, config: Mapping[str, Any], folder: Path | None = Non
 
 
 def check_network(
-    part: str, folder: Path, index: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
+    part: str,
+    folder: Path,
+    index: Mapping[str, Any],
+    state: Mapping[str, Tensor] | None = None,
+    wrong: str | None = None,
 ) -> tuple[str, Mapping[str, Tensor]]:
     """Compare a network's config with its tensors, without building it; returns its class and the tensors.
 
-    So a config of any width costs no memory before the tensors show that they are as wide. Raises: UserError.
+    So a config of any width costs no memory before the tensors show that they are as wide. `wrong`: as of
+    `weights.files.fitting`. Raises: UserError.
     """
     name, state = class_of(part, folder, index), read_part(folder, part) if state is None else state
     config = folder / "config.json"
-    fitting(_expected(name, part, folder, config.read_bytes() if config.exists() else b""), state, folder)
+    own = _expected(name, part, folder, config.read_bytes() if config.exists() else b"")
+    fitting(own, state, folder, wrong)
     return name, state
 
 
@@ -129,13 +135,16 @@ def load_network(
     index: Mapping[str, Any],
     state: Mapping[str, Tensor] | None = None,
     to_write: bool = False,
+    wrong: str | None = None,
 ) -> nn.Module:
     """Read one network: fp32 on the CPU, in evaluation mode, frozen; `state` in place of the weights that lie
-    there. `to_write`: its tensors stay in their file and precision, which nothing should compute with.
+    there (`wrong`: as of `check_network`).
+
+    to_write: its tensors stay in their file and precision, which nothing should compute with.
 
     Raises: UserError (see `weights.files`).
     """
-    name, state = check_network(part, folder, index, state)
+    name, state = check_network(part, folder, index, state, wrong)
     with torch.device("meta") if to_write else nullcontext():
         module = _made(name, part, folder)
     (hold if to_write else fill)(module, state, folder)

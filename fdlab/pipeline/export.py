@@ -57,7 +57,9 @@ def write_pipeline(out: Path, sdm: str, tdm: str | None, base: str | None, half:
     """
     folder = finetuned.model_folder(sdm)
     settings = backbone_of(sdm, folder, base)
-    asked = {"sdm": folder} | ({"tdm": finetuned.model_folder(tdm)} if tdm else {})
+    # The backbone's own, as train, sample and evaluate call it.
+    beside = settings.shipped.get("base", settings.path) if tdm == "base" else tdm
+    asked = {"sdm": folder} | ({"tdm": finetuned.model_folder(beside)} if beside else {})
     weights = {kind: finetuned.need(settings, kind, str(path.absolute())) for kind, path in asked.items()}
     for kind, given in (("sdm", sdm), ("tdm", tdm)):
         if given is not None:

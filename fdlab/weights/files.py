@@ -158,15 +158,18 @@ def read_stored(folder: Path, what: str) -> dict[str, Tensor]:
     }
 
 
-def fitting(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
+def fitting(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: Path | str, wrong: str | None = None
+) -> dict[str, Tensor]:
     """A checkpoint's tensors by the names of a module's `own`, which may be on the meta device; each must be
-    there and fit.
+    there and fit. `wrong` says what it is that does not, where that is not a checkpoint's architecture.
 
     Raises: UserError for a checkpoint of another architecture: the first tensor that does not fit, and both
     shapes.
     """
     given = modern(state, own.keys())
-    other = f"'{source}' is a checkpoint of another architecture: tensor"
+    wrong = wrong or f"'{source}' is a checkpoint of another architecture"
+    other = f"{wrong}: tensor"
     for name, tensor in own.items():
         if name not in given:
             raise UserError(f"{other} '{name}' {tuple(tensor.shape)} is not in it.")

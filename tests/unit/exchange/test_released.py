@@ -139,7 +139,10 @@ def test_wrong_files(tmp_path: Path, flat: dict[str, torch.Tensor], sd15_folder:
     with pytest.raises(UserError, match=r"tensor 'lora\.down' belongs to no part"):
         import_released(file, sd15_folder)
     torch.save({**flat, "unet.conv_in.weight": torch.ones(3, 3)}, file)
-    with pytest.raises(UserError, match=r"'conv_in\.weight' is \(3, 3\) there and \(8, 4, 3, 3\) here"):
+    said = (
+        r"x\.bin' does not fit '.*/unet/config\.json' in its unet: tensor 'conv_in\.weight' is \(3, 3\) there"
+    )
+    with pytest.raises(UserError, match=said):
         import_released(file, sd15_folder)
     torch.save({n: t for n, t in flat.items() if n != "unet.conv_in.weight"}, file)
     with pytest.raises(UserError, match=r"'conv_in\.weight' \(8, 4, 3, 3\) is not in it"):
@@ -157,7 +160,34 @@ def test_wrong_files(tmp_path: Path, flat: dict[str, torch.Tensor], sd15_folder:
         main(["import", str(file), str(tmp_path / "out")])
     with pytest.raises(UserError, match=r"must end in \.bin"):
         main(["export", str(sd15_folder), str(tmp_path / "out.ckpt")])
+    for option in ("--tokenizer", "--prediction-type"):
+        with pytest.raises(UserError, match=f"{option} epsilon: '.*x.bin' is a flat file, which takes none"):
+            main(["import", str(file), str(tmp_path / "out"), "--base", str(sd15_folder), option, "epsilon"])
+    with pytest.raises(UserError, match=r"--base x: '.*' is a folder, which takes none"):
+        main(["import", str(sd15_folder), str(tmp_path / "out"), "--base", "x"])
+    with pytest.raises(UserError, match=r"--image-encoder nowhere: there is no config\.json"):
+        import_released(file, sd15_folder, "nowhere")
+    with pytest.raises(UserError, match=r"does not exist; .*\(get it: hf download a/b --include"):
+        import_released(file, "a/b")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_became_of_every_tensor_is_told(
+    tmp_path: Path, flat: dict[str, torch.Tensor], sd15_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a file that was saved in the wrapper of data-parallel training, too."""
+    file = tmp_path / "x.bin"
+    given = {n: t for n, t in flat.items() if n.startswith(("unet.", "text_encoder."))}
+    torch.save({f"module.{name}": tensor for name, tensor in given.items()}, file)
+    assert main(["import", str(file), str(tmp_path / "out"), "--base", str(sd15_folder)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    counted = [line.replace(",", "").split(": ") for line in told if " tensors of" in line]
+    counts = {part: int(text.split()[0]) for part, text in counted}
+    assert counts.keys() == {"unet", "text_encoder"} and sum(counts.values()) == len(given) - 1
+    assert f"vae, tokenizer, scheduler: not in it; those of '{sd15_folder}'" in told
+    assert "left out, as nothing needs them today: text_encoder.embeddings.position_ids" in told
+    unet = load_backbone(tmp_path / "out").unet.state_dict()
+    assert all(torch.equal(unet[name], flat[f"unet.{name}"]) for name in unet)
 
 
 def test_a_folder_of_pickled_weights_is_converted(tmp_path: Path, sd15_folder: Path) -> None:

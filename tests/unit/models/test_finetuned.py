@@ -142,12 +142,13 @@ def test_a_model_of_another_family_is_named(disk: Path, tmp_path: Path) -> None:
     xl = {"_class_name": "UNet2DConditionModel", "addition_embed_type": "text_time"}
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet/config.json").write_text(json.dumps(xl))
-    backbone = settings(disk, name="sd15")
-    models = {"tdm": finetuned.need(backbone, "tdm", str(tmp_path))}
-    with pytest.raises(
-        UserError, match=rf"tdm={tmp_path} holds Stable Diffusion XL, which 'sd15' is not for"
-    ):
-        finetuned.check(backbone, models)
+    # By its name, or by what it holds itself.
+    for name in ("sd15", "mine"):
+        backbone = settings(disk, name=name)
+        models = {"tdm": finetuned.need(backbone, "tdm", str(tmp_path))}
+        said = rf"tdm={tmp_path} holds Stable Diffusion XL, which '{name}' is not for"
+        with pytest.raises(UserError, match=said):
+            finetuned.check(backbone, models)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ def test_an_sdm_alone_and_half(world: Path, tmp_path: Path) -> None:
     assert 'guider="sdm"' in (tmp_path / "out/README.md").read_text()
 
 
+def test_the_base_may_stand_beside_it(world: Path, tmp_path: Path) -> None:
+    write_pipeline(tmp_path / "out", str(world / "sdm"), "base", None, half=False)
+    read = FaceDiffuserPipeline.from_pretrained(tmp_path / "out")
+    base = load_backbone(world / "base").unet.state_dict()
+    assert all(torch.equal(tensor, base[name]) for name, tensor in read.tdm_unet.state_dict().items())
+
+
 def test_what_ships_goes_on_as_it_ships(tmp_path: Path) -> None:
     write_pipeline(tmp_path / "out", "asset:nano/sdm", "asset:nano/tdm", "asset:nano", half=True)
     read = FaceDiffuserPipeline.from_pretrained(tmp_path / "out")
