@@ -51,6 +51,15 @@ class Ranks:
         torch.distributed.all_gather_object(found, own)
         return found
 
+    def before(self, own: int, device: torch.device) -> int:
+        """What the processes before this one have in all, of numbers of which this one has its `own`."""
+        if self.world == 1:
+            return 0
+        mine = torch.tensor([own], device=device)
+        found = [torch.zeros_like(mine) for _ in range(self.world)]
+        torch.distributed.all_gather(found, mine)
+        return int(torch.cat(found)[: self.rank].sum())
+
     def wait(self) -> None:
         """Until all are here."""
         self.gathered(None)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fdlab.diffusion.flow import Schedule
+from fdlab.engine.ranks import Ranks
 from fdlab.errors import UserError
 from fdlab.measure.faces.choice import recogniser_of
 from fdlab.measure.faces.recogniser import Recogniser
@@ -124,13 +125,14 @@ def identity_loss(
     valid_BN: Tensor,
 ) -> Tensor:
     """The faces' losses, summed and divided by the batch: of subjects that are given and found, where the
-    noise is in range, the first `identity_share` of a batch."""
-    num = len(z_BCHW)
+    noise is in range, the first `identity_share` of a batch, whoever else has a part of it."""
+    num, ranks = len(z_BCHW), Ranks.here()
     sigma_B = schedule.level(t_B)
     seen_B = (sigma_B > settings.identity_from) & (sigma_B < settings.identity_to)
     found_BN = valid_BN & seen_B[:, None] & landmark_BN52.isfinite().all(-1).all(-1)
-    most = max(1, int(settings.identity_share * num))
-    b_R, n_R = found_BN.nonzero()[:most].unbind(1)
+    chosen_R2 = found_BN.nonzero()
+    most = max(1, int(settings.identity_share * num * ranks.world))
+    b_R, n_R = chosen_R2[: max(0, most - ranks.before(len(chosen_R2), chosen_R2.device))].unbind(1)
     if not len(b_R):
         # Still of the graph, so that all processes have the same gradients to exchange.
         return 0.0 * output_BCHW.float().sum()

@@ -20,6 +20,7 @@ from fdlab.engine.continuing import read, resume_from
 from fdlab.engine.loop import check_device, run
 from fdlab.engine.ranks import Ranks
 from fdlab.files import whole_folder, write_json
+from fdlab.models import finetuned
 from fdlab.models.compiling import compile_denoiser
 from fdlab.models.finetuned import FACTS
 from fdlab.training import class_pictures, samples
@@ -106,7 +107,7 @@ def fit(
         "steps_of_this_run": module.step,
         "kind": module.KIND,
         "init": start.origin,
-        "pictures_a_step": Ranks.here().world * settings.batch_size * loop.accumulate,
+        "pictures_a_step": _pictures_a_step(settings, folder, device, seconds > 0),
         "lr": module.optimization.lr,
         "seed": settings.seed,
         "averaged": bool(module.averaging.average),
@@ -116,6 +117,15 @@ def fit(
     if directory.is_main_process():
         export(module, folder / "model", facts)
     return FitResult(folder, folder / "model", module.step, total, seconds)
+
+
+def _pictures_a_step(settings: FitSettings, folder: Path, device: torch.device, trained: bool) -> int:
+    """Of all processes; of a training that was over already, as its model says."""
+    told = finetuned.facts(folder / "model").get("pictures_a_step")
+    if told and not trained:
+        return int(told)
+    processes = Ranks.here().world if trained else num_devices(settings, device.type)
+    return processes * settings.batch_size * settings.loop.accumulate
 
 
 def _more_facts(start: Start, module: DenoisingTraining) -> dict[str, Any]:

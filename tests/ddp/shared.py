@@ -23,6 +23,7 @@ from fdlab.benchmarks import benchmark as benchmarks
 from fdlab.config.compose import compose
 from fdlab.engine import together
 from fdlab.engine.finite import Diverged
+from fdlab.engine.ranks import Ranks
 from fdlab.errors import EndedElsewhere, UserError
 from fdlab.evaluation import generation, measuring, run, second_recogniser
 from fdlab.evaluation.pages import Evaluated
@@ -162,6 +163,7 @@ def work(rank: int, port: int, *places: Path) -> None:
             drawn, looked = noting(patch)
             share(*places, strategy, kind)
             if strategy == "ddp":
+                assert Ranks.here().before(7 - rank, torch.device("cpu")) == 7 * rank
                 records = evaluate(*places, places[0] / "runs" / "sdm" / "ddp-adamw")
                 found = {"drawn": drawn, "looked": looked, "records": len(records)}
                 (folder / f"evaluated-{rank}.json").write_text(json.dumps(found))

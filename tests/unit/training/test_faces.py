@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fdlab.diffusion.losses import masked_noise_loss
 from fdlab.diffusion.noise import NoiseSchedule
 from fdlab.errors import UserError
 from fdlab.measure.faces import FaceDetector, SubjectFaces
+from fdlab.training import faces
 from fdlab.training.faces import FaceSettings, Identity, face_area, face_weights, identity_loss, teacher
 
 GOLDEN = Path(__file__).parents[2] / "golden/faces"
@@ -100,7 +102,7 @@ def test_identity_is_the_recognisers_cosine_and_its_gradient_leads_to_the_face()
     assert around.abs().sum() > 0.9 * z.grad[0].abs().sum() > 0
 
 
-def test_only_what_is_given_found_and_in_range_is_looked_at() -> None:
+def test_only_what_is_given_found_and_in_range_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = NoiseSchedule.from_config({"prediction_type": "v_prediction"})
     sigma_T = schedule.log_sigma_T.exp()
     inside, low, high = (int((sigma_T - level).abs().argmin()) for level in (1.0, 0.1, 9.0))
@@ -130,6 +132,15 @@ def test_only_what_is_given_found_and_in_range_is_looked_at() -> None:
     assert seen[1].tolist() == [0, 1, 7] and found == 0.5
     nobody = identity_loss(identity, everyone, *given[:-1], torch.zeros_like(valid))
     assert nobody == 0 and len(seen) == 2
+    # Two processes with half of the batch each look at those that one looks at, and their mean is the same.
+    shared = []
+    for rank, part in enumerate((slice(0, 3), slice(3, 6))):
+        here = SimpleNamespace(world=2, before=lambda own, device, rank=rank: rank * 2)
+        monkeypatch.setattr(faces, "Ranks", SimpleNamespace(here=lambda here=here: here))
+        own = (schedule, z[part], output[part], t[part], landmarks[part], true[part], valid[part])
+        shared.append(identity_loss(identity, FaceSettings(identity_weight=1, identity_share=0.5), *own))
+    assert [row.tolist() for row in seen[2:]] == [[0, 1], [7]]
+    assert sum(shared) / 2 == 0.5
 
 
 @pytest.mark.parametrize(
