@@ -17,8 +17,12 @@ DOWNLOADS = {
     CLIP_FOLDER: CLIP,
 }
 """Folders that conf/backbone expects, and the repositories that they are copies of."""
-KINDS = ("*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors")
-"""What of a repository is needed: not its weights in other formats and precisions."""
+KINDS = (
+    "*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model-*.safetensors",
+)  # fmt: skip
+"""What of a repository is needed: not its weights in other formats and precisions, nor a T5, which comes in
+pieces as a large denoiser does."""
 
 
 def is_id(text: str) -> bool:
@@ -46,7 +50,9 @@ def how_to_get(name: str) -> str:
 
 
 def how_to_complete(path: Path | str) -> str:
-    """The end of a line about something missing in a repository's copy in the hub's cache: the command that
-    brings the rest; "" for any other path."""
+    """The end of a line about something missing in a repository's copy, in the hub's cache or where conf
+    expects it: the command that brings the rest; "" for any other path."""
     found = _SNAPSHOT.search(f"{path}/")
-    return f"; get the rest: {how_to_get(f'{found[1]}/{found[2]}')}" if found else ""
+    copy = next((str(place) for place in (Path(path), *Path(path).parents) if str(place) in DOWNLOADS), None)
+    name = f"{found[1]}/{found[2]}" if found else copy
+    return f"; get the rest: {how_to_get(name)}" if name else ""

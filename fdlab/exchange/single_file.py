@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fdlab.errors import UserError
+from fdlab.models.family import OTHER_INPUTS
 from fdlab.weights.files import plain_state, read_pickled
 from fdlab.weights.unreadable import not_there, unreadable
 
@@ -46,12 +47,6 @@ NAMES: Mapping[Kind, str] = {
     "sdxl": "Stable Diffusion XL", "sd3": "Stable Diffusion 3",
 }  # fmt: skip
 
-_OTHER_INPUTS = {
-    5: "Stable Diffusion's depth model",
-    7: "Stable Diffusion's upscaler",
-    8: "InstructPix2Pix (a picture beside the latents; take the model that it was made from)",
-    9: "an inpainting model (a mask and a picture beside the latents; take the model that it was made from)",
-}
 _FOREIGN: tuple[tuple[tuple[str, ...], str], ...] = (
     (("double_blocks.", "single_blocks."), "Flux"),
     (("conditioner.embedders.0.model.",), "Stable Diffusion XL's refiner (take its base)"),
@@ -157,7 +152,7 @@ def kind_of(file: SingleFile) -> Kind:
     if FIRST in names:
         inputs = names[FIRST][1] if len(names[FIRST]) == 4 else 0
         if inputs != 4:
-            what = _OTHER_INPUTS.get(inputs, f"a denoiser of {inputs} input channels")
+            what = OTHER_INPUTS.get(inputs, f"a denoiser of {inputs} input channels")
             raise _unsupported(file, what)
     for parts, what in _FOREIGN:
         if any(part in name for part in parts for name in names):

@@ -81,7 +81,12 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
         return backbone
     if path.suffix not in SUFFIXES:
         raise UserError(f"backbone.path={backbone.path}: a folder, or a file named {', '.join(SUFFIXES)}.")
-    tokenizer = find_tokenizer(backbone.named.get("tokenizer"), path, backbone.own_image_encoder)
+    try:
+        tokenizer = find_tokenizer(backbone.named.get("tokenizer"), path, backbone.own_image_encoder)
+    except UserError:
+        # What is no such file needs none.
+        kind_of(look_into(path))
+        raise
     size, stat = backbone.image_size or 0, path.stat()
     made_of = {
         "version": VERSION, "file": str(path.resolve()), "bytes": stat.st_size, "time": stat.st_mtime_ns,
@@ -93,6 +98,8 @@ def read_backbone(node: Mapping[str, Any], cache: Path | str) -> BackboneSetting
             file = look_into(path)
             kind = kind_of(file)
             check_title(str(node["name"]), _FAMILY[kind], f"backbone.path={backbone.path}")
+            if not file.below(VAE) and "vae" not in backbone.named:
+                raise UserError(f"'{path}' holds no autoencoder; give one as backbone.vae=FOLDER.")
             prediction = prediction_of(
                 file, kind, size, backbone.prediction_type, "backbone.prediction_type="
             )

@@ -62,6 +62,7 @@ _HOW_TO_GET = {
     f" backbone.image_encoder=FOLDER, or get it: {hub.how_to_get(hub.CLIP_FOLDER)}",
     "fusion": "a subject-augmented model has one: fine-tune it (+exp=sdm), or import a released one with"
     " `python -m fdlab checkpoint import`",
+    "scheduler": "copy the whole folder again",
 }
 
 
@@ -173,7 +174,8 @@ def part_folders(folder: Path | str) -> dict[str, Path]:
         )
     if not found:
         raise UserError(
-            f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}."
+            f"'{folder}' holds no part of a model; expected folders such as {', '.join(NETWORKS)}"
+            f"{hub.how_to_complete(root)}."
         )
     return found
 

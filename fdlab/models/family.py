@@ -16,6 +16,13 @@ TITLES = {
     "sdxl": "Stable Diffusion XL",
     "sd3": "Stable Diffusion 3",
 }
+OTHER_INPUTS = {
+    5: "Stable Diffusion's depth model",
+    7: "Stable Diffusion's upscaler",
+    8: "InstructPix2Pix (a picture beside the latents; take the model that it was made from)",
+    9: "an inpainting model (a mask and a picture beside the latents; take the model that it was made from)",
+}
+"""What denoisers of so many input channels are, beside latents of 4."""
 FOR = {"nano": "sd15", "sd15": "sd15", "sd21": "sd15", "sdxl": "sdxl", "sd3": "sd3"}
 """Which family a backbone of that name is for; others are for what their maker likes."""
 
@@ -47,7 +54,19 @@ def check_title(name: str, found: str, given: str, own: str | None = None) -> No
 
 def check_family(node: Mapping[str, Any], folder: Path) -> None:
     """The same for `cfg.backbone` and the folder that its path means. Raises: UserError."""
-    name = str(node["name"])
+    name, vae = str(node["name"]), folder / "vae"
     check_denoiser(name, folder_of(folder, "unet"), f"backbone.path={node['path']}")
+    check_inputs(folder_of(folder, "unet"), vae, f"backbone.path={node['path']}")
     if node.get("unet"):
         check_denoiser(name, Path(node["unet"]).expanduser(), f"backbone.unet={node['unet']}")
+
+
+def check_inputs(denoiser: Path, vae: Path, given: str) -> None:
+    """Whether a denoiser takes latents alone. Raises: UserError that names what takes more."""
+    configs = [folder / "config.json" for folder in (denoiser, vae)]
+    if not all(config.is_file() for config in configs):
+        return
+    takes, makes = (read_json(config) for config in configs)
+    taken, made = takes.get("in_channels"), makes.get("latent_channels")
+    if made == 4 and taken in OTHER_INPUTS:
+        raise UserError(f"{given} holds {OTHER_INPUTS[taken]}, which is not supported.")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fdlab.assets import hub
 from fdlab.errors import UserError, unknown
 from fdlab.files import write_json
 from fdlab.models.tokenizer import load_tokenizer
@@ -79,6 +80,11 @@ def class_of(part: str, folder: Path, index: Mapping[str, Any]) -> str:
 
     Raises: UserError when it is not one that fdlab makes, or serves as another part.
     """
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(
+            f"'{folder}' has no config.json, so that nobody knows what its weights are; copy the folder again"
+            f"{hub.how_to_complete(folder)}."
+        )
     config, listed = formats.read_config(part, folder), index.get(part)
     own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
     name = own or (listed[1] if listed else None)

@@ -51,9 +51,12 @@ def weight_files(folder: Path, what: str) -> list[Path]:
 
 
 def refuse_pickle(file: Path) -> UserError:
-    """Make the error for weights that are not safetensors."""
+    """Make the error for weights that are not safetensors. Those of a part are brought in with the folder
+    that holds all."""
+    is_part = (file.parent / "config.json").is_file() and (file.parents[1] / "model_index.json").is_file()
     return UserError(
-        f"'{file}' is not safetensors, and pickled weights are never loaded; {CONVERT} '{file}' OUT."
+        f"'{file}' is not safetensors, and pickled weights are never loaded; {CONVERT}"
+        f" '{file.parents[1] if is_part else file}' OUT."
     )
 
 
