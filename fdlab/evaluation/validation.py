@@ -176,6 +176,11 @@ def watch(cfg: Any, folder: Path) -> EvaluateWhileTraining | None:
         return None
     alone = baseline(method.sampler, SDM_ALONE if kind == "sdm" else TEXT_ALONE)
     monitor = MONITORED[kind] if settings.monitor == "auto" else settings.monitor
+    if monitor == "identity_auc" and settings.max_subjects == 1:
+        raise UserError(
+            "validation.max_subjects=1: validation.monitor=identity_auc tells people apart; give"
+            " validation.max_subjects=2 or more, or another monitor."
+        )
     asked = ExtractorSettings.read(cfg.evaluation)
     extractors = loading.load_extractors(asked, device_of(cfg.trainer.accelerator))
     if monitor == "prompt_accuracy" and extractors.judge is None:

@@ -131,6 +131,12 @@ def test_what_cannot_be_monitored_is_said(configure: Configure, watching: Any) -
         fit(cfg, watchers=[watcher])
 
 
+def test_one_person_is_told_from_nobody(tmp_path: Path) -> None:
+    cfg = compose(["+exp=sdm", "validation.every=1", "validation.max_subjects=1"])
+    with pytest.raises(UserError, match=r"validation\.monitor=identity_auc tells people apart; give"):
+        during.watch(cfg, tmp_path)
+
+
 def test_no_face_at_all_is_chance_and_the_training_goes_on(
     configure: Configure, watching: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
