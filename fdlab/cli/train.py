@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,17 +76,23 @@ def main(argv: list[str]) -> int:
 def _train(cfg: DictConfig, overrides: list[str]) -> None:
     from fdlab import lock
     from fdlab.config import directory
-    from fdlab.config.launch import said_once_a_machine
+    from fdlab.config.meeting import settled_by_first
     from fdlab.engine.together import ending
     from fdlab.training.source import seen
 
-    data = seen(cfg)
-    with said_once_a_machine():
-        folder = directory.settle(cfg, data)
-    # The processes that data-parallel training starts beside the first work under its lock.
-    running = lock.running(folder) if directory.is_main_process() else nullcontext()
-    with directory.unless_refused(folder) as let_go, running, ending(folder, let_go):
-        _work(cfg, overrides, folder, data)
+    with ExitStack() as stack:
+
+        def settle() -> tuple[Path, Seen | None, Callable[[int], None]]:
+            data = seen(cfg)
+            folder = directory.settle(cfg, data)
+            let_go = stack.enter_context(directory.unless_refused(folder))
+            # Those beside the first work under its lock.
+            stack.enter_context(lock.running(folder) if directory.is_main_process() else nullcontext())
+            return folder, data, let_go
+
+        folder, data, let_go = settled_by_first(cfg, settle)
+        with ending(folder, let_go):
+            _work(cfg, overrides, folder, data)
 
 
 def _work(cfg: DictConfig, overrides: list[str], folder: Path, data: Seen | None) -> None:

@@ -58,8 +58,6 @@ def settle(cfg: Any, data: Seen | None = None) -> Path:
     """
     if not is_main_process():
         cfg.name = os.environ.get(_NAME_OF_PARENT, cfg.name)
-        if cfg.resume != "never" and _is_begun(run_dir(cfg)):
-            _check_same(_leaves(cfg), run_dir(cfg))
         return run_dir(cfg)
     if cfg.resume == "never":
         name, number = cfg.name, 2

@@ -29,7 +29,8 @@ from fdlab.engine.callbacks.speed import Speed
 from fdlab.engine.continuing import Resumed, make_room
 from fdlab.engine.module import Training
 from fdlab.engine.precision import SCALED, choose_device, lightning_precision, tf32
-from fdlab.errors import UserError
+from fdlab.engine.ranks import Ranks
+from fdlab.errors import Failure, UserError
 
 STARTED = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK", "GROUP_RANK", "RANK")
 """Environment variables, of which torchrun, SLURM or a person starting several nodes sets one."""
@@ -98,6 +99,11 @@ class _RestoreOptimizer(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Lightning's hook."""
+        if len(steps := set(Ranks.here().gathered(pl_module.step))) > 1:
+            raise Failure(
+                f"the processes would go on from different steps ({', '.join(map(str, sorted(steps)))}): the"
+                " disk shows them different checkpoints; start the same command again."
+            )
         pl_module.averaging.to_parameters_device()
         if self.state is not None:
             checkpoints.restore_optimizer(self.state, pl_module, trainer.optimizers[0])

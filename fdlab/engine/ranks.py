@@ -51,6 +51,10 @@ class Ranks:
         torch.distributed.all_gather_object(found, own)
         return found
 
+    def of_first(self, own: T) -> T:
+        """What the first has, in every process."""
+        return self.gathered(own)[0]
+
     def before(self, own: int, device: torch.device) -> int:
         """What the processes before this one have in all, of numbers of which this one has its `own`."""
         if self.world == 1:

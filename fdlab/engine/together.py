@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fdlab.config.directory import ENDED, is_main_process
-from fdlab.config.launch import launched
+from fdlab.config.launch import launched, local_rank
 from fdlab.engine.children import GO_ON, INTERRUPTED, Children
 from fdlab.engine.ranks import Ranks
 from fdlab.errors import EndedElsewhere, Failure, UserError
@@ -32,6 +32,7 @@ def ending(folder: Path, let_go: Callable[[int], None] | None = None) -> Iterato
     note = folder / ENDED
     if is_main_process():
         note.unlink(missing_ok=True)
+    if not _is_child():
         os.environ[_FIRST] = str(os.getpid())
     watch = _Watch(note, let_go)
     watch.start()
@@ -64,7 +65,7 @@ def ending(folder: Path, let_go: Callable[[int], None] | None = None) -> Iterato
         raise
     finally:
         watch.stop()
-        if is_main_process():
+        if not _is_child():
             os.environ.pop(_FIRST, None)
 
 
@@ -121,17 +122,19 @@ class _Watch(threading.Thread):
         try:
             with self.note.open("x") as stream:
                 stream.write(str(status))
-        except OSError:
-            # Another's, or the folder is gone.
+        except FileExistsError:
             return False
+        except OSError:
+            # Nobody hears of it, as the folder is gone or the disk full; it is this one's to say all the same.
+            return True
         if not self._clear(2 * POLL):
             time.sleep(2 * POLL)
         return True
 
     def _clear(self, seconds: float) -> bool:
-        """In the first process, end those that it started, after so long, and take the note away; whether
-        there were any."""
-        if cleared := is_main_process() and self.children.end(seconds):
+        """End those that this process started, after so long, and take the note away; whether there were
+        any."""
+        if (cleared := self.children.end(seconds)) and is_main_process():
             self.note.unlink(missing_ok=True)
         return cleared
 
@@ -164,10 +167,10 @@ def _is_alone() -> bool:
 
 
 def _is_child() -> bool:
-    """Whether the first process started this one."""
-    return not is_main_process() and launched() is None
+    """Whether the first process of this machine started this one."""
+    return local_rank() > 0 and launched() is None
 
 
 def _is_orphan() -> bool:
     """Whether the process that started this one to train with it is gone, in whatever way."""
-    return not is_main_process() and os.environ.get(_FIRST, str(os.getppid())) != str(os.getppid())
+    return _is_child() and os.environ.get(_FIRST, str(os.getppid())) != str(os.getppid())

@@ -118,9 +118,8 @@ class EvaluateWhileTraining(StepCallback):
                 logger.log_metrics(
                     {f"validation/{name}": value for name, value in values.items()}, step=module.step
                 )
-        # Everybody reads the same file, so everybody decides alike.
-        trainer.strategy.barrier()
-        history = History.read(self.path)
+        # Everybody decides by what the first reads: the others' disk may show the row later.
+        history = Ranks.here().of_first(History.read(self.path) if trainer.is_global_zero else History())
         # What training starts from is no checkpoint of this run, however good it is.
         trained = History(tuple(row for row in history.rows if row[0] > 0))
         if trained.rows and trained.best(self.monitor) == len(trained.rows) - 1:
