@@ -17,12 +17,10 @@ DOWNLOADS = {
     CLIP_FOLDER: CLIP,
 }
 """Folders that conf/backbone expects, and the repositories that they are copies of."""
-KINDS = (
-    "*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model-*.safetensors",
-)  # fmt: skip
-"""What of a repository is needed: not its weights in other formats and precisions, nor a T5, which comes in
-pieces as a large denoiser does."""
+KINDS = ("*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors")
+"""What of a repository is needed: not its weights in other formats and precisions."""
+PIECES = "diffusion_pytorch_model-*.safetensors"
+"""A large denoiser comes so, as none above does; a T5 as well, by another name."""
 
 
 def is_id(text: str) -> bool:
@@ -43,7 +41,8 @@ def cached(name: str) -> Path | None:
 
 def how_to_get(name: str) -> str:
     """The command that brings a repository, or the folder that is a copy of one, here."""
-    patterns = " ".join(f"--include '{kind}' --include '*/{kind}'" for kind in KINDS)
+    kinds = KINDS if name in (*DOWNLOADS, *DOWNLOADS.values()) else (*KINDS, PIECES)
+    patterns = " ".join(f"--include '{kind}' --include '*/{kind}'" for kind in kinds)
     if name in DOWNLOADS:
         return f"hf download {DOWNLOADS[name]} {patterns} --local-dir {name}"
     return f"hf download {name} {patterns}"

@@ -125,7 +125,7 @@ class _Watch(threading.Thread):
         except FileExistsError:
             return False
         except OSError:
-            # Nobody hears of it, as the folder is gone or the disk full; it is this one's to say all the same.
+            # Nobody hears of it, as the folder is gone or the disk full; this one says so all the same.
             return True
         if not self._clear(2 * POLL):
             time.sleep(2 * POLL)

@@ -53,6 +53,9 @@ def test_the_rest_of_a_download_has_its_command(tmp_path: Path, monkeypatch: pyt
     for place in (Path("models/stable-diffusion-v1-5"), Path("models/stable-diffusion-v1-5/unet")):
         assert "; get the rest: hf download stable-diffusion-v1-5/" in hub.how_to_complete(place)
     assert hub.how_to_complete(tmp_path) == ""
+    pieces = "--include '*/diffusion_pytorch_model-*.safetensors'"
+    asked = ("models/stable-diffusion-v1-5", "stabilityai/stable-diffusion-3.5-large")
+    assert [pieces in hub.how_to_get(name) for name in asked] == [False, True]
     Path("models/stable-diffusion-v1-5").mkdir(parents=True)
     with pytest.raises(UserError, match=r"holds no part of a model; .*; get the rest: hf download"):
         part_folders("models/stable-diffusion-v1-5")
