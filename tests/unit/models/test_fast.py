@@ -11,7 +11,7 @@ from fdlab.models.backbone import Backbone
 from tests.worlds.backbones import tiny_backbone
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def backbone() -> Backbone:
     return tiny_backbone()
 
