@@ -55,6 +55,12 @@ def check_title(name: str, found: str, given: str, own: str | None = None) -> No
 def check_family(node: Mapping[str, Any], folder: Path) -> None:
     """The same for `cfg.backbone` and the folder that its path means. Raises: UserError."""
     name, vae = str(node["name"]), folder / "vae"
+    made = (folder / "training.json").is_file() or (folder / "model" / "training.json").is_file()
+    if made and not vae.is_dir():
+        raise UserError(
+            f"backbone.path={node['path']} is what a training made; give the model that it began with, and"
+            " this as tdm=, sdm= or init=."
+        )
     check_denoiser(name, folder_of(folder, "unet"), f"backbone.path={node['path']}")
     check_inputs(folder_of(folder, "unet"), vae, f"backbone.path={node['path']}")
     if node.get("unet"):

@@ -133,6 +133,17 @@ class DataSettings:
         )
 
 
+def check_kept(data: DataSettings) -> None:
+    """Whether what is kept of pictures and captions goes together. Raises: UserError."""
+    if data.cache_latents and data.framing.crop == "random":
+        raise UserError(
+            "data.crop=random does not go with data.cache_latents=true: what is drawn anew each time cannot "
+            "be encoded once; set one of them otherwise."
+        )
+    if data.cache_text and not data.cache_latents:
+        raise UserError("data.cache_text=true needs data.cache_latents=true, which knows all captions.")
+
+
 def check_text(model: Mapping[str, Any], cache_text: bool) -> None:
     """Whether what is asked of the text encoder goes together. Raises: UserError."""
     lr = model.get("text_encoder_lr")
@@ -203,7 +214,9 @@ class FitSettings:
             )
         _check_memory(resolved["model"], trainer["strategy"])
         optimizers.check(optimizer, float(resolved["model"]["lr"]))
-        check_text(resolved["model"], bool(resolved["data"]["cache_text"]))
+        data = DataSettings.read(resolved["data"], resolved["paths"]["cache"])
+        check_kept(data)
+        check_text(resolved["model"], data.cache_text)
         compiled = f"trainer.compile={trainer['compile']}"
         if trainer["compile"] != "none" and trainer["strategy"] == FSDP:
             raise UserError(f"{compiled} does not go with trainer.strategy={FSDP}; leave one out.")
@@ -217,7 +230,7 @@ class FitSettings:
             init=str(resolved["init"]),
             kind=kind,
             model=resolved["model"],
-            data=DataSettings.read(resolved["data"], resolved["paths"]["cache"]),
+            data=data,
             loop=LoopSettings.read(trainer, bool(resolved["profile"])),
             logger=LoggerSettings.read(resolved),
             sampler=SamplerSettings.from_mapping(resolved["sampler"]),

@@ -32,7 +32,7 @@ from fdlab.models.conditioning import embed_references, encode_text
 from fdlab.models.denoiser import grid_step
 from fdlab.training import class_pictures
 from fdlab.training.denoising import DenoisingTraining
-from fdlab.training.settings import DataSettings, FitSettings
+from fdlab.training.settings import DataSettings, FitSettings, check_kept
 from fdlab.transforms.buckets import assigned, shapes
 from fdlab.transforms.framing import Size
 from fdlab.transforms.references import DRAWN, Background
@@ -84,11 +84,7 @@ def make_source(
         reference_size=backbone.reference_size if references else None,
         max_subjects=data.max_subjects if references else 0,
     )
-    if data.cache_latents and data.framing.crop == "random":
-        raise UserError(
-            "data.crop=random does not go with data.cache_latents=true: what is drawn anew each time cannot "
-            "be encoded once; set one of them otherwise."
-        )
+    check_kept(data)
     if data.size != shape.image_size:
         raise UserError(f"data.size={data.size}: the backbone works at {shape.image_size} pixels.")
     if data.kind == "people":
@@ -167,8 +163,7 @@ def embedded_texts(
     """Every caption's embedding, where that is asked for."""
     if not data.cache_text:
         return None
-    if not isinstance(source, Prepared):
-        raise UserError("data.cache_text=true needs data.cache_latents=true, which knows all captions.")
+    assert isinstance(source, Prepared), "data.cache_text goes with data.cache_latents"
     b, null_L = module.backbone, module.noise.null_ids_L.numpy()
     second = b.text_encoder_2
     encoders = [encoder.to(device) for encoder in (b.need("text_encoder"), second) if encoder is not None]

@@ -52,7 +52,9 @@ def weight_files(folder: Path, what: str) -> list[Path]:
 
 def refuse_pickle(file: Path) -> UserError:
     """Make the error for weights that are not safetensors. Those of a part are brought in with the folder
-    that holds all."""
+    that holds all, and a run's state goes on as its model."""
+    if file.parent.name == "checkpoints" and (file.parents[1] / "config.yaml").is_file():
+        return UserError(f"'{file}' is the state of a run; give the run's folder, '{file.parents[1]}'.")
     is_part = (file.parent / "config.json").is_file() and (file.parents[1] / "model_index.json").is_file()
     return UserError(
         f"'{file}' is not safetensors, and pickled weights are never loaded; {CONVERT}"

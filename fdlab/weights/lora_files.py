@@ -20,7 +20,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from fdlab.errors import UserError
-from fdlab.weights.files import read_weights, write_weights
+from fdlab.weights.files import PICKLED, flat_state, read_pickled, read_weights, write_weights
 from fdlab.weights.original_names import original_names
 from fdlab.weights.tensor_names import TEXT_LEVEL
 from fdlab.weights.unreadable import not_there
@@ -104,9 +104,21 @@ class LoraChoice:
             raise UserError(
                 f"backbone.loras has {value}; as in backbone.loras=[{{path: FILE, weight: 0.8}}]."
             )
-        if not Path(path).expanduser().is_file():
-            raise UserError(f"backbone.loras: {not_there(path)}")
-        return cls(str(Path(path).expanduser()), float(weight))
+        try:
+            return cls(str(lora_file(path)), float(weight))
+        except UserError as error:
+            raise UserError(f"backbone.loras: {error}") from None
+
+
+def lora_file(given: Path | str) -> Path:
+    """A LoRA file as a user gives it: itself, or the folder of a training by LoRA. Raises: UserError."""
+    path = Path(given).expanduser()
+    for file in (path, path / DIFFUSERS_FILE, path / "model" / DIFFUSERS_FILE):
+        if file.is_file():
+            return file
+    if path.is_dir():
+        raise UserError(f"'{given}' has no {DIFFUSERS_FILE}; give a LoRA file, or a run trained by LoRA.")
+    raise not_there(given)
 
 
 def read_lora(
@@ -119,8 +131,11 @@ def read_lora(
     Raises: UserError for a file of another kind, and for a layer that the networks do not have, or in another
     shape.
     """
-    file = Path(file)
-    state, strengths = read_weights(file), _metadata(file)
+    file = lora_file(file)
+    if file.suffix in PICKLED:
+        state, strengths = flat_state(read_pickled(file), file), {}
+    else:
+        state, strengths = read_weights(file), _metadata(file)
     known = {part: _layers(network) for part, network in (networks or {}).items()}
     sides: dict[tuple[str, str], dict[str, Tensor]] = {}
     for name, tensor in state.items():

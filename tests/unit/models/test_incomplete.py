@@ -14,6 +14,8 @@ from fdlab.errors import UserError
 from fdlab.exchange.unpacking import read_backbone
 from fdlab.models.backbone import load_backbone, missing_part, part_folders, save_backbone
 from fdlab.models.parts import save_part
+from fdlab.weights.files import read_weights
+from fdlab.weights.lora_files import LoraChoice, read_lora
 from tests.worlds.backbones import tiny_sd15, tiny_tokenizer
 from tests.worlds.original import tiny_original, write_original
 
@@ -75,3 +77,35 @@ def test_what_is_no_model_is_said_before_a_tokenizer_is_asked_for(tmp_path: Path
     save_file({"lora_unet_down.lora_down.weight": torch.ones(2, 2)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="is a LoRA"):
         read_backbone({"name": "x", "path": str(tmp_path / "x.safetensors")}, tmp_path / "cache")
+
+
+def test_what_a_training_made_is_no_backbone(folder: Path) -> None:
+    (folder / "training.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is what a training made; .* as tdm=, sdm= or init="):
+        read_backbone({"name": "sd15", "path": str(folder)}, folder)
+
+
+def test_a_runs_state_is_named_by_its_run(tmp_path: Path) -> None:
+    state = tmp_path / "run/checkpoints/last.ckpt"
+    state.parent.mkdir(parents=True)
+    (tmp_path / "run/config.yaml").touch()
+    with pytest.raises(
+        UserError, match=f"is the state of a run; give the run's folder, '{tmp_path / 'run'}'"
+    ):
+        read_weights(state)
+
+
+@pytest.mark.parametrize("place", ["model/pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin"])
+def test_a_lora_is_a_runs_folder_or_a_pickled_file_too(tmp_path: Path, place: str) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    tensors = {f"{layer}.lora_A.weight": torch.ones(2, 32), f"{layer}.lora_B.weight": torch.ones(32, 2)}
+    save_file(tensors, file) if file.suffix == ".safetensors" else torch.save(tensors, file)
+    given = str(tmp_path if file.suffix == ".safetensors" else file)
+    assert LoraChoice.read(given).path == str(file)
+    (update,) = read_lora(given)["unet"].values()
+    assert update.rank == 2 and float(update.delta(torch.empty(32, 32)).mean()) == 2
+    with pytest.raises(UserError, match=r"backbone\.loras: '.*' has no pytorch_lora_weights\.safetensors"):
+        (tmp_path / "empty").mkdir()
+        LoraChoice.read(str(tmp_path / "empty"))

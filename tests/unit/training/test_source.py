@@ -24,7 +24,7 @@ from fdlab.measure.faces import HeadCrop
 from fdlab.models.backbone import Backbone
 from fdlab.models.conditioning import encode_text
 from fdlab.training import source
-from fdlab.training.settings import DataSettings
+from fdlab.training.settings import DataSettings, FitSettings
 from fdlab.training.text_driven import TDM
 from fdlab.transforms.framing import Framing
 from tests.worlds import pairs, tiny
@@ -160,6 +160,21 @@ def test_what_is_ones_own_is_noted_with_a_run(tmp_path: Path, monkeypatch: pytes
     cfg.data.kind = "folder"
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert source.seen(cfg) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            ["data.cache_text=true", "data.cache_latents=false"],
+            "cache_text=true needs data.cache_latents=true",
+        ),
+        (["data.crop=random", "data.cache_latents=true"], "data.crop=random does not go with"),
+    ],
+)
+def test_what_is_kept_goes_together_from_the_start(more: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        FitSettings.read(compose(["+exp=sdm", *more]))
 
 
 def test_what_is_drawn_anew_is_not_encoded_once(tmp_path: Path) -> None:
