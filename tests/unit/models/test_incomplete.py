@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,8 @@ def test_what_is_no_model_is_said_before_a_tokenizer_is_asked_for(tmp_path: Path
 
 def test_what_a_training_made_is_no_backbone(folder: Path) -> None:
     (folder / "training.json").write_text("{}")
+    read_backbone({"name": "sd15", "path": str(folder)}, folder)
+    shutil.rmtree(folder / "vae")
     with pytest.raises(UserError, match=r"is what a training made; .* as tdm=, sdm= or init="):
         read_backbone({"name": "sd15", "path": str(folder)}, folder)
 
