@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fdlab import __version__
 from fdlab.assets import resolve
+from fdlab.exchange import card
 from fdlab.exchange.whole_model import backbone_of, check_parts
 from fdlab.files import whole_folder, write_text
 from fdlab.foreign import read_yaml
@@ -38,15 +38,7 @@ pipe = FaceDiffuserPipeline.from_pretrained("FOLDER OR HUB ID")
 picture = pipe("a woman <|image|> on a beach", "ada.png", seeds=[1]{how}).images[0]
 ```
 
-Made by fdlab {version}'s `checkpoint export` from:
-
-{origin}
-
-`python -m fdlab leaderboard card RECORD` writes what was measured of it. Whose pictures it was trained on,
-and what they allow, is for whoever publishes it to say here.
 """
-TOLD = ("steps", "git_commit", "pictures", "lr", "text_encoder_lr", "prior_weight", "seed")
-"""What a card says of a training, of what training.json knows."""
 
 
 def write_pipeline(out: Path, sdm: str, tdm: str | None, base: str | None, half: bool) -> str:
@@ -96,16 +88,6 @@ def _card(name: str, asked: Mapping[str, Path], backbone: str) -> str:
         if both
         else "A subject-augmented diffusion model (Face-diffuser, CVPR 2024)."
     )
-    origin = [f"* {kind.upper()}: {_told(finetuned.facts(path))}" for kind, path in asked.items()]
-    return CARD.format(
-        name=name,
-        what=what,
-        how="" if both else ', guider="sdm"',
-        version=__version__,
-        origin="\n".join([*origin, f"* backbone: {backbone}"]),
-    )
-
-
-def _told(facts: Mapping[str, Any]) -> str:
-    said = [f"{key.replace('_', ' ')} {facts[key]}" for key in TOLD if facts.get(key) is not None]
-    return ", ".join(said) or "nothing is known of its training"
+    models = {kind: finetuned.facts(path) for kind, path in asked.items()}
+    told = CARD.format(name=name, what=what, how="" if both else ', guider="sdm"')
+    return told + card.origin(models, backbone)

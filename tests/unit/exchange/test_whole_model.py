@@ -63,6 +63,8 @@ def test_plain_diffusers_loads_the_folder_and_draws_the_same(
 
     assert main(["export", str(run), str(tmp_path / "out"), "--layout", "diffusers"]) == 0
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "library_name: diffusers" in card and "* TDM: " in card and str(tmp_path) not in card
     assert pipe.scheduler.config.prediction_type == "v_prediction" and pipe.safety_checker is None
     pipe.set_progress_bar_config(disable=True)
     z = torch.linspace(-2, 2, 256).reshape(1, 4, 8, 8)
