@@ -49,7 +49,8 @@ def launched() -> Launch | None:
         per_node = _number("LOCAL_WORLD_SIZE", world)
         return Launch("torchrun", per_node, max(1, world // per_node))
     tasks = _number("SLURM_NTASKS")
-    if tasks > 1:
+    # In a shell of an allocation srun did not start this process, whatever the allocation has room for.
+    if tasks > 1 and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         nodes, told = _number("SLURM_NNODES"), "SLURM_NTASKS_PER_NODE"
         return Launch("srun", _number(told, max(1, tasks // nodes)), nodes, told in os.environ)
     return None

@@ -16,7 +16,7 @@ SRUN = {"SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_N
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*TORCHRUN, *SRUN, "SLURM_NTASKS_PER_NODE", "NODE_RANK"):
+    for name in (*TORCHRUN, *SRUN, "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "NODE_RANK"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -35,6 +35,7 @@ def started(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
         (TORCHRUN, Launch("torchrun", 2, 2), 1),
         (SRUN, Launch("srun", 4, 2, False), 1),
         (SRUN | {"SLURM_NTASKS_PER_NODE": "4"}, Launch("srun", 4, 2), 1),
+        (SRUN | {"SLURM_JOB_NAME": "interactive"}, None, 0),
         (SRUN | {"SLURM_NNODES": "1"}, Launch("srun", 8, 1, False), 1),
     ],
 )
@@ -43,7 +44,7 @@ def test_who_started_it_is_seen(
 ) -> None:
     started(monkeypatch, **environment)
     assert (launched(), launch.local_rank()) == (found, rank)
-    assert launch.is_alone_in_a_job() == (environment.get("SLURM_NTASKS") == "1")
+    assert launch.is_alone_in_a_job() == ("SLURM_NTASKS" in environment and found is None)
 
 
 @pytest.mark.parametrize(
