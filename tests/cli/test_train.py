@@ -128,6 +128,10 @@ def test_wandb_without_a_key_is_one_line_before_the_training(
     assert main(line) == 2
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert "logger.mode=offline" in said and not (tmp_path / "tdm" / "x" / "metrics.csv").exists()
+    import wandb
+
+    # It remembers, for the rest of the process, what the environment said.
+    wandb.teardown()
 
 
 def test_a_run_that_another_process_works_on_is_refused_with_its_holder(
