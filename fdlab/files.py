@@ -22,6 +22,7 @@ from typing import Any
 from fdlab.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HOST = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:32]
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9-]*)-(\d+)\.(tmp|old)")
 """Name, host and process of what is being written, and of a folder that makes room for the new one."""
@@ -44,20 +45,16 @@ def whole(path: Path | str, flush: bool = True) -> Iterator[Path]:
     path = Path(path)
     temporary = _beside(path, "tmp")
     try:
-        make_folder(path.parent)
-        clear(path.parent)
-        _open.add(str(temporary.resolve()))
-        yield temporary
-        if flush:
-            _flush(temporary)
-        temporary.replace(path)
-        if flush:
-            _flush(path.parent)
-    except Exception as error:
-        if _no_space(error):
-            message = f"no space left to write '{path}'; free some, or choose another folder."
-            raise UserError(message) from error
-        raise
+        with _in_a_line(path):
+            make_folder(path.parent)
+            clear(path.parent)
+            _open.add(str(temporary.resolve()))
+            yield temporary
+            if flush:
+                _flush(temporary)
+            temporary.replace(path)
+            if flush:
+                _flush(path.parent)
     finally:
         # A folder that cannot be written to may not even be asked.
         with suppress(OSError):
@@ -78,14 +75,15 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
-        for inside in [*temporary.rglob("*"), temporary]:
-            if not inside.is_symlink():
-                _flush(inside)
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
-        _flush(folder.parent)
+        with _in_a_line(folder):
+            yield temporary
+            for inside in [*temporary.rglob("*"), temporary]:
+                if not inside.is_symlink():
+                    _flush(inside)
+            if folder.exists():
+                folder.replace(old)
+            temporary.replace(folder)
+            _flush(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if old.exists():
@@ -185,12 +183,30 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _no_space(error: BaseException | None) -> bool:
-    """Whether a full disk stands behind an error; writers in C++ and Rust turn the OSError into others."""
+@contextmanager
+def _in_a_line(path: Path) -> Iterator[None]:
+    """Say in a line that a disk is full, a file too large for it, or the place refused by what has no number
+    of its own. Raises: UserError."""
+    try:
+        yield
+    except Exception as error:
+        if _stands_behind(error, _FULL):
+            message = f"no space left to write '{path}'; free some, or choose another folder."
+        elif _stands_behind(error, (errno.EFBIG,)):
+            message = f"'{path}' is larger than a file may be here; choose another folder."
+        elif not isinstance(error, OSError) and _stands_behind(error, _REFUSED):
+            message = f"'{path}' cannot be written, says the system; choose another folder."
+        else:
+            raise
+        raise UserError(message) from error
+
+
+def _stands_behind(error: BaseException | None, numbers: tuple[int, ...]) -> bool:
+    """Whether one of these does; writers in C++ and Rust turn the OSError into others."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in numbers:
             return True
-        if any(os.strerror(number) in str(error) for number in _FULL):
+        if any(os.strerror(number) in str(error) for number in numbers):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from fdlab.cli.options import parser
@@ -79,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    _writable(args.out, args.force)
+    _writable(args.out, args.force, args.source, args.base, args.image_encoder, args.tokenizer)
     # Torch and diffusers take seconds to import; `--help` must not wait for them.
     from fdlab.assets import resolve
     from fdlab.exchange.released import import_folder, import_released
@@ -152,7 +153,7 @@ def _export(args: argparse.Namespace) -> int:
         raise UserError(f"'{args.out}': the name must end in {' or '.join(ends)}.")
     if args.tdm and args.layout != "pipeline":
         raise UserError(f"--tdm goes with --layout pipeline alone, not with {args.layout}.")
-    _writable(args.out, args.force)
+    _writable(args.out, args.force, args.source, args.base, args.tdm)
     if args.layout == "pipeline":
         from fdlab.pipeline.export import write_pipeline
 
@@ -179,6 +180,16 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _writable(out: str, force: bool) -> None:
+def _writable(out: str, force: bool, *read: str | None) -> None:
+    """Whether something may be written there, in whose place nothing of what is `read` lies. Raises:
+    UserError."""
+    place = Path(out).resolve()
     if Path(out).exists() and not force:
         raise UserError(f"'{out}' exists; give another name, or --force to replace it.")
+    for given in (".", *read):
+        if given is not None and place in (Path(given).resolve(), *Path(given).resolve().parents):
+            what = "is where this works" if given == "." else f"is, or holds, '{given}', which is read"
+            raise UserError(f"'{out}' {what}; give another name.")
+    above = next(folder for folder in place.parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"'{out}' cannot be written in '{above}'; choose another folder.")

@@ -13,7 +13,6 @@ from fdlab.exchange import card
 from fdlab.exchange.ldm_names import original
 from fdlab.exchange.released import check_released, export_released
 from fdlab.exchange.unpacking import read_backbone
-from fdlab.files import write_text
 from fdlab.foreign import read_yaml
 from fdlab.models import finetuned
 from fdlab.models.backbone import Backbone, load_backbone, save_backbone
@@ -92,10 +91,9 @@ def write_pipeline(out: Path, source: str, base: str | None, half: bool) -> str:
     if config.get("rescale_betas_zero_snr"):
         # What trained before knew less of its own.
         config = at_zero_snr(config)
-    save_backbone(out, replace(backbone, scheduler_config=config), half)
     folder = finetuned.model_folder(source)
-    name = backbone_of(source, folder, base).name
-    write_text(out / "README.md", card.plain(out.name, finetuned.facts(folder), name))
+    told = card.plain(out.name, finetuned.facts(folder), backbone_of(source, folder, base).name)
+    save_backbone(out, replace(backbone, scheduler_config=config), half, told)
     return ", ".join([*backbone.networks(), "tokenizer", "scheduler"])
 
 

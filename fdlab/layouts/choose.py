@@ -36,6 +36,8 @@ def open_folder(root: Path | str, kind: str = ANY, caption: str | None = None) -
         )
     if caption is None:
         return LAYOUTS[kind](root)
+    if kind != PlainFolder.kind and _guess(root) == PlainFolder.kind:
+        raise UserError(f"data.caption='{caption}' goes with data=folder; data.kind={kind} reads no such.")
     if kind != PlainFolder.kind:
         raise UserError(
             f"data.caption='{caption}' is for a folder of pictures alone; '{root}' has the layout '{kind}',"

@@ -13,7 +13,7 @@ from torch import nn
 from fdlab.assets import hub, resolve
 from fdlab.data.latents import spatial_factor
 from fdlab.errors import UserError, unknown
-from fdlab.files import whole_folder, write_json
+from fdlab.files import whole_folder, write_json, write_text
 from fdlab.models.denoiser import grid_step, is_transformer, is_xl, pooled_width
 from fdlab.models.parts import (
     NETWORKS,
@@ -228,9 +228,11 @@ def load_backbone(
     return backbone
 
 
-def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) -> None:
-    """Write all parts that are there in diffusers' layout, the whole folder or nothing; `half` stores
-    fp16."""
+def save_backbone(
+    folder: Path | str, backbone: Backbone, half: bool = False, card: str | None = None
+) -> None:
+    """Write all parts that are there in diffusers' layout, and a `card`, the whole folder or nothing; `half`
+    stores fp16."""
     with whole_folder(folder) as temporary:
         index: dict[str, Any] = {**_pipeline(backbone), "_diffusers_version": _diffusers_version()}
         for part in PARTS:
@@ -240,6 +242,8 @@ def save_backbone(folder: Path | str, backbone: Backbone, half: bool = False) ->
                 save_part(temporary / name, part, value, half)
                 index[name] = index_entry(part, value)
         write_json(temporary / INDEX, index)
+        if card is not None:
+            write_text(temporary / "README.md", card)
 
 
 def _pipeline(backbone: Backbone) -> dict[str, Any]:

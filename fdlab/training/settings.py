@@ -102,6 +102,9 @@ class DataSettings:
         """Take the group's keys. Raises: UserError for a kind that is unknown."""
         if data["kind"] not in KINDS:
             raise unknown("data.kind", str(data["kind"]), KINDS)
+        caption = data.get("caption")
+        if caption is not None and (not caption.strip() or MARKER in caption):
+            raise UserError(f"data.caption='{caption}': say what pictures show, without a marker {MARKER}.")
         rendered: dict[str, Any] = {}
         if data["kind"] == "people":
             if "mix" not in data:
@@ -128,7 +131,7 @@ class DataSettings:
             augment=Augment(**{name: float(value) for name, value in data["augment"].items()}),
             prior=PriorSettings.read(data["prior"]),
             labels=None if data.get("labels") is None else [str(label) for label in data["labels"]],
-            caption=data.get("caption"),
+            caption=caption,
             **rendered,
         )
 

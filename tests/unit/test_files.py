@@ -184,3 +184,21 @@ def test_what_has_been_written_is_no_longer_this_processs(tmp_path: Path) -> Non
     with files.whole_folder(tmp_path / "f") as temporary:
         assert str(temporary.resolve()) in files._open
     assert not any(str(tmp_path.resolve()) in name for name in files._open)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "no space left to write"),
+        (errno.EFBIG, "is larger than a file may be here"),
+        (errno.EPERM, "cannot be written, says the system"),
+    ],
+)
+def test_what_writers_of_other_languages_make_of_a_refusal_is_one_line(
+    tmp_path: Path, number: int, said: str
+) -> None:
+    """They have no number, but the system's words; a folder is not different from a file."""
+    for writing in (files.whole, files.whole_folder):
+        with pytest.raises(UserError, match=said), writing(tmp_path / "a"):
+            raise RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})")
+    assert not list(tmp_path.iterdir())

@@ -216,3 +216,23 @@ def test_info(
     assert f"{parameters:,}" in rows["unet"] and "float32" in rows["fusion"]
     main(["info", str(sd15_folder)])
     assert "UNet2DConditionModel" in capsys.readouterr().out
+
+
+def test_nothing_that_is_read_is_written_over(
+    tmp_path: Path, sd15_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sd15_folder, tmp_path / "sd")
+    before = sorted(path.name for path in (tmp_path / "sd").iterdir())
+    held = ["import", str(tmp_path / "sd/unet"), str(tmp_path / "sd"), "--force"]
+    with pytest.raises(UserError, match=r"sd' is, or holds, '.*/sd/unet', which is read; give another name"):
+        main(held)
+    monkeypatch.chdir(tmp_path)
+    export = ["export", "sd", "sd", "--layout", "diffusers", "--force"]
+    with pytest.raises(UserError, match="'sd' is, or holds, 'sd', which is read"):
+        main(export)
+    with pytest.raises(UserError, match=r"'\.' is where this works"):
+        main([*export[:2], ".", *export[3:]])
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"'file/out' cannot be written in '.*file'"):
+        main([*export[:2], "file/out", *export[3:]])
+    assert sorted(path.name for path in (tmp_path / "sd").iterdir()) == before

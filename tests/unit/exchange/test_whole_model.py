@@ -103,7 +103,7 @@ def test_zero_terminal_snr_leaves_with_a_scheduler_that_does_it(
 
     asked = {**SCHEDULER, "_class_name": "PNDMScheduler", "prediction_type": "v_prediction"}
     made, written = list[dict[str, Any]](), type("AutoencoderKL", (), {})()
-    monkeypatch.setattr(whole_model, "save_backbone", lambda _, b, __: made.append(b.scheduler_config))
+    monkeypatch.setattr(whole_model, "save_backbone", lambda _, b, *__: made.append(b.scheduler_config))
     for config in (asked, asked | {"rescale_betas_zero_snr": True}):
         backbone = Backbone(name="", vae=written, scheduler_config=config)
         backbone.networks = dict  # type: ignore[method-assign,assignment]

@@ -120,6 +120,8 @@ def test_one_caption_may_be_of_all_pictures_that_have_none(tmp_path: Path) -> No
         )["input_ids"]
         assert [ids_L.tolist() for ids_L in ids_BL] == expected_BL
     assert texts == [["a photo of sks", "a woman in snow"], ["a man", "a woman in snow"]]
+    with pytest.raises(UserError, match="goes with data=folder"):
+        source.make_source(replace(given, kind="fastcomposer"), backbone, False, torch.device("cpu"))
     tiny.write_folder(tmp_path / "others", 2)
     with pytest.raises(UserError, match=r"others' has the layout 'fastcomposer', with a caption for each"):
         source.make_source(replace(given, root=tmp_path / "others"), backbone, False, torch.device("cpu"))
