@@ -189,12 +189,15 @@ def _in_a_line(path: Path) -> Iterator[None]:
     of its own. Raises: UserError."""
     try:
         yield
+    except UserError:
+        # It says what is wrong, which may be of what is read.
+        raise
     except Exception as error:
         if _stands_behind(error, _FULL):
             message = f"no space left to write '{path}'; free some, or choose another folder."
         elif _stands_behind(error, (errno.EFBIG,)):
             message = f"'{path}' is larger than a file may be here; choose another folder."
-        elif not isinstance(error, OSError) and _stands_behind(error, _REFUSED):
+        elif not isinstance(error, OSError) and any(os.strerror(each) in str(error) for each in _REFUSED):
             message = f"'{path}' cannot be written, says the system; choose another folder."
         else:
             raise

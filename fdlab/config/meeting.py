@@ -14,7 +14,7 @@ from typing import Any
 
 from fdlab.config.directory import is_main_process
 from fdlab.config.launch import Launch, launched
-from fdlab.errors import EndedElsewhere, Failure
+from fdlab.errors import EndedElsewhere, Failure, UserError
 
 POLL = 0.2
 """Seconds between two looks; one that waits hears signals."""
@@ -23,6 +23,8 @@ LEAVE = 10.0
 APART = 10_000
 """Of srun, between the port of training and this one: jobs beside each other have ports beside each other."""
 _KEY, _HEARD = "settled", "heard"
+_KEPT: list[Any] = []
+"""Stores that others may still ask: of srun it goes with this process."""
 
 
 def settled_by_first(cfg: Any, settle: Callable[[], Any]) -> Any:
@@ -37,17 +39,15 @@ def settled_by_first(cfg: Any, settle: Callable[[], Any]) -> Any:
         return settle()
     try:
         made = settle()
-    except BaseException:
-        store.set(_KEY, json.dumps(None))
+    except BaseException as error:
+        # An interruption too: the others would wait for what never comes.
+        status = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+        store.set(_KEY, json.dumps(status))
         _wait_until_heard(store, launch)
         raise
     store.set(_KEY, json.dumps(str(cfg.name)))
-    # Of srun it goes with this process.
     _KEPT.append(store)
     return made
-
-
-_KEPT: list[Any] = []
 
 
 def _store(launch: Launch) -> Any:
@@ -71,13 +71,16 @@ def _store(launch: Launch) -> Any:
 
 
 def _hear(store: Any) -> str:
-    while not store.check([_KEY]):
-        time.sleep(POLL)
-    name = json.loads(store.get(_KEY))
-    store.add(_HEARD, 1)
-    if name is None:
-        raise EndedElsewhere(2)
-    return str(name)
+    try:
+        while not store.check([_KEY]):
+            time.sleep(POLL)
+        said = json.loads(store.get(_KEY))
+        store.add(_HEARD, 1)
+    except RuntimeError as error:
+        raise Failure("the first process is gone before it settled where all work.") from error
+    if isinstance(said, int):
+        raise EndedElsewhere(said)
+    return str(said)
 
 
 def _wait_until_heard(store: Any, launch: Launch) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fdlab.assets import hub, resolve
 from fdlab.errors import UserError
+from fdlab.exchange.single_file import WRAPPED
 from fdlab.files import whole
 from fdlab.models.backbone import OPTIONAL, Backbone, check_fit, missing_part
 from fdlab.models.fusion import SubjectFusion
@@ -53,8 +54,6 @@ _POSITION_IDS = {
         "image_encoder.vision_model.embeddings.position_ids"
     ),
 }
-WRAPPED = "module."
-"""How all names begin where a module was saved in the wrapper of data-parallel training."""
 _SHOWN = 4
 """Names of tensors that are said."""
 _CLIP_HEAD = 64

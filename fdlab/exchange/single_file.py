@@ -41,6 +41,8 @@ FIRST_BLOCK = f"{UNET}joint_blocks.0."
 """How Stable Diffusion 3's transformer is known."""
 RELEASED = "unet."
 """How the denoiser's tensors begin in the flat files of Face-diffuser and FastComposer."""
+WRAPPED = "module."
+"""How all names begin where a module was saved in the wrapper of data-parallel training."""
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 NAMES: Mapping[Kind, str] = {
     "sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2",
@@ -137,7 +139,7 @@ def is_lora(file: SingleFile) -> bool:
 
 def is_released(file: SingleFile) -> bool:
     """Whether the file may be a flat one of Face-diffuser or FastComposer."""
-    names = file.below(RELEASED) or file.below(f"module.{RELEASED}")
+    names = file.below(RELEASED) or file.below(WRAPPED + RELEASED)
     return bool(names) and not any("lora" in name for name in names)
 
 

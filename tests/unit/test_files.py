@@ -201,4 +201,7 @@ def test_what_writers_of_other_languages_make_of_a_refusal_is_one_line(
     for writing in (files.whole, files.whole_folder):
         with pytest.raises(UserError, match=said), writing(tmp_path / "a"):
             raise RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})")
+        # What is said already may be of a file that is read.
+        with pytest.raises(UserError, match=r"^x cannot be read"), writing(tmp_path / "a"):
+            raise UserError(f"x cannot be read: {os.strerror(number)}")
     assert not list(tmp_path.iterdir())
